@@ -1,0 +1,251 @@
+"""Every error taskflow raises, as one tree.
+
+::
+
+    TaskflowError
+    ├─ UsageError                 the caller's mistake; raised before anything is stored
+    │  ├─ ConfigError             unknown URL scheme, unknown option (names the nearest)
+    │  ├─ MissingExtra            also an ImportError; the message is the pip command
+    │  ├─ GraphError              a graph that cannot run
+    │  │  ├─ CycleError           lists the cycle
+    │  │  └─ UnknownNode
+    │  └─ PayloadError            bytes that may not, or cannot, be turned into objects
+    │     ├─ CannotPickle         names the variable that cannot travel
+    │     └─ Untrusted            unsigned, foreign or altered bytes; never unpickled
+    ├─ StoreError                 the store's side
+    │  ├─ StoreUnavailable        safe to try again
+    │  ├─ QueueFull               back-pressure: disk, memory or the queue is full
+    │  ├─ LeaseLost               another worker owns the attempt
+    │  ├─ NoSuchRun               also a LookupError
+    │  ├─ RunLost                 the store forgot what it had acknowledged
+    │  ├─ ResultExpired
+    │  └─ VersionMismatch         written by another Python or another release
+    ├─ TaskError                  the task gave no value
+    │  ├─ TaskFailed              the task's exception could not be rebuilt here
+    │  ├─ TaskTimedOut            also a TimeoutError
+    │  ├─ TaskCancelled           also a concurrent.futures.CancelledError
+    │  ├─ UpstreamFailed          a task it depends on gave no value
+    │  ├─ WorkerLost              the process died while running it
+    │  │  └─ OOMKilled
+    │  └─ TaskExpired
+    ├─ WaitTimedOut               also a TimeoutError: the wait ended, the task did not
+    └─ InternalError              an invariant broke
+
+Raised inside a task, meant to be caught there: `SoftTimeLimitExceeded`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = [
+    "CannotPickle",
+    "ConfigError",
+    "CycleError",
+    "GraphError",
+    "InternalError",
+    "LeaseLost",
+    "MissingExtra",
+    "NoSuchRun",
+    "OOMKilled",
+    "PayloadError",
+    "QueueFull",
+    "RemoteError",
+    "ResultExpired",
+    "RunLost",
+    "SoftTimeLimitExceeded",
+    "StoreError",
+    "StoreUnavailable",
+    "TaskCancelled",
+    "TaskError",
+    "TaskExpired",
+    "TaskFailed",
+    "TaskTimedOut",
+    "TaskflowError",
+    "UnknownNode",
+    "Untrusted",
+    "UpstreamFailed",
+    "UsageError",
+    "VersionMismatch",
+    "WaitTimedOut",
+    "WorkerLost",
+]
+
+
+class TaskflowError(Exception):
+    """Root of every error of taskflow.
+
+    Keyword arguments become attributes, and travel with the error when it is pickled.
+    """
+
+    def __init__(self, message: str = "", /, **data: Any) -> None:
+        super().__init__(message)
+        self.__dict__.update(data)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.args, dict(self.__dict__)))
+
+
+def _rebuild(kind: type[TaskflowError], args: tuple[Any, ...], data: dict[str, Any]) -> TaskflowError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(data)
+    return error
+
+
+class UsageError(TaskflowError):
+    """The caller's mistake; raised before anything is stored."""
+
+
+class ConfigError(UsageError):
+    """An option, URL or key that cannot be used; the message names the nearest valid one."""
+
+
+class MissingExtra(UsageError, ImportError):
+    """An optional package is needed; the message is the command that installs it."""
+
+
+class GraphError(UsageError):
+    """A graph that cannot run."""
+
+
+class CycleError(GraphError):
+    """Nodes wait for each other; `cycle` lists them in order."""
+
+    cycle: list[str]
+
+
+class UnknownNode(GraphError):
+    """An edge names a node that is not there."""
+
+
+class PayloadError(UsageError):
+    """Bytes that may not, or cannot, be turned into objects (or the reverse)."""
+
+
+class CannotPickle(PayloadError):
+    """An object cannot travel; `culprit` is the path to the variable that stops it."""
+
+    culprit: str
+
+
+class Untrusted(PayloadError):
+    """Unsigned, foreign or altered bytes; they were not unpickled."""
+
+
+class StoreError(TaskflowError):
+    """The store could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer in time; nothing is known to have changed, try again."""
+
+
+class QueueFull(StoreError):
+    """Too much is pending, or the disk or memory of the store is full; submit later."""
+
+
+class LeaseLost(StoreError):
+    """Another worker owns the attempt; the result was dropped."""
+
+
+class NoSuchRun(StoreError, LookupError):
+    """The store knows no run, node or item with that id."""
+
+
+class RunLost(StoreError):
+    """The store forgot a run that it had acknowledged."""
+
+
+class ResultExpired(StoreError):
+    """The result was removed by retention; `expired_at` is in seconds since the epoch."""
+
+    expired_at: float
+
+
+class VersionMismatch(StoreError):
+    """The other side runs another Python or another release; nothing was unpickled."""
+
+
+class TaskError(TaskflowError):
+    """The task gave no value."""
+
+
+class TaskFailed(TaskError):
+    """The task raised; `remote_traceback` is the worker's text."""
+
+    remote_traceback: str
+
+
+class RemoteError(TaskFailed):
+    """Stands for an exception whose class could not be rebuilt here.
+
+    `type_name` is the original class, `remote_traceback` the worker's text.
+    """
+
+    type_name: str
+
+
+class TaskTimedOut(TaskError, TimeoutError):
+    """The task ran past its hard time limit and was killed; `limit_s` is that limit."""
+
+    limit_s: float
+
+
+class TaskCancelled(TaskError, concurrent.futures.CancelledError):
+    """The task was cancelled; `reason` says why, when known."""
+
+    reason: str
+
+
+class UpstreamFailed(TaskError):
+    """A task this one depends on gave no value; `root` is the id of the first that failed."""
+
+    root: str
+
+
+class WorkerLost(TaskError):
+    """The process died while it ran the task; `exit_code` or `signal` says how."""
+
+    exit_code: int | None
+    signal: int | None
+
+
+class OOMKilled(WorkerLost):
+    """The process was killed for its memory; `rss_peak_bytes` and `limit_bytes` when known."""
+
+    rss_peak_bytes: int | None
+    limit_bytes: int | None
+
+
+class TaskExpired(TaskError):
+    """The task was not started before its expiry."""
+
+
+class WaitTimedOut(TaskflowError, TimeoutError):
+    """The wait ended; the task did not."""
+
+
+class InternalError(TaskflowError):
+    """An invariant of taskflow broke: please report it with the text of this error."""
+
+
+class SoftTimeLimitExceeded(Exception):
+    """Raised inside a task at its soft time limit; catch it to clean up, then return or raise."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Suggest the known word nearest to a mistyped one.
+
+    Returns:
+        ``" Did you mean 'x'?"`` with a leading space, or an empty string.
+
+    Example:
+        >>> nearest("que", ["queue", "priority"])
+        " Did you mean 'queue'?"
+    """
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,282 @@
+"""How a task is treated: retries, limits, budgets. Values and arithmetic, nothing else."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Literal
+
+from taskflow.errors import ConfigError, nearest
+
+__all__ = ["Options", "Policy", "RetryPolicy", "backoff_s", "roll"]
+
+
+def backoff_s(attempt: int, *, base_s: float, factor: float, cap_s: float) -> float:
+    """Wait before the next attempt, before jitter.
+
+    Args:
+        attempt: How many attempts have failed, from 1.
+        base_s: Wait after the first failure, seconds.
+        factor: Growth per failure; 1 keeps the wait constant.
+        cap_s: Longest wait, seconds.
+
+    Example:
+        >>> [backoff_s(n, base_s=1.0, factor=2.0, cap_s=5.0) for n in (1, 2, 3, 4)]
+        [1.0, 2.0, 4.0, 5.0]
+    """
+    try:
+        return min(cap_s, base_s * factor ** (attempt - 1))
+    except OverflowError:
+        return cap_s
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """When a failed attempt is tried again, and how long it waits first.
+
+    Args:
+        max_retries: Attempts after the first one.
+        on: Exception classes that are retried.
+        never: Exception classes that are not, though `on` names them.
+        delay: Wait after the first failure, seconds.
+        backoff: Growth of the wait per failure; 1 keeps it constant.
+        max_delay: Longest wait, seconds.
+        jitter: ``"full"`` draws from [0, wait), ``"equal"`` from [wait/2, wait), ``None`` waits exactly.
+        deadline: No retry starts later than this after the task was submitted.
+        retry_if: Asked last with the exception; a false answer ends the task.
+
+    Source:
+        The jitter variants are those of "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+
+    max_retries: int = 3
+    on: tuple[type[BaseException], ...] | type[BaseException] = (Exception,)
+    never: tuple[type[BaseException], ...] | type[BaseException] = ()
+    delay: float = 1.0
+    backoff: float = 2.0
+    max_delay: float = 600.0
+    jitter: Literal["full", "equal"] | None = "full"
+    deadline: timedelta | float | None = None
+    retry_if: Callable[[BaseException], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_retries < 0 or self.delay < 0 or self.max_delay < 0 or self.backoff < 1:
+            raise ConfigError(
+                "A RetryPolicy needs max_retries, delay and max_delay of at least 0 and backoff of at least 1."
+            )
+        if self.jitter not in ("full", "equal", None):
+            raise ConfigError(
+                f"jitter={self.jitter!r} is not known.{nearest(str(self.jitter), ['full', 'equal'])}"
+                " Use 'full', 'equal' or None."
+            )
+
+    def wait_s(self, attempt: int, *, roll: float) -> float:
+        """Seconds to wait after the `attempt`-th failure (from 1); `roll` is a draw from [0, 1)."""
+        full = backoff_s(attempt, base_s=self.delay, factor=self.backoff, cap_s=self.max_delay)
+        if self.jitter == "full":
+            return full * roll
+        if self.jitter == "equal":
+            return full / 2 + full / 2 * roll
+        return full
+
+    def decide(self, error: BaseException, *, attempt: int, age_s: float, roll: float) -> float | None:
+        """Seconds to wait before the next attempt, or `None` when the task has failed.
+
+        Args:
+            error: What the attempt raised.
+            attempt: How many attempts have failed, from 1.
+            age_s: Seconds since the task was submitted.
+            roll: A draw from [0, 1).
+        """
+        if attempt > self.max_retries or not isinstance(error, self.on) or isinstance(error, self.never):
+            return None
+        if self.retry_if is not None and not self.retry_if(error):
+            return None
+        wait = self.wait_s(attempt, roll=roll)
+        limit = self.deadline.total_seconds() if isinstance(self.deadline, timedelta) else self.deadline
+        return None if limit is not None and age_s + wait > limit else wait
+
+    def preview(self) -> list[float]:
+        """The longest wait before each retry, seconds.
+
+        Example:
+            >>> RetryPolicy(4, delay=1, backoff=3, max_delay=10).preview()
+            [1, 3, 9, 10]
+        """
+        return [
+            backoff_s(n, base_s=self.delay, factor=self.backoff, cap_s=self.max_delay)
+            for n in range(1, self.max_retries + 1)
+        ]
+
+
+def roll() -> float:
+    """A draw from [0, 1) for jitter."""
+    return random.random()  # noqa: S311 - jitter, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the store and the worker must know to treat a node: the part that is stored.
+
+    Args:
+        max_deliveries: How often an item may be handed out; the crash of a worker spends one,
+            a raised exception does too. When they are used up the item is *dead*.
+        time_limit_s: Hard limit of one attempt; the child is killed.
+        soft_time_limit_s: `SoftTimeLimitExceeded` is raised in the task.
+        memory_limit_bytes: Resident memory of the child while it runs the task.
+        chunk: At most so many items in one lease of an array node; `None` leaves it to the claim.
+        on_failure: What the failure of this node does to the rest of its run: ``"continue"`` skips
+            what depends on it, ``"stop"`` cancels all that has not started.
+    """
+
+    max_deliveries: int = 3
+    time_limit_s: float | None = None
+    soft_time_limit_s: float | None = None
+    memory_limit_bytes: int | None = None
+    chunk: int | None = None
+    on_failure: Literal["continue", "stop"] = "continue"
+
+    def to_json(self) -> str:
+        """Only what differs from the defaults, so that most policies are ``{}``."""
+        return _policy_to_json(self)
+
+    @staticmethod
+    def from_json(text: str) -> Policy:
+        """Read `to_json`; one object is shared by all nodes with the same text."""
+        return _policy_from_json(text)
+
+
+@lru_cache(maxsize=1024)
+def _policy_to_json(policy: Policy) -> str:
+    changed: dict[str, Any] = {}
+    for f in fields(policy):
+        value = getattr(policy, f.name)
+        if value != f.default:
+            changed[f.name] = value
+    return json.dumps(changed, separators=(",", ":"))
+
+
+@lru_cache(maxsize=1024)
+def _policy_from_json(text: str) -> Policy:
+    return Policy(**json.loads(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Everything that may be said of a call apart from its arguments.
+
+    Args:
+        queue: Where it waits; workers subscribe to queues by name.
+        priority: Higher runs first, from 0 to 255.
+        retry: A `RetryPolicy`, or a number of retries with its defaults.
+        time_limit: Seconds until the child is killed.
+        soft_time_limit: Seconds until `SoftTimeLimitExceeded` is raised in the task.
+        memory_limit: Bytes of resident memory the child may use.
+        max_deliveries: How often it is handed out before it is *dead*; retries + 3 by default.
+        countdown: Seconds before it may start.
+        eta: A timezone-aware `datetime` before which it does not start.
+        expires: Seconds (or an aware `datetime`) after which it is not started any more.
+        tags: Small JSON values to find it by.
+        label: What a person reads in place of the function's name.
+        chunksize: Most items of a map in one lease; `None` leaves it to the measured item time.
+        seed: The seed of `taskflow.rng()` in the run.
+        on_failure: ``"continue"``, or ``"stop"``: a failed node cancels what has not started of its run.
+        after: Futures that must have succeeded first, though their values are not needed.
+        key: Names the run: a second submit with the same key in the same store is the first one.
+    """
+
+    queue: str = "default"
+    priority: int = 0
+    retry: RetryPolicy | int | None = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    memory_limit: int | None = None
+    max_deliveries: int | None = None
+    countdown: float | None = None
+    eta: datetime | None = None
+    expires: float | datetime | None = None
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    label: str | None = None
+    chunksize: int | None = None
+    seed: int | None = None
+    on_failure: Literal["continue", "stop"] = "continue"
+    after: tuple[Any, ...] = ()
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_options(self)
+
+    def merge(self, **changes: Any) -> Options:
+        """The same options with some of them changed.
+
+        Raises:
+            ConfigError: There is no such option (the nearest is named), or its value is impossible.
+
+        Example:
+            >>> Options().merge(priority=5).priority
+            5
+        """
+        for name in changes:
+            if name not in _OPTION_NAMES:
+                raise ConfigError(f"There is no option {name!r}.{nearest(name, _OPTION_NAMES)}")
+        return replace(self, **changes)
+
+    @property
+    def retries(self) -> RetryPolicy | None:
+        """`retry` as a policy."""
+        return RetryPolicy(self.retry) if isinstance(self.retry, int) else self.retry
+
+    @property
+    def policy(self) -> Policy:
+        """The part that the store keeps."""
+        retries = self.retries
+        budget = self.max_deliveries or (retries.max_retries if retries else 0) + 3
+        return Policy(
+            max_deliveries=budget,
+            time_limit_s=self.time_limit,
+            soft_time_limit_s=self.soft_time_limit,
+            memory_limit_bytes=self.memory_limit,
+            chunk=self.chunksize,
+            on_failure=self.on_failure,
+        )
+
+    def delay_s(self, now: float) -> float | None:
+        """Seconds from `now` (since the epoch) until it may start, or `None`."""
+        wait = self.countdown
+        if self.eta is not None:
+            wait = max(wait or 0.0, self.eta.timestamp() - now)
+        return wait if wait and wait > 0 else None
+
+    def expires_s(self, now: float) -> float | None:
+        """Seconds from `now` (since the epoch) until it expires, or `None`."""
+        if isinstance(self.expires, datetime):
+            return self.expires.timestamp() - now
+        return self.expires
+
+
+_OPTION_NAMES = tuple(f.name for f in fields(Options))
+
+
+def _check_options(o: Options) -> None:
+    if not 0 <= o.priority <= 255:
+        raise ConfigError(f"priority={o.priority} is not possible: use 0 to 255, higher runs first.")
+    for name in ("time_limit", "soft_time_limit", "memory_limit", "max_deliveries", "chunksize"):
+        value = getattr(o, name)
+        if value is not None and value <= 0:
+            raise ConfigError(f"{name}={value} is not possible: use a number above 0, or None.")
+    if o.time_limit and o.soft_time_limit and o.soft_time_limit >= o.time_limit:
+        raise ConfigError("soft_time_limit must be shorter than time_limit, or the task never sees it.")
+    for name in ("eta", "expires"):
+        value = getattr(o, name)
+        if isinstance(value, datetime) and value.tzinfo is None:
+            raise ConfigError(f"{name} needs a time zone: datetime.now(timezone.utc) + timedelta(...).")
+    if not _QUEUE.fullmatch(o.queue):
+        raise ConfigError(f"queue={o.queue!r} is not a name: use 1 to 128 of A-Z a-z 0-9 _ . - /")
+
+
+_QUEUE = re.compile(r"[A-Za-z0-9_.\-/]{1,128}")

@@ -1,0 +1,264 @@
+"""The seams. An adapter implements one of these protocols in one file.
+
+Durations cross a port, instants do not: the store's clock is the only clock of record.
+Every verb is one atomic step, may be repeated after a lost answer, and never blocks for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from taskflow.ids import NodeId, RunId, WorkerId
+from taskflow.records import (
+    Event,
+    ItemView,
+    Lease,
+    LeaseKey,
+    Note,
+    Page,
+    Plan,
+    Renewal,
+    RunView,
+    Segment,
+    Settled,
+    Settlement,
+    Value,
+    Want,
+    WorkerView,
+)
+
+__all__ = ["Bell", "Blobs", "GraphPort", "Pool", "StatusPort", "Store", "WatchPort", "WorkPort"]
+
+
+class GraphPort(Protocol):
+    """What a client needs: hand over a graph, change its mind."""
+
+    def submit(self, plans: Sequence[Plan], /) -> None:
+        """Store the plans in one step; a run that is already there is left as it is.
+
+        Raises:
+            UnknownNode: An edge names a node that is neither in the plan nor in the store.
+            CycleError: Nodes of a plan wait for each other.
+            QueueFull: The disk is full, or too much is pending.
+        """
+        ...
+
+    def cancel(self, node: NodeId | RunId, /, *, index: int | None = None, reason: str = "") -> bool:
+        """Cancel a run, a node, or one item; `True` when anything changed.
+
+        What has not started is cancelled at once; what runs is told by `WorkPort.renew`.
+
+        Raises:
+            NoSuchRun: No run or node has that id.
+        """
+        ...
+
+    def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
+        """Submit run `new`: what gave no value in `run`, anew; items that succeeded are kept.
+
+        Returns:
+            For each node without a value its successor in the new run; empty when nothing failed.
+        """
+        ...
+
+    def forget(self, run: RunId, /) -> None:
+        """Remove a run that has ended, with its results.
+
+        Raises:
+            UsageError: It has not ended: cancel it first.
+        """
+        ...
+
+
+class WorkPort(Protocol):
+    """What a worker needs: take work, keep it, give it back."""
+
+    def claim(self, want: Want, /) -> list[Lease]:
+        """Lease what may run now: higher priority first, then in order of submission."""
+        ...
+
+    def renew(self, held: Sequence[LeaseKey], /, *, lease_s: float) -> Renewal:
+        """Hold leases for `lease_s` from now; answers which were lost and which were cancelled."""
+        ...
+
+    def settle(self, done: Sequence[Settlement], /, *, want: Want | None = None) -> Settled:
+        """Give outcomes, and claim anew in the same step. A settlement whose lease was lost changes nothing."""
+        ...
+
+    def reap(self, /, *, limit: int = 1000) -> float | None:
+        """Return expired leases, queue what is due, expire what is late, go on with pending releases.
+
+        Returns:
+            Seconds until there is something to do again, or `None`.
+        """
+        ...
+
+    def pages(self, node: NodeId, lo: int, hi: int, /) -> list[Page]:
+        """The pages of an array node that hold any of the items ``[lo, hi)``, in order."""
+        ...
+
+    def note(self, notes: Sequence[Note], /) -> None:
+        """Record what running attempts say; those of lost leases are dropped."""
+        ...
+
+
+class WatchPort(Protocol):
+    """What a reader needs: the present, then everything after it."""
+
+    def runs(self, /, *, limit: int = 100, states: Collection[str] = (), match: str = "") -> list[RunView]:
+        """The newest runs first, without their nodes; `match` is a prefix of the id or part of the name."""
+        ...
+
+    def snapshot(self, run: RunId, /) -> tuple[RunView, int]:
+        """A run with its nodes, and the cursor from which `events` goes on.
+
+        Raises:
+            NoSuchRun: The store knows no such run; ResultExpired: it did.
+        """
+        ...
+
+    def events(self, after: int, /, *, limit: int = 1000) -> list[Event]:
+        """What happened after a cursor, in order; ``after=-1`` gives nothing but the newest event."""
+        ...
+
+    def find(self, prefix: str, /) -> tuple[RunId, NodeId | None]:
+        """The run (and the node, when the id is a node's) that an id or a unique prefix of one names."""
+        ...
+
+    def values(self, nodes: Sequence[NodeId], /, *, lo: int = 0, hi: int | None = None) -> dict[NodeId, list[Segment]]:
+        """What has ended of these nodes, in order of index; a replaced node gives its replacement's."""
+        ...
+
+    def items(self, node: NodeId, /) -> list[ItemView]:
+        """The rows of a node's result table, in order of index; together they cover its width."""
+        ...
+
+    def logs(self, node: NodeId, /, *, index: int | None = None) -> list[tuple[int, str]]:
+        """Captured output as (index, text), in order of index."""
+        ...
+
+
+class StatusPort(Protocol):
+    """Who works here, and what lies about."""
+
+    def announce(self, view: WorkerView, /, *, gone: bool = False) -> None:
+        """Say how a worker is; `gone` takes it off the list."""
+        ...
+
+    def workers(self, /) -> list[WorkerView]:
+        """Workers seen in the last minute."""
+        ...
+
+    def queues(self, /) -> list[Mapping[str, Any]]:
+        """Per queue: ``queue``, and items ``queued``, ``waiting``, ``running``."""
+        ...
+
+    def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:
+        """Dead letters: items that are dead or failed, newest first."""
+        ...
+
+    def sweep(self, /, *, age_s: float, size_bytes: int) -> Mapping[str, int]:
+        """Retention: forget ended runs older than `age_s`, and the oldest while the store is larger
+        than `size_bytes`; compact. Returns what was removed and the size now."""
+        ...
+
+    def check(self, /) -> list[tuple[str, bool, str]]:
+        """Examine the store: (what, whether it is well, in words)."""
+        ...
+
+
+class Bell(Protocol):
+    """Rings when a store has something new for its listener. A hint: it may ring for nothing."""
+
+    def fileno(self) -> int:
+        """Readable when it rang."""
+        ...
+
+    def hush(self) -> None:
+        """Be silent until it rings again; call it *before* looking."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening."""
+        ...
+
+
+class Store(GraphPort, WorkPort, WatchPort, StatusPort, Protocol):
+    """A store keeps all four ports, and wakes those who listen."""
+
+    url: str
+    blobs: Blobs
+
+    def listen(self, topic: str, /) -> Bell:
+        """A bell for ``"work"`` (something may be claimed, or a lease was cancelled) or ``"watch"`` (there are events)."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+class Blobs(Protocol):
+    """Bytes by name. A name that is a digest is written once."""
+
+    def put(self, name: str, parts: Sequence[bytes | memoryview], /) -> None:
+        """Keep the parts, one behind the other, under a name; nothing happens when the name is there."""
+        ...
+
+    def open(self, name: str, /) -> memoryview:
+        """The bytes, mapped where that is possible. Writing to the view changes no one else's.
+
+        Raises:
+            ResultExpired: There is no such blob any more.
+        """
+        ...
+
+    def has(self, name: str, /) -> bool:
+        """Whether the name is there; a name that is found is kept for at least another hour."""
+        ...
+
+    def sweep(self, keep: Collection[str], /, *, age_s: float) -> int:
+        """Delete all that is not named in `keep` and was not used for `age_s`; returns the bytes freed."""
+        ...
+
+
+class Pool(Protocol):
+    """Runs calls somewhere. A child that dies is an outcome, not an exception.
+
+    The worker gives leases with what they need as bytes, and gets settlements back.
+    """
+
+    slots: int
+
+    def free(self) -> int:
+        """Slots that could take a lease now."""
+        ...
+
+    def start(self, lease: Lease, inputs: Mapping[NodeId, list[Segment]], pages: Sequence[Page], /) -> None:
+        """Run a lease in a free slot; the outcome comes by `finished`."""
+        ...
+
+    def kill(self, key: LeaseKey, reason: str, /) -> None:
+        """Stop a lease: the outcome is *cancelled* for what had not ended."""
+        ...
+
+    def finished(self) -> tuple[list[Settlement], list[Note]]:
+        """What ended and what was said since the last call; does not wait."""
+        ...
+
+    def filenos(self) -> Sequence[int]:
+        """Readable when `finished` or `free` may have changed."""
+        ...
+
+    def due_s(self) -> float | None:
+        """Seconds until `finished` must be called though nothing is readable (a time limit), or `None`."""
+        ...
+
+    def resize(self, slots: int, /) -> None:
+        """Grow at once; shrink as slots fall free."""
+        ...
+
+    def close(self, /, *, drain_s: float) -> list[Settlement]:
+        """Let running calls end for `drain_s` seconds, then stop them; what did not end is *released*."""
+        ...

@@ -1,0 +1,405 @@
+"""The values that cross the seams: what is submitted, claimed, settled and watched.
+
+Two byte formats appear here and are opaque to every store: a *value* (`Value`) is what
+`taskflow.codec` makes of an object, sealed; an *error* is the JSON text of a `Failure`.
+
+Index ranges are half-open, ``[lo, hi)``. A call is an array node of width 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from taskflow.ids import NodeId, RunId, WorkerId
+from taskflow.policy import Policy
+from taskflow.states import State
+
+__all__ = [
+    "Edge",
+    "EdgeMode",
+    "Event",
+    "Failure",
+    "Growth",
+    "ItemView",
+    "Kind",
+    "Lease",
+    "LeaseKey",
+    "Node",
+    "NodeView",
+    "Note",
+    "Outcome",
+    "Page",
+    "Plan",
+    "Renewal",
+    "RunView",
+    "Segment",
+    "Settled",
+    "Settlement",
+    "Value",
+    "Want",
+    "WorkerView",
+]
+
+Value = bytes
+"""A sealed payload: inline bytes, or a sealed reference to a blob (see `taskflow.codec`)."""
+
+
+# ── submitted ────────────────────────────────────────────────────────────────────────
+
+
+class EdgeMode(StrEnum):
+    """What a successor needs of a predecessor, and what it is given.
+
+    ``ALL``: every item succeeded; gets the values. ``KEEP``: it ended; failed items arrive as
+    exceptions. ``DROP``: it ended; failed items are left out. ``AFTER``: it succeeded; gives
+    nothing. ``ENDED``: it ended, whatever the outcome; gives nothing. When the need cannot be met
+    the successor is *skipped*.
+    """
+
+    ALL = "all"
+    KEEP = "keep"
+    DROP = "drop"
+    AFTER = "after"
+    ENDED = "ended"
+
+    @property
+    def needs_success(self) -> bool:
+        """Whether a failed predecessor skips the successor."""
+        return self in (EdgeMode.ALL, EdgeMode.AFTER)
+
+    @property
+    def gives_value(self) -> bool:
+        """Whether the predecessor's value is an input of the successor."""
+        return self in (EdgeMode.ALL, EdgeMode.KEEP, EdgeMode.DROP)
+
+
+class Edge(NamedTuple):
+    """A dependency on `parent`, a node of the same plan or of an earlier run."""
+
+    parent: NodeId
+    mode: EdgeMode = EdgeMode.ALL
+
+
+class Page(NamedTuple):
+    """Items ``[lo, hi)`` of an array node, as one value; pages of a node leave no gap."""
+
+    lo: int
+    hi: int
+    items: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step of a plan.
+
+    Args:
+        id: Made by the client before anything is sent.
+        fn: Digest of the function, stored once as a blob under that name.
+        args: The arguments that all items share.
+        edges: Predecessors; those that give a value are the inputs, in this order.
+        width: 1 for a call, N for a map over N items, `None` when a predecessor decides it (`Growth.widths`).
+        pages: The items of an array node, in order.
+        delay_s: Not before this many seconds after the submit.
+        expires_s: Not started later than this many seconds after the submit.
+        label: What a person reads: the function's name unless the caller chose another.
+    """
+
+    id: NodeId
+    fn: str
+    args: Value
+    edges: tuple[Edge, ...] = ()
+    width: int | None = 1
+    array: bool = False
+    pages: tuple[Page, ...] = ()
+    queue: str = "default"
+    priority: int = 0
+    policy: Policy = Policy()
+    delay_s: float | None = None
+    expires_s: float | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A compiled graph, ready to submit; `meta` is JSON (tags, seed, shape) and small."""
+
+    run: RunId
+    nodes: tuple[Node, ...]
+    name: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """New nodes that appear in the same step as the outcome that made them.
+
+    Args:
+        nodes: Added to the run; their edges may name any node.
+        widths: Array nodes of unknown width that now have one, with their pages.
+        final: When set, the settling node takes the outcome of this node as its own (a replacement).
+    """
+
+    nodes: tuple[Node, ...] = ()
+    widths: Mapping[NodeId, tuple[int, tuple[Page, ...]]] = field(default_factory=dict)
+    final: NodeId | None = None
+
+
+# ── claimed ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a worker asks of a claim.
+
+    Args:
+        worker: Who asks.
+        queues: In the order in which equal priorities are served.
+        slots: How many slots are free; each may get several quick calls or one range.
+        lease_s: How long the leases hold unless renewed.
+        pace_s: Seconds an item of a function takes, by digest, as this worker measured it.
+            Calls of unknown functions are handed out one to a slot.
+        batch_s: Work to put on one slot at a time, seconds, when calls are quick.
+        share: Of how many slots in all (all workers) this is a part; ranges shrink towards the end
+            of a node so that all slots finish together.
+    """
+
+    worker: WorkerId
+    queues: tuple[str, ...]
+    slots: int
+    lease_s: float = 15.0
+    pace_s: Mapping[str, float] = field(default_factory=dict)
+    batch_s: float = 0.02
+    share: int = 2
+
+
+class LeaseKey(NamedTuple):
+    """The right to settle items ``[lo, hi)`` of one node; a stale fence settles nothing."""
+
+    node: NodeId
+    lo: int
+    hi: int
+    fence: int
+
+
+class Lease(NamedTuple):
+    """Work that was claimed. `inputs` are the predecessors that give a value, in order."""
+
+    key: LeaseKey
+    run: RunId
+    fn: str
+    args: Value
+    array: bool
+    width: int
+    inputs: tuple[tuple[NodeId, EdgeMode], ...]
+    policy: Policy
+    queue: str
+    label: str
+    attempt: int
+    delivery: int
+    age_s: float
+
+
+class Renewal(NamedTuple):
+    """What became of the leases that were not simply renewed."""
+
+    lost: frozenset[LeaseKey]
+    cancelled: Mapping[LeaseKey, str]
+
+
+# ── settled ──────────────────────────────────────────────────────────────────────────
+
+
+class Kind(StrEnum):
+    """How an attempt ended.
+
+    ``RETRY`` waits `delay_s` and is tried again; ``LOST`` (the process died) is tried again until the
+    deliveries are used up; ``RELEASED`` goes back as if it had never been claimed; ``REPLACED`` hands
+    the node's outcome to `Growth.final`.
+    """
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RETRY = "retry"
+    LOST = "lost"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+    REPLACED = "replaced"
+
+
+class Outcome(NamedTuple):
+    """How items ``[lo, hi)`` of a lease ended.
+
+    ``SUCCEEDED`` and ``RELEASED`` may cover a range; the others name one item. The value of a
+    succeeded range of an array node is the list of its results; that of a call is its result;
+    that of a failure, if any, is the pickled exception. `took_s` is the time of all items together.
+    """
+
+    lo: int
+    hi: int
+    kind: Kind
+    value: Value | None = None
+    error: str | None = None
+    delay_s: float = 0.0
+    started_at: float = 0.0
+    took_s: float = 0.0
+    log: str | None = None
+
+
+class Settlement(NamedTuple):
+    """Outcomes for a lease, or for a part of it: what they do not name stays held."""
+
+    key: LeaseKey
+    outcomes: tuple[Outcome, ...]
+    grow: Growth | None = None
+
+
+class Settled(NamedTuple):
+    """Leases that were lost before they were settled, and the new ones that were asked for."""
+
+    lost: frozenset[LeaseKey]
+    leases: list[Lease]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an item has no value, as text that needs no unpickling.
+
+    Args:
+        kind: The terminal state, or ``retry`` and ``lost`` for an attempt that is tried again.
+        type: Qualified name of the exception's class.
+        message: What it said.
+        traceback: The worker's text, user frames first.
+        exit_code, signal: How the process ended, when it did.
+        root: The node that failed first, when this one was skipped.
+    """
+
+    kind: str
+    type: str = ""
+    message: str = ""
+    traceback: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    root: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Compact JSON without the empty fields."""
+        full = asdict(self)
+        return json.dumps({k: v for k, v in full.items() if v not in ("", None, {})}, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Failure:
+        """Read `to_json`; unknown fields of a newer release are ignored."""
+        known = Failure.__dataclass_fields__
+        return Failure(**{k: v for k, v in json.loads(text).items() if k in known})
+
+
+# ── watched ──────────────────────────────────────────────────────────────────────────
+
+
+class Event(NamedTuple):
+    """Items ``[lo, hi)`` of a node moved to `state`; ``lo == hi == 0`` speaks of the node as a whole,
+    and an empty node of the run as a whole. Events of a store are totally ordered by `cursor`."""
+
+    cursor: int
+    at: float
+    run: RunId
+    node: NodeId | str
+    lo: int
+    hi: int
+    state: State
+    info: Mapping[str, Any] = {}
+
+
+class Segment(NamedTuple):
+    """Outcome of items ``[lo, hi)`` of a node that ended: `value` when they succeeded, else `error`
+    (and the pickled exception in `value`, if it has one)."""
+
+    node: NodeId
+    lo: int
+    hi: int
+    state: State
+    value: Value | None
+    error: str | None
+    fence: int
+
+
+class ItemView(NamedTuple):
+    """One row of a result table; items that share a state and have no story share a row."""
+
+    lo: int
+    hi: int
+    state: State
+    attempts: int
+    deliveries: int
+    worker: str | None
+    started_at: float | None
+    took_s: float | None
+    error: str | None
+    until: float | None = None
+
+
+class NodeView(NamedTuple):
+    """A node as it stands; `counts` are its items by state."""
+
+    id: NodeId
+    run: RunId
+    label: str
+    state: State
+    width: int | None
+    array: bool
+    counts: Mapping[State, int]
+    queue: str
+    priority: int
+    parents: tuple[Edge, ...]
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    attempts: int
+    deliveries: int
+    worker: str | None
+    error: str | None
+    fn: str = ""
+    due_at: float | None = None
+
+
+class RunView(NamedTuple):
+    """A run as it stands. `counts` are its items by state; `nodes` is empty where only a
+    summary was asked for."""
+
+    id: RunId
+    name: str
+    state: State
+    counts: Mapping[State, int]
+    total: int
+    created_at: float
+    ended_at: float | None
+    meta: Mapping[str, Any]
+    nodes: tuple[NodeView, ...] = ()
+
+
+class Note(NamedTuple):
+    """What a running attempt says of itself: a piece of its output, its progress, a number."""
+
+    key: LeaseKey
+    kind: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker as it last described itself; for display, never for safety."""
+
+    id: WorkerId
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    slots: int
+    busy: int
+    started_at: float
+    seen_at: float
+    info: Mapping[str, Any] = field(default_factory=dict)

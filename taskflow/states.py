@@ -1,0 +1,48 @@
+"""The states of a node and of an item, and the moves between them.
+
+::
+
+    blocked ─┬─► queued ◄──► waiting          blocked   needs predecessors
+             │     │  ▲         │             waiting   needs a time (delay, backoff)
+             │     ▼  │         │             queued    may be claimed
+             │   running ───────┤             running   held under a lease
+             │     │            │
+             └─────┴────────────┴──► succeeded · failed · cancelled · expired · skipped · dead
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["LIVE", "MOVES", "TERMINAL", "State"]
+
+
+class State(StrEnum):
+    """Where a node or an item stands; the values are the words shown everywhere."""
+
+    BLOCKED = "blocked"
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    SKIPPED = "skipped"
+    DEAD = "dead"
+
+
+_S = State
+TERMINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.EXPIRED, _S.SKIPPED, _S.DEAD})
+LIVE = frozenset(State) - TERMINAL
+
+MOVES: dict[State, frozenset[State]] = {
+    _S.BLOCKED: frozenset(
+        {_S.QUEUED, _S.WAITING, _S.SUCCEEDED, _S.FAILED, _S.SKIPPED, _S.CANCELLED, _S.EXPIRED}
+    ),
+    _S.WAITING: frozenset({_S.QUEUED, _S.CANCELLED, _S.EXPIRED}),
+    _S.QUEUED: frozenset({_S.RUNNING, _S.WAITING, _S.CANCELLED, _S.EXPIRED}) | TERMINAL,
+    _S.RUNNING: frozenset({_S.QUEUED, _S.WAITING, _S.BLOCKED}) | TERMINAL,
+} | {state: frozenset() for state in TERMINAL}
+"""Legal moves. A queued node may end at once: a late settle by the newest fence is accepted,
+and an array node stays queued until its last item ends. `running → blocked` is a replacement."""
