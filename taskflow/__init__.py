@@ -1,0 +1,88 @@
+"""Celery for notebooks: any function becomes a durable task that runs in other processes.
+
+::
+
+    import taskflow
+
+    with taskflow.Client() as client:
+        client.submit(pow, 2, 10).result()          # 1024, computed by another process
+        list(client.map(str.upper, "abc"))          # ['A', 'B', 'C']
+
+The names below are all there is to import; errors are in `taskflow.errors`. Each is loaded on
+first use, so that ``import taskflow`` costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from os.path import isfile
+
+if isfile(f"{__path__[0]}/engines/__init__.py"):  # noqa: PTH113 - pathlib is slow to import
+    raise ImportError(
+        "OpenStack TaskFlow (PyPI: taskflow) and jupyter-taskflow are installed in the same place: both are"
+        " imported as 'taskflow', and their files are mixed now. Give one of them its own environment, or"
+        " keep this one:  pip uninstall -y taskflow jupyter-taskflow && pip install jupyter-taskflow"
+    )
+
+TYPE_CHECKING = False  # type checkers know the name; importing typing costs more than all of this file
+if TYPE_CHECKING:
+    from typing import Any
+
+    from taskflow import errors as errors
+    from taskflow.canvas import Signature, chain, chord, group, signature, task
+    from taskflow.client import Client
+    from taskflow.future import Future, MapRun, Ref, as_completed, gather
+    from taskflow.policy import Options, RetryPolicy
+    from taskflow.pools.context import current, rng
+    from taskflow.workflow import Workflow, WorkflowRun, map_reduce
+
+__all__ = [
+    "Client",
+    "Future",
+    "MapRun",
+    "Options",
+    "Ref",
+    "RetryPolicy",
+    "Signature",
+    "Workflow",
+    "WorkflowRun",
+    "as_completed",
+    "chain",
+    "chord",
+    "current",
+    "errors",
+    "gather",
+    "group",
+    "map_reduce",
+    "rng",
+    "signature",
+    "task",
+]
+
+__version__ = "0.1.0.dev0"
+
+_ROOMS = {
+    "taskflow.canvas": ("Signature", "chain", "chord", "group", "signature", "task"),
+    "taskflow.client": ("Client",),
+    "taskflow.future": ("Future", "MapRun", "Ref", "as_completed", "gather"),
+    "taskflow.policy": ("Options", "RetryPolicy"),
+    "taskflow.pools.context": ("current", "rng"),
+    "taskflow.workflow": ("Workflow", "WorkflowRun", "map_reduce"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on its first use (PEP 562)."""
+    if name == "errors":
+        return import_module("taskflow.errors")
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'taskflow' has no attribute {name!r}")
+    value = getattr(import_module(_ROOM_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return [*__all__, "__version__"]

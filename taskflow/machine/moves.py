@@ -1,0 +1,514 @@
+"""The verbs of a store, as rules over rows: claim, renew, settle, reap, cancel, rerun.
+
+Pure: the clock is `rows.now`, nothing here reads or writes anything but rows. Every store calls
+these functions inside one atomic step, so all stores keep the same semantics.
+
+::
+
+    claim ──► lease (range + fence) ──► settle ──► segment | part (retry, returned)
+                      │                    │
+                      └── renew            └── node ends ──► successors released, run ends
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import ceil
+
+from taskflow.errors import NoSuchRun
+from taskflow.ids import NodeId, RunId, new_id
+from taskflow.machine.graph import (
+    add_plan,
+    cancel_node,
+    count,
+    drain,
+    forget_part,
+    grow,
+    ready,
+    refresh,
+    tally,
+)
+from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
+from taskflow.records import (
+    Edge,
+    Failure,
+    Kind,
+    Lease,
+    LeaseKey,
+    Outcome,
+    Plan,
+    Renewal,
+    Settlement,
+    Want,
+)
+from taskflow.states import TERMINAL, State
+
+__all__ = ["cancel", "claim", "reap", "renew", "rerun", "settle", "submit"]
+
+RANGE_MAX = 65_536
+RANGE_FLOOR_S = 0.001
+
+
+def submit(rows: Rows, plans: Iterable[Plan]) -> None:
+    """Add plans; those whose run is there are left as they are."""
+    for plan in plans:
+        add_plan(rows, plan)
+
+
+# ── claim ────────────────────────────────────────────────────────────────────────────
+
+
+def claim(rows: Rows, want: Want) -> list[Lease]:
+    """Lease ranges and calls for the free slots of a worker.
+
+    A slot gets one range of an array node, or one call; or several calls, when all of them are of
+    functions known to be quick, up to `want.batch_s` of work.
+
+    Source:
+        Ranges shrink with what is left: "Guided Self-Scheduling", Polychronopoulos and Kuck, 1987,
+        with the length of a range bounded by time instead of by number.
+    """
+    leases: list[Lease] = []
+    slots, room_s = want.slots, 0.0
+    for row in rows.ready(want.queues):
+        if slots <= 0 and room_s <= 0:
+            break
+        if row.expires_at is not None and row.expires_at <= rows.now:
+            _expire(rows, row)
+            continue
+        pace = want.pace_s.get(row.fn)
+        if not row.array:
+            cost = want.batch_s if pace is None else pace
+            if cost > room_s:
+                if slots <= 0:
+                    break
+                slots, room_s = slots - 1, want.batch_s
+            room_s -= cost
+            leases.append(_lease_call(rows, row, want))
+        else:
+            before = slots
+            slots = _lease_ranges(rows, row, want, pace, slots, leases)
+            if slots == before and slots <= 0:
+                break
+    return leases
+
+
+def _lease_call(rows: Rows, row: NodeRow, want: Want) -> Lease:
+    part = row.part
+    if part is None:
+        part = row.part = Part(0, 1, State.QUEUED)
+        row.cursor = 1
+    else:
+        row.returned -= 1
+    return _lease(rows, row, part, want)
+
+
+def _lease_ranges(
+    rows: Rows, row: NodeRow, want: Want, pace: float | None, slots: int, leases: list[Lease]
+) -> int:
+    while slots > 0:
+        part = _take(rows, row, _range_size(row, want, pace))
+        if part is None:
+            break
+        leases.append(_lease(rows, row, part, want))
+        slots -= 1
+    return slots
+
+
+def _range_size(row: NodeRow, want: Want, pace: float | None) -> int:
+    if pace is None:
+        size = 1
+    else:
+        pace = max(pace, 1e-8)
+        fair = max(ceil((row.fresh + row.returned) / (2 * want.share)), int(RANGE_FLOOR_S / pace))
+        size = max(1, min(int(want.batch_s / pace), fair, RANGE_MAX))
+    return min(size, row.policy.chunk or size)
+
+
+def _take(rows: Rows, row: NodeRow, size: int) -> Part | None:
+    """Cut up to `size` items off what may be claimed: first what came back, then what is fresh."""
+    if row.returned:
+        for part in rows.queued(row, 1):
+            forget_part(rows, row, part)
+            if part.size > size:
+                rest = _piece(part, part.lo + size, part.hi)
+                _put(rows, row, rest)
+                part = _piece(part, part.lo, part.lo + size)
+            return part
+    if row.fresh and row.due_at is None:
+        lo = row.cursor
+        row.cursor = min(lo + size, row.width or 0)
+        return Part(lo, row.cursor, State.QUEUED)
+    return None
+
+
+def _lease(rows: Rows, row: NodeRow, part: Part, want: Want) -> Lease:
+    row.fence += 1
+    part.state = State.RUNNING
+    part.fence = row.fence
+    part.worker = want.worker
+    part.until = rows.now + want.lease_s
+    part.deliveries += 1
+    part.started_at = rows.now
+    if row.started_at is None:
+        row.started_at = rows.now
+    row.held += part.size
+    rows.put_part(row, part)
+    refresh(rows, row)
+    rows.emit(row.run, row.id, part.lo, part.hi, State.RUNNING)
+    return Lease(
+        LeaseKey(row.id, part.lo, part.hi, part.fence),
+        row.run,
+        row.fn,
+        row.args,
+        row.array,
+        row.width or 0,
+        row.inputs,
+        row.policy,
+        row.queue,
+        row.label,
+        part.attempts + 1,
+        part.deliveries,
+        rows.now - row.created_at,
+    )
+
+
+def _piece(part: Part, lo: int, hi: int) -> Part:
+    return Part(
+        lo,
+        hi,
+        part.state,
+        part.fence,
+        part.worker,
+        part.until,
+        part.attempts,
+        part.deliveries,
+        part.started_at,
+        part.cancelled,
+        part.error,
+    )
+
+
+def _put(rows: Rows, row: NodeRow, part: Part) -> None:
+    rows.put_part(row, part)
+    tally(row, part.state, part.size)
+
+
+# ── renew ────────────────────────────────────────────────────────────────────────────
+
+
+def renew(rows: Rows, held: Sequence[LeaseKey], lease_s: float) -> Renewal:
+    """Hold leases for `lease_s` from now; tell which were lost and which were cancelled."""
+    lost: set[LeaseKey] = set()
+    cancelled: dict[LeaseKey, str] = {}
+    rows.load({key.node for key in held})
+    for key in held:
+        row = rows.node(key.node)
+        part = rows.held(row, key) if row is not None else None
+        if row is None or part is None or part.state is not State.RUNNING:
+            lost.add(key)
+            continue
+        part.until = rows.now + lease_s
+        rows.put_part(row, part)
+        refresh(rows, row)
+        reason = row.cancelled if row.cancelled is not None else part.cancelled
+        if reason is not None:
+            cancelled[key] = reason
+    return Renewal(frozenset(lost), cancelled)
+
+
+# ── settle ───────────────────────────────────────────────────────────────────────────
+
+
+def settle(rows: Rows, done: Sequence[Settlement]) -> frozenset[LeaseKey]:
+    """Apply outcomes; returns the keys whose lease had been lost, which changed nothing.
+
+    The newest fence may still settle while nobody has claimed its items again, and a settlement
+    that is sent twice is accepted twice and applied once.
+    """
+    lost: set[LeaseKey] = set()
+    rows.load({s.key.node for s in done})
+    for settlement in done:
+        row = rows.node(settlement.key.node)
+        if row is None or not _settle_one(rows, row, settlement):
+            lost.add(settlement.key)
+    drain(rows)
+    return frozenset(lost)
+
+
+def _settle_one(rows: Rows, row: NodeRow, settlement: Settlement) -> bool:
+    key = settlement.key
+    part = rows.held(row, key)
+    if part is None:
+        return rows.ended_by(row, key.lo) == key.fence
+    forget_part(rows, row, part)
+    if settlement.grow is not None:
+        grow(rows, row, settlement.grow)
+    at = part.lo
+    for outcome in settlement.outcomes:
+        if outcome.lo > at:
+            _put(rows, row, _piece(part, at, outcome.lo))
+        _apply(rows, row, part, outcome)
+        at = outcome.hi
+    if at < part.hi:
+        _put(rows, row, _piece(part, at, part.hi))
+    if row.state not in TERMINAL:
+        refresh(rows, row)
+    return True
+
+
+def _apply(rows: Rows, row: NodeRow, part: Part, outcome: Outcome) -> None:
+    kind = outcome.kind
+    if kind is Kind.SUCCEEDED:
+        _end(rows, row, part, outcome, State.SUCCEEDED)
+    elif kind is Kind.FAILED:
+        _end(rows, row, part, outcome, State.FAILED)
+    elif kind is Kind.REPLACED:
+        if row.final is None:
+            raise AssertionError(f"node {row.id} was replaced by nothing")
+    elif kind is Kind.CANCELLED or _is_cancelled(row, part):
+        reason = row.cancelled or part.cancelled or "the worker stopped it"
+        failure = Failure("cancelled", "TaskCancelled", reason).to_json()
+        _end(rows, row, part, outcome._replace(error=failure, value=None), State.CANCELLED)
+    else:
+        _return(rows, row, part, outcome)
+
+
+def _is_cancelled(row: NodeRow, part: Part) -> bool:
+    return row.cancelled is not None or part.cancelled is not None
+
+
+def _return(rows: Rows, row: NodeRow, part: Part, outcome: Outcome) -> None:
+    """Items go back: after a failure that is retried, after a crash, or as if never claimed."""
+    back = _piece(part, outcome.lo, outcome.hi)
+    back.fence, back.worker, back.until, back.state = 0, None, None, State.QUEUED
+    if outcome.kind is Kind.RELEASED:
+        back.deliveries -= 1
+    else:
+        back.error = outcome.error
+        if outcome.kind is Kind.RETRY:
+            back.attempts += 1
+        if back.deliveries >= row.policy.max_deliveries:
+            _end(rows, row, back, outcome, State.DEAD)
+            return
+    if outcome.delay_s > 0:
+        back.state = State.WAITING
+        back.until = rows.now + outcome.delay_s
+    _put(rows, row, back)
+    rows.emit(row.run, row.id, back.lo, back.hi, back.state)
+
+
+def _end(rows: Rows, row: NodeRow, part: Part, outcome: Outcome, state: State) -> None:
+    if outcome.kind is Kind.FAILED:
+        part.attempts += 1
+    rows.end(row, part, outcome, state)
+    if not row.array:
+        row.part = None
+    rows.emit(row.run, row.id, outcome.lo, outcome.hi, state)
+    count(rows, row, state, outcome.hi - outcome.lo)
+
+
+# ── reap ─────────────────────────────────────────────────────────────────────────────
+
+
+def reap(rows: Rows, limit: int) -> float | None:
+    """Do what time demands; returns seconds until it demands more, 0 when some was left over."""
+    left = drain(rows)
+    late = rows.alarms(limit)
+    for row in late:
+        _alarmed(rows, row)
+    left = drain(rows) or left or len(late) >= limit
+    if left:
+        return 0.0
+    alarm = rows.next_alarm()
+    return None if alarm is None else max(0.0, alarm - rows.now)
+
+
+def _alarmed(rows: Rows, row: NodeRow) -> None:
+    for part in rows.overdue(row):
+        if part.state is State.WAITING:
+            forget_part(rows, row, part)
+            part.state, part.until = State.QUEUED, None
+            _put(rows, row, part)
+        elif part.state is State.RUNNING:
+            _lease_expired(rows, row, part)
+    if row.expires_at is not None and row.expires_at <= rows.now:
+        _expire(rows, row)
+    elif row.state not in TERMINAL:
+        refresh(rows, row)
+
+
+def _lease_expired(rows: Rows, row: NodeRow, part: Part) -> None:
+    """Nobody renewed: the items go back, and the old fence may still settle until they are claimed."""
+    forget_part(rows, row, part)
+    failure = Failure(
+        "lost",
+        "WorkerLost",
+        f"worker {part.worker} stopped renewing its lease: it was killed, paused, or lost the store",
+        data={"error": "WorkerLost"},
+    )
+    outcome = Outcome(part.lo, part.hi, Kind.LOST, None, failure.to_json())
+    if _is_cancelled(row, part):
+        _apply(rows, row, part, outcome)
+    elif part.deliveries >= row.policy.max_deliveries:
+        _end(rows, row, part, outcome, State.DEAD)
+    else:
+        part.state, part.until, part.error = State.QUEUED, None, outcome.error
+        _put(rows, row, part)
+        rows.emit(row.run, row.id, part.lo, part.hi, State.QUEUED)
+
+
+def _expire(rows: Rows, row: NodeRow) -> None:
+    """End what was never started; what has run once goes on."""
+    row.expires_at = None
+    failure = Failure("expired", "TaskExpired", "it was not started in time").to_json()
+    untouched = [p for p in rows.parts(row) if p.state is State.QUEUED and p.deliveries == 0] if row.returned else []
+    for part in untouched:
+        forget_part(rows, row, part)
+        _end(rows, row, part, Outcome(part.lo, part.hi, Kind.LOST, None, failure), State.EXPIRED)
+    if row.final is not None or row.width is None:
+        refresh(rows, row)
+        return
+    if row.fresh:
+        part = Part(row.cursor, row.width, State.QUEUED)
+        row.cursor = row.width
+        _end(rows, row, part, Outcome(part.lo, part.hi, Kind.LOST, None, failure), State.EXPIRED)
+    refresh(rows, row)
+
+
+# ── cancel ───────────────────────────────────────────────────────────────────────────
+
+
+def cancel(rows: Rows, target: NodeId | RunId, index: int | None, reason: str) -> bool:
+    """Cancel a run, a node or an item; see `GraphPort.cancel`."""
+    row = rows.node(NodeId(target))
+    run = rows.run(RunId(target))
+    if row is None and run is None:
+        raise NoSuchRun(f"The store knows no run or node {target!r}; `taskflow runs` lists what it knows.")
+    if index is not None:
+        changed = row is not None and row.state not in TERMINAL and _cancel_item(rows, row, index, reason)
+    else:
+        nodes = rows.nodes_of(RunId(target)) if run is not None else [row] if row is not None else []
+        changed = False
+        for node in nodes:
+            if node.state not in TERMINAL:
+                changed = cancel_node(rows, node, reason) or changed
+    drain(rows)
+    return changed
+
+
+def _cancel_item(rows: Rows, row: NodeRow, index: int, reason: str) -> bool:
+    if not row.array:
+        return cancel_node(rows, row, reason)
+    part = _isolate(rows, row, index)
+    if part is None:
+        return False
+    if part.state is State.RUNNING:
+        part.cancelled = reason
+        rows.put_part(row, part)
+        return True
+    forget_part(rows, row, part)
+    failure = Failure("cancelled", "TaskCancelled", reason).to_json()
+    _end(rows, row, part, Outcome(index, index + 1, Kind.CANCELLED, None, failure), State.CANCELLED)
+    refresh(rows, row)
+    return True
+
+
+def _isolate(rows: Rows, row: NodeRow, index: int) -> Part | None:
+    """A live part of its own for one item; `None` when it has ended, or runs within a range."""
+    if row.width is not None and row.cursor <= index < row.width:
+        if index > row.cursor:
+            _put(rows, row, Part(row.cursor, index, State.QUEUED))
+        row.cursor = index + 1
+        part = Part(index, index + 1, State.QUEUED)
+        _put(rows, row, part)
+        return part
+    for part in rows.parts(row):
+        if part.lo <= index < part.hi:
+            return _cut_out(rows, row, part, index)
+    return None
+
+
+def _cut_out(rows: Rows, row: NodeRow, part: Part, index: int) -> Part | None:
+    if part.size == 1:
+        return part
+    if part.state is State.RUNNING:
+        return None
+    forget_part(rows, row, part)
+    for lo, hi in ((part.lo, index), (index + 1, part.hi)):
+        if lo < hi:
+            _put(rows, row, _piece(part, lo, hi))
+    alone = _piece(part, index, index + 1)
+    _put(rows, row, alone)
+    return alone
+
+
+# ── rerun ────────────────────────────────────────────────────────────────────────────
+
+
+def rerun(rows: Rows, run: RunId, new: RunId) -> dict[NodeId, NodeId]:
+    """Clone what gave no value into a new run; see `GraphPort.rerun`."""
+    old = rows.run(run)
+    if old is None:
+        raise NoSuchRun(f"The store knows no run {run!r}; `taskflow runs` lists what it knows.")
+    again = [n for n in rows.nodes_of(run) if n.state in TERMINAL and n.state is not State.SUCCEEDED]
+    if not again or rows.run(new) is not None:
+        return {}
+    names = {node.id: NodeId(new_id()) for node in again}
+    record = RunRow(new, old.name, {**old.meta, "rerun_of": run}, rows.now)
+    rows.add_run(record)
+    clones = [_clone(rows, record, node, names) for node in again]
+    rows.save(record)
+    for clone in clones:
+        if clone.remaining == 0 and clone.state not in TERMINAL:
+            ready(rows, clone)
+    drain(rows)
+    return names
+
+
+def _clone(rows: Rows, run: RunRow, node: NodeRow, names: dict[NodeId, NodeId]) -> NodeRow:
+    edges = [Edge(names.get(e.parent, e.parent), e.mode) for e in rows.parents(node.id) if e.parent != node.final]
+    clone = NodeRow(
+        names[node.id],
+        run.id,
+        State.BLOCKED,
+        node.fn,
+        node.args,
+        node.width,
+        node.array,
+        node.queue,
+        node.priority,
+        node.policy,
+        node.label,
+        rows.now,
+    )
+    clone.open = 1 if node.width is None else node.width
+    clone.inputs = tuple((e.parent, e.mode) for e in edges if e.mode.gives_value)
+    clone.source = node.source or node.id
+    fresh = set(names.values())
+    ended = {e.parent for e in edges if e.parent not in fresh and _has_ended(rows, e.parent)}
+    clone.remaining = len(edges) - len(ended)
+    rows.add_node(clone, edges, (), ended)
+    run.open += 1
+    run.total += node.width or 0
+    if node.array and node.width:
+        _keep_successes(rows, node, clone)
+    return clone
+
+
+def _has_ended(rows: Rows, node: NodeId) -> bool:
+    row = rows.node(node)
+    return row is None or row.state in TERMINAL
+
+
+def _keep_successes(rows: Rows, node: NodeRow, clone: NodeRow) -> None:
+    missing = rows.copy_ended(node, clone)
+    left = sum(hi - lo for lo, hi in missing)
+    kept = clone.open - left
+    if not kept:
+        return
+    clone.cursor = clone.width or 0
+    for lo, hi in missing:
+        _put(rows, clone, Part(lo, hi, State.QUEUED))
+    count(rows, clone, State.SUCCEEDED, kept)
+    rows.save(clone)

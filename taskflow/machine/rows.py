@@ -1,0 +1,232 @@
+"""The rows the rules work on, and what a store must offer so that they can.
+
+The index space of a node, ``[0, width)``, is partitioned at every moment::
+
+    0 ............................ cursor ........................ width
+    parts (live)  +  segments (ended)  |  fresh: never handed out
+
+A *part* is a range of items that were handed out, wait for a retry, or came back. A *segment* is a
+range that has ended, for good. Nothing else is kept of an item, so a million quiet items cost pages
+and segments, not rows. A call is a node of width 1 and obeys the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from taskflow.ids import NodeId, RunId
+from taskflow.policy import Policy
+from taskflow.records import Edge, EdgeMode, LeaseKey, Outcome, Page
+from taskflow.states import State
+
+__all__ = ["NodeRow", "Part", "Rows", "RunRow"]
+
+
+@dataclass(slots=True)
+class Part:
+    """Live items ``[lo, hi)`` of a node that share a state and a story.
+
+    `until` is when the lease runs out (running) or when the wait is over (waiting).
+    `attempts` counts exceptions, `deliveries` how often the items were handed out.
+    """
+
+    lo: int
+    hi: int
+    state: State
+    fence: int = 0
+    worker: str | None = None
+    until: float | None = None
+    attempts: int = 0
+    deliveries: int = 0
+    started_at: float | None = None
+    cancelled: str | None = None
+    error: str | None = None
+
+    @property
+    def size(self) -> int:
+        """How many items."""
+        return self.hi - self.lo
+
+
+@dataclass(slots=True)
+class NodeRow:
+    """A node as a store keeps it. `held`, `waiting` and `returned` count the items of its parts by
+    state; `open` those that have not ended; `bad` those that ended without a value."""
+
+    id: NodeId
+    run: RunId
+    state: State
+    fn: str
+    args: bytes
+    width: int | None
+    array: bool
+    queue: str
+    priority: int
+    policy: Policy
+    label: str
+    created_at: float
+    cursor: int = 0
+    open: int = 0
+    held: int = 0
+    waiting: int = 0
+    returned: int = 0
+    bad: int = 0
+    worst: State | None = None
+    fence: int = 0
+    remaining: int = 0
+    due_at: float | None = None
+    expires_at: float | None = None
+    alarm_at: float | None = None
+    cancelled: str | None = None
+    root: str | None = None
+    final: NodeId | None = None
+    source: NodeId | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    inputs: tuple[tuple[NodeId, EdgeMode], ...] = ()
+    part: Part | None = None
+    key: Any = None
+
+    @property
+    def fresh(self) -> int:
+        """How many items were never handed out."""
+        return (self.width or 0) - self.cursor
+
+
+@dataclass(slots=True)
+class RunRow:
+    """A run as a store keeps it: `open` counts nodes that have not ended, `counts` items that have."""
+
+    id: RunId
+    name: str
+    meta: Mapping[str, Any]
+    created_at: float
+    total: int = 0
+    open: int = 0
+    state: State = State.RUNNING
+    counts: dict[State, int] = field(default_factory=dict)
+    ended_at: float | None = None
+    key: Any = None
+
+
+class Rows(Protocol):
+    """One atomic step over a store's rows.
+
+    Rows that were handed out are the store's own objects within the step: the rules change them in
+    place and `save` says that they did.
+    """
+
+    now: float
+
+    def run(self, run: RunId, /) -> RunRow | None:
+        """A run, or `None`."""
+        ...
+
+    def node(self, node: NodeId, /) -> NodeRow | None:
+        """A node, or `None`."""
+        ...
+
+    def load(self, nodes: Iterable[NodeId], /) -> None:
+        """Fetch many nodes at once, with their runs."""
+        ...
+
+    def add_run(self, run: RunRow, /) -> None:
+        """A new run."""
+        ...
+
+    def add_node(
+        self, node: NodeRow, edges: Sequence[Edge], pages: Sequence[Page], ended: Collection[NodeId], /
+    ) -> None:
+        """A new node with its edges and items; edges from `ended` predecessors are kept for the
+        picture only: `children` does not give them."""
+        ...
+
+    def add_edge(self, child: NodeId, edge: Edge, /) -> None:
+        """One more edge of a node that is there."""
+        ...
+
+    def add_pages(self, node: NodeRow, pages: Sequence[Page], /) -> None:
+        """The items of a node whose width is known only now."""
+        ...
+
+    def save(self, row: NodeRow | RunRow, /) -> None:
+        """The row was changed."""
+        ...
+
+    def held(self, node: NodeRow, key: LeaseKey, /) -> Part | None:
+        """The live part with that fence that covers ``[key.lo, key.hi)``, or `None`."""
+        ...
+
+    def queued(self, node: NodeRow, limit: int, /) -> list[Part]:
+        """The first queued parts of an array node."""
+        ...
+
+    def parts(self, node: NodeRow, /) -> list[Part]:
+        """All live parts of a node, in order of index."""
+        ...
+
+    def overdue(self, node: NodeRow, /) -> list[Part]:
+        """Parts whose `until` has passed."""
+        ...
+
+    def first_until(self, node: NodeRow, /) -> float | None:
+        """The earliest `until` of a node's parts."""
+        ...
+
+    def put_part(self, node: NodeRow, part: Part, /) -> None:
+        """Add a part, or write it again; its `lo` names it within the node."""
+        ...
+
+    def drop_part(self, node: NodeRow, part: Part, /) -> None:
+        """The part is no more."""
+        ...
+
+    def end(self, node: NodeRow, part: Part, outcome: Outcome, state: State, /) -> None:
+        """Write the segment of an outcome, once and for good; `part` tells its story."""
+        ...
+
+    def ended_by(self, node: NodeRow, index: int, /) -> int | None:
+        """The fence that ended an item, or `None` while it is live."""
+        ...
+
+    def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, EdgeMode]]:
+        """Successors in order of id, those after `after`."""
+        ...
+
+    def nodes_of(self, run: RunId, /) -> list[NodeRow]:
+        """All nodes of a run, in the order in which they were added."""
+        ...
+
+    def parents(self, node: NodeId, /) -> list[Edge]:
+        """The edges of a node, in order."""
+        ...
+
+    def ready(self, queues: Sequence[str], /) -> Iterator[NodeRow]:
+        """Queued nodes: higher priority first, then in the order in which they were added."""
+        ...
+
+    def alarms(self, limit: int, /) -> list[NodeRow]:
+        """Nodes whose alarm has passed, earliest first."""
+        ...
+
+    def next_alarm(self) -> float | None:
+        """The earliest alarm of all nodes."""
+        ...
+
+    def copy_ended(self, source: NodeRow, target: NodeRow, /) -> list[tuple[int, int]]:
+        """Give `target` the succeeded segments of `source`; returns the ranges that are not among them."""
+        ...
+
+    def emit(self, run: RunId, node: NodeId | str, lo: int, hi: int, state: State, /) -> None:
+        """Append an event."""
+        ...
+
+    def push(self, node: NodeId, after: str, /) -> None:
+        """Remember that the successors of an ended node, after `after`, are still to be released."""
+        ...
+
+    def pop(self) -> tuple[NodeId, str] | None:
+        """Take back what `push` remembered, oldest first."""
+        ...

@@ -1,0 +1,356 @@
+"""Compiles calls and maps into one flat `Plan`, whose ids are known before anything is sent.
+
+A `Draft` owns the nodes of a plan while it grows. It knows nothing of canvas and workflow: those
+walk their own shapes and draw nodes here. It never sends, waits or reads a result.
+
+Three agreements between a draft and the child that runs its nodes:
+
+- **items**: an item of an array node is called as ``fn(item, *args, **kwargs)``; when the keyword
+  `STAR` is among the shared arguments, as ``fn(*item, *args, **kwargs)``.
+- **expansion**: a call whose keywords hold `EXPAND_KWARG` returns an iterable, which becomes the
+  items of the array node named there: the child makes its pages by `pages` under the digest in
+  `EXPAND_FN_KWARG`, and settles with ``Growth(widths={target: (width, pages)})``. The value of the
+  call itself is the width.
+- these keywords are taken out before the function is called; no Python function can have them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from taskflow.codec import Reference
+from taskflow.ids import NodeId, RunId, new_id
+from taskflow.policy import Options
+from taskflow.records import Edge, EdgeMode, Node, Page, Plan
+
+if TYPE_CHECKING:
+    from taskflow.codec import Codec
+
+__all__ = ["EXPAND_FN_KWARG", "EXPAND_KWARG", "STAR", "Draft", "Output", "pages"]
+
+STAR = "*"
+EXPAND_KWARG = "**expand"
+EXPAND_FN_KWARG = "**expand_fn"
+
+PAGE_ITEMS = 4096
+PAGE_BYTES = 256 * 1024
+FIRST_PAGE_ITEMS = 64
+
+_DEFAULTS = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class Output(Reference):
+    """What a node will give, as an argument of another one.
+
+    Args:
+        node_id: The node.
+        index: One item of it, or `None` for the whole.
+        mode: What the successor needs of it.
+    """
+
+    node_id: NodeId
+    index: int | None = None
+    mode: EdgeMode = EdgeMode.ALL
+
+
+class Draft:
+    """A plan in the making.
+
+    Args:
+        codec: Turns functions, arguments and items into bytes.
+        now: The time, for options that name an instant.
+
+    Attributes:
+        nodes: What was drawn so far, in order.
+        alias: Ids that stand for others in this draft: a template that is compiled many times
+            refers to its own parts by ids that are new in each plan.
+    """
+
+    def __init__(self, codec: Codec, now: Callable[[], float]) -> None:
+        self.codec = codec
+        self.nodes: list[Node] = []
+        self.alias: dict[NodeId, NodeId] = {}
+        self._now = now
+
+    def call(
+        self,
+        fn: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        options: Options = _DEFAULTS,
+        *,
+        node_id: NodeId | None = None,
+        edges: Iterable[Edge] = (),
+        label: str | None = None,
+    ) -> NodeId:
+        """Draw a call. A `Reference` anywhere in its arguments makes an edge.
+
+        Args:
+            fn: What to call.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+            options: How the node is treated; `Options.after` makes edges too.
+            node_id: The id to give it; a new one by default.
+            edges: Further edges; those that give a value take the first input positions.
+            label: What a person reads; the name of the function by default.
+
+        Raises:
+            CannotPickle: The function or an argument cannot travel.
+        """
+        digest = self.codec.function(fn, retry=options.retries)
+        links = _Links(edges, options.after, self.alias)
+        value = self.codec.dump_args(digest, tuple(args), dict(kwargs or {}), links.position)
+        return self._add(fn, digest, value, links, options, node_id, label, 1, False, ())
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        iterables: Sequence[Iterable[Any]],
+        options: Options = _DEFAULTS,
+        *,
+        node_id: NodeId | None = None,
+        edges: Iterable[Edge] = (),
+        label: str | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> tuple[NodeId, int]:
+        """Draw an array node: one call for each item, as `Executor.map` makes them.
+
+        One iterable gives its items bare; several are zipped and end with the shortest.
+
+        Args:
+            fn: What to call.
+            iterables: Read once, page by page.
+            options: How each item is treated.
+            node_id: The id to give the node; a new one by default.
+            edges: Further edges.
+            label: What a person reads.
+            args: Positional arguments that all items share, after the item's own.
+            kwargs: Keyword arguments that all items share.
+
+        Returns:
+            The id, and how many items there are.
+        """
+        star = len(iterables) > 1
+        items = zip(*iterables, strict=False) if star else iterables[0]
+        return self.array(
+            fn, items, options, star=star, args=args, kwargs=kwargs, node_id=node_id, edges=edges, label=label
+        )
+
+    def array(
+        self,
+        fn: Callable[..., Any],
+        items: Iterable[Any],
+        options: Options = _DEFAULTS,
+        *,
+        star: bool = False,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        node_id: NodeId | None = None,
+        edges: Iterable[Edge] = (),
+        label: str | None = None,
+    ) -> tuple[NodeId, int]:
+        """Draw an array node over ready-made items; with `star` each is the tuple of its arguments.
+
+        References among the items make edges of the whole node: it starts when all are there.
+
+        Returns:
+            The id, and how many items there are.
+        """
+        label = label or options.label or self.codec.describe(fn)
+        first, items = _peek(items)
+        if _has_reference(first, star):
+            fn, items, given = _with_slots(fn, items, star)
+            args, star = (given, *args), False
+        digest = self.codec.function(fn, retry=options.retries)
+        links = _Links(edges, options.after, self.alias)
+        shared = {**(kwargs or {}), STAR: True} if star else dict(kwargs or {})
+        value = self.codec.dump_args(digest, tuple(args), shared, links.position)
+        paged = tuple(pages(self.codec, digest, items))
+        width = paged[-1].hi if paged else 0
+        return self._add(fn, digest, value, links, options, node_id, label, width, True, paged), width
+
+    def array_of(
+        self,
+        fn: Callable[..., Any],
+        source: Reference,
+        options: Options = _DEFAULTS,
+        *,
+        star: bool = False,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        node_id: NodeId | None = None,
+        edges: Iterable[Edge] = (),
+        label: str | None = None,
+    ) -> NodeId:
+        """Draw an array node whose items are what another node returns: its width is not known yet.
+
+        A small call between the two takes the iterable apart, see the agreement on expansion.
+
+        Returns:
+            The id of the array node.
+        """
+        target = node_id or NodeId(new_id())
+        digest = self.codec.function(fn, retry=options.retries)
+        around = Options(queue=options.queue, priority=options.priority, on_failure=options.on_failure)
+        named = label or options.label or self.codec.describe(fn)
+        expansion = {EXPAND_KWARG: target, EXPAND_FN_KWARG: digest}
+        spread = self.call(items_of, (source,), expansion, around, label=f"items of {named}")
+        links = _Links((*edges, Edge(spread, EdgeMode.AFTER)), options.after, self.alias)
+        shared = {**(kwargs or {}), STAR: True} if star else dict(kwargs or {})
+        value = self.codec.dump_args(digest, tuple(args), shared, links.position)
+        return self._add(fn, digest, value, links, options, target, named, None, True, ())
+
+    def plan(self, run_id: RunId, name: str = "", meta: Mapping[str, Any] | None = None) -> Plan:
+        """What was drawn, ready to submit."""
+        return Plan(run_id, tuple(self.nodes), name, meta or {})
+
+    def _add(
+        self,
+        fn: Callable[..., Any],
+        digest: str,
+        value: bytes,
+        links: _Links,
+        options: Options,
+        node_id: NodeId | None,
+        label: str | None,
+        width: int | None,
+        array: bool,
+        paged: tuple[Page, ...],
+    ) -> NodeId:
+        timed = options.eta is not None or options.countdown is not None or options.expires is not None
+        now = self._now() if timed else 0.0
+        node = Node(
+            id=node_id or NodeId(new_id()),
+            fn=digest,
+            args=value,
+            edges=links.edges(),
+            width=width,
+            array=array,
+            pages=paged,
+            queue=options.queue,
+            priority=options.priority,
+            policy=options.policy,
+            delay_s=options.delay_s(now) if timed else None,
+            expires_s=options.expires_s(now) if timed else None,
+            label=label or options.label or self.codec.describe(fn),
+        )
+        self.nodes.append(node)
+        return node.id
+
+
+class _Links:
+    """The edges of one node, and the input position of each that gives a value."""
+
+    __slots__ = ("_alias", "_inputs", "_waits")
+
+    def __init__(self, edges: Iterable[Edge], after: Iterable[Any], alias: Mapping[NodeId, NodeId]) -> None:
+        self._alias = alias
+        self._inputs: dict[Edge, int] = {}
+        self._waits: dict[Edge, None] = {}
+        for parent, mode in edges:
+            self._take(Edge(alias.get(parent, parent), mode))
+        for other in after:
+            self._take(Edge(alias.get(other.node_id, other.node_id), EdgeMode.AFTER))
+
+    def position(self, reference: Reference) -> int:
+        """Where the value of a reference stands among the inputs; new ones get the next place."""
+        node_id = reference.node_id
+        edge = Edge(self._alias.get(node_id, node_id), getattr(reference, "mode", EdgeMode.ALL))
+        return self._take(edge)
+
+    def edges(self) -> tuple[Edge, ...]:
+        """Inputs in their order, then what is only waited for."""
+        if not self._waits:
+            return tuple(self._inputs)
+        strict = {edge.parent for edge in self._inputs if edge.mode.needs_success}
+        inputs = {edge.parent for edge in self._inputs}
+        waits = (e for e in self._waits if e.parent not in (strict if e.mode.needs_success else inputs))
+        return (*self._inputs, *waits)
+
+    def _take(self, edge: Edge) -> int:
+        if edge.mode.gives_value:
+            return self._inputs.setdefault(edge, len(self._inputs))
+        self._waits[edge] = None
+        return -1
+
+
+def pages(codec: Codec, digest: str, items: Iterable[Any]) -> Iterator[Page]:
+    """Pack items into pages of at most `PAGE_ITEMS` items and about `PAGE_BYTES`, as they are produced.
+
+    The size of a page follows what the one before it weighed, so that nothing is measured item by item.
+
+    Args:
+        codec: Packs them.
+        digest: The function they are meant for.
+        items: Read once.
+    """
+    first, items = _peek(items)
+    rough = getattr(first, "nbytes", None) or sys.getsizeof(first)
+    source, lo = iter(items), 0
+    count = _clamp(PAGE_BYTES // max(1, int(rough)), FIRST_PAGE_ITEMS)
+    while batch := list(islice(source, count)):
+        hi = lo + len(batch)
+        value = codec.dump_items(digest, lo, batch)
+        yield Page(lo, hi, value)
+        fitting = PAGE_BYTES * len(batch) // max(1, packed_size(value))
+        count = _clamp(min(fitting, count * 8), PAGE_ITEMS)
+        lo = hi
+
+
+def items_of(value: Iterable[Any]) -> Iterable[Any]:
+    """What the call in front of an array node of unknown width runs: its value becomes the items."""
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """Stands in an item for an input of the node."""
+
+    at: int
+
+
+class _Filled:
+    """A function whose items hold slots: they are filled from the list of inputs, its first argument."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+
+    def __call__(self, item: Sequence[Any], given: Sequence[Any], /, *args: Any, **kwargs: Any) -> Any:
+        filled = [given[part.at] if type(part) is _Slot else part for part in item]
+        return self.fn(*filled, *args, **kwargs)
+
+
+def _with_slots(
+    fn: Callable[..., Any], items: Iterable[Any], star: bool
+) -> tuple[Callable[..., Any], list[tuple[Any, ...]], list[Reference]]:
+    given: list[Reference] = []
+
+    def slot(part: Any) -> Any:
+        if not isinstance(part, Reference):
+            return part
+        given.append(part)
+        return _Slot(len(given) - 1)
+
+    slotted = [tuple(slot(part) for part in (item if star else (item,))) for item in items]
+    return _Filled(fn), slotted, given
+
+
+def _has_reference(item: Any, star: bool) -> bool:
+    parts = item if star and isinstance(item, tuple) else (item,)
+    return any(isinstance(part, Reference) for part in parts)
+
+
+def _peek(items: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
+    source = iter(items)
+    head = list(islice(source, 1))
+    return (head[0] if head else None), chain(head, source)
+
+
+def _clamp(count: int, most: int) -> int:
+    return max(1, min(count, most))

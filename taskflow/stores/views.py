@@ -1,0 +1,92 @@
+"""From rows to what a reader sees; shared by the stores that keep rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from taskflow.machine.rows import NodeRow, Part, RunRow
+from taskflow.records import Edge, ItemView, NodeView, RunView, Segment
+from taskflow.states import TERMINAL, State
+
+__all__ = ["item_views", "node_counts", "node_view", "run_counts", "run_view"]
+
+
+def node_counts(row: NodeRow, ended: Mapping[State, int]) -> dict[State, int]:
+    """Items of a node by state; `ended` counts those that have a segment."""
+    counts = dict(ended)
+    live = {State.RUNNING: row.held, State.WAITING: row.waiting, State.QUEUED: row.returned}
+    rest = row.open - row.held - row.waiting - row.returned
+    if rest:
+        fresh = State.BLOCKED if row.state is State.BLOCKED else State.WAITING if row.due_at else State.QUEUED
+        live[fresh] = live.get(fresh, 0) + rest
+    for state, items in live.items():
+        if items:
+            counts[state] = counts.get(state, 0) + items
+    return counts
+
+
+def node_view(row: NodeRow, parents: Iterable[Edge], ended: Mapping[State, int], error: str | None) -> NodeView:
+    """A node as it stands."""
+    part = row.part
+    return NodeView(
+        row.id,
+        row.run,
+        row.label,
+        row.state,
+        row.width,
+        row.array,
+        node_counts(row, ended),
+        row.queue,
+        row.priority,
+        tuple(parents),
+        row.created_at,
+        row.started_at,
+        row.ended_at,
+        part.attempts if part else 0,
+        part.deliveries if part else 0,
+        part.worker if part else None,
+        error if error is not None else part.error if part else None,
+        row.fn,
+        row.due_at if row.due_at is not None else part.until if part and part.state is State.WAITING else None,
+    )
+
+
+def run_counts(row: RunRow, nodes: Iterable[NodeView]) -> dict[State, int]:
+    """Items of a run by state: what has ended from the run, the rest from its nodes."""
+    counts = {state: items for state, items in row.counts.items() if items}
+    for node in nodes:
+        for state, items in node.counts.items():
+            if state not in TERMINAL:
+                counts[state] = counts.get(state, 0) + items
+    return counts
+
+
+def run_view(row: RunRow, nodes: tuple[NodeView, ...] = (), counts: Mapping[State, int] | None = None) -> RunView:
+    """A run as it stands."""
+    return RunView(
+        row.id,
+        row.name,
+        row.state,
+        counts if counts is not None else run_counts(row, nodes),
+        row.total,
+        row.created_at,
+        row.ended_at,
+        row.meta,
+        nodes,
+    )
+
+
+def item_views(row: NodeRow, parts: Iterable[Part], ended: Iterable[tuple[Segment, ItemView]]) -> list[ItemView]:
+    """The rows of a node's result table."""
+    rows = [view for _, view in ended]
+    for p in parts:
+        rows.append(
+            ItemView(
+                p.lo, p.hi, p.state, p.attempts, p.deliveries, p.worker, p.started_at, None, p.error, p.until
+            )
+        )
+    width = row.width or 0
+    if row.cursor < width and row.state not in TERMINAL:
+        fresh = State.BLOCKED if row.state is State.BLOCKED else State.WAITING if row.due_at else State.QUEUED
+        rows.append(ItemView(row.cursor, width, fresh, 0, 0, None, None, None, None, row.due_at))
+    return sorted(rows, key=lambda item: item.lo)
