@@ -157,7 +157,7 @@ class Want:
 
     Args:
         worker: Who asks.
-        queues: In the order in which equal priorities are served.
+        queues: Which queues to claim from.
         slots: How many slots are free; each may get several quick calls or one range.
         lease_s: How long the leases hold unless renewed.
         pace_s: Seconds an item of a function takes, by digest, as this worker measured it.
@@ -303,7 +303,8 @@ class Failure:
 
 class Event(NamedTuple):
     """Items ``[lo, hi)`` of a node moved to `state`; ``lo == hi == 0`` speaks of the node as a whole,
-    and an empty node of the run as a whole. Events of a store are totally ordered by `cursor`."""
+    and an empty node of the run as a whole (a run of one call, which shares its node's id, has none).
+    Events of a store are totally ordered by `cursor`."""
 
     cursor: int
     at: float
@@ -312,7 +313,6 @@ class Event(NamedTuple):
     lo: int
     hi: int
     state: State
-    info: Mapping[str, Any] = {}
 
 
 class Segment(NamedTuple):

@@ -23,11 +23,13 @@ def add_plan(rows: Rows, plan: Plan) -> None:
     """Add a run with its nodes; nothing happens when the run is there."""
     if rows.run(plan.run) is not None:
         return
-    if len(plan.nodes) > 1:
+    if any(node.edges for node in plan.nodes):
         _check_acyclic(plan.nodes)
     run = RunRow(plan.run, plan.name, plan.meta, rows.now)
     rows.add_run(run)
     _add_nodes(rows, run, plan.nodes)
+    if not plan.nodes:
+        _end_run(rows, run)
     drain(rows)
 
 
@@ -41,7 +43,7 @@ def _add_nodes(rows: Rows, run: RunRow, nodes: Sequence[Node]) -> None:
         row, edges = _row(rows, run.id, node)
         culprit, ended = _wait_for(rows, row, edges, new) if edges else (None, frozenset())
         rows.add_node(row, edges, node.pages, ended)
-        run.total += row.width or 0
+        run.total += row.open
         run.open += 1
         if row.remaining == 0 or culprit is not None:
             begin.append((row, culprit))
@@ -82,9 +84,16 @@ def _row(rows: Rows, run: RunId, node: Node) -> tuple[NodeRow, Sequence[Edge]]:
 def _unique(edges: Iterable[Edge]) -> list[Edge]:
     best: dict[NodeId, Edge] = {}
     for edge in edges:
-        if edge.parent not in best or (edge.mode.gives_value and not best[edge.parent].mode.gives_value):
-            best[edge.parent] = edge
+        known = best.get(edge.parent)
+        best[edge.parent] = edge if known is None else Edge(edge.parent, _both(known.mode, edge.mode))
     return list(best.values())
+
+
+def _both(one: EdgeMode, other: EdgeMode) -> EdgeMode:
+    """The mode that asks for what either of two asks for."""
+    if one.needs_success or other.needs_success:
+        return EdgeMode.ALL if one.gives_value or other.gives_value else EdgeMode.AFTER
+    return one if one.gives_value else other
 
 
 def _wait_for(
@@ -147,6 +156,7 @@ def _one_cycle(waits: dict[NodeId, set[NodeId]]) -> list[NodeId]:
 def ready(rows: Rows, row: NodeRow) -> None:
     """All predecessors have ended well enough: let the node run, now or when it is due."""
     if row.width is None:
+        count(rows, row, State.SKIPPED, row.open)
         end_node(rows, row, State.SKIPPED)
     elif row.open == 0:
         end_node(rows, row, row.worst or State.SUCCEEDED)
@@ -223,6 +233,8 @@ def end_node(rows: Rows, row: NodeRow, state: State) -> None:
         _stop(rows, row)
     if run.open == 0 and run.ended_at is None:
         _end_run(rows, run)
+        if run.id != row.id:
+            rows.emit(run.id, "", 0, 0, run.state)
     rows.save(run)
 
 
@@ -232,7 +244,6 @@ def _end_run(rows: Rows, run: RunRow) -> None:
     if run.state is State.SKIPPED:
         run.state = State.FAILED
     run.ended_at = rows.now
-    rows.emit(run.id, "", 0, 0, run.state)
 
 
 def _stop(rows: Rows, row: NodeRow) -> None:
@@ -370,10 +381,10 @@ def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
     for node, (width, pages) in growth.widths.items():
         target = _widened(rows, run.id, node)
         if target is not None:
+            run.total += width - target.open
             target.width = target.open = width
             rows.add_pages(target, pages)
             rows.save(target)
-            run.total += width
             rows.save(run)
     if growth.final is not None and row.final is None:
         row.final = growth.final
@@ -381,6 +392,15 @@ def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
         final = rows.node(growth.final)
         if final is not None and final.state in TERMINAL:
             _adopt(rows, row, final)
+    if row.cancelled is not None:
+        for node in nodes:
+            _cancel_grown(rows, node.id, row.cancelled)
+
+
+def _cancel_grown(rows: Rows, node: NodeId, reason: str) -> None:
+    row = rows.node(node)
+    if row is not None and row.state not in TERMINAL:
+        cancel_node(rows, row, reason)
 
 
 def _widened(rows: Rows, run: RunId, node: NodeId) -> NodeRow | None:

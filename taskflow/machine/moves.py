@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 
 from taskflow.errors import NoSuchRun
-from taskflow.ids import NodeId, RunId, new_id
+from taskflow.ids import NodeId, RunId
 from taskflow.machine.graph import (
     add_plan,
     cancel_node,
@@ -31,6 +31,7 @@ from taskflow.machine.graph import (
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.records import (
     Edge,
+    EdgeMode,
     Failure,
     Kind,
     Lease,
@@ -47,6 +48,7 @@ __all__ = ["cancel", "claim", "reap", "renew", "rerun", "settle", "submit"]
 
 RANGE_MAX = 65_536
 RANGE_FLOOR_S = 0.001
+PACE_MIN_S = 1e-6
 
 
 def submit(rows: Rows, plans: Iterable[Plan]) -> None:
@@ -69,16 +71,18 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
         with the length of a range bounded by time instead of by number.
     """
     leases: list[Lease] = []
-    slots, room_s = want.slots, 0.0
+    slots, room_s, expired = want.slots, 0.0, False
     for row in rows.ready(want.queues):
         if slots <= 0 and room_s <= 0:
             break
         if row.expires_at is not None and row.expires_at <= rows.now:
             _expire(rows, row)
+            expired = True
+        if row.state is not State.QUEUED:
             continue
         pace = want.pace_s.get(row.fn)
         if not row.array:
-            cost = want.batch_s if pace is None else pace
+            cost = want.batch_s if pace is None else max(pace, PACE_MIN_S)
             if cost > room_s:
                 if slots <= 0:
                     break
@@ -90,6 +94,8 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
             slots = _lease_ranges(rows, row, want, pace, slots, leases)
             if slots == before and slots <= 0:
                 break
+    if expired:
+        drain(rows)
     return leases
 
 
@@ -119,7 +125,7 @@ def _range_size(row: NodeRow, want: Want, pace: float | None) -> int:
     if pace is None:
         size = 1
     else:
-        pace = max(pace, 1e-8)
+        pace = max(pace, PACE_MIN_S)
         fair = max(ceil((row.fresh + row.returned) / (2 * want.share)), int(RANGE_FLOOR_S / pace))
         size = max(1, min(int(want.batch_s / pace), fair, RANGE_MAX))
     return min(size, row.policy.chunk or size)
@@ -240,7 +246,7 @@ def _settle_one(rows: Rows, row: NodeRow, settlement: Settlement) -> bool:
     key = settlement.key
     part = rows.held(row, key)
     if part is None:
-        return rows.ended_by(row, key.lo) == key.fence
+        return _settle_rest(rows, row, settlement)
     forget_part(rows, row, part)
     if settlement.grow is not None:
         grow(rows, row, settlement.grow)
@@ -255,6 +261,27 @@ def _settle_one(rows: Rows, row: NodeRow, settlement: Settlement) -> bool:
     if row.state not in TERMINAL:
         refresh(rows, row)
     return True
+
+
+def _settle_rest(rows: Rows, row: NodeRow, settlement: Settlement) -> bool:
+    """The lease is not held as a whole: apply what still is, if all the rest was applied before."""
+    key = settlement.key
+    held: list[Outcome] = []
+    for outcome in settlement.outcomes:
+        if rows.held(row, key._replace(lo=outcome.lo, hi=outcome.hi)) is not None:
+            held.append(outcome)
+        elif not _was_applied(rows, row, outcome.lo, key.fence):
+            return False
+    for outcome in held:
+        _settle_one(rows, row, Settlement(key._replace(lo=outcome.lo, hi=outcome.hi), (outcome,)))
+    return True
+
+
+def _was_applied(rows: Rows, row: NodeRow, index: int, fence: int) -> bool:
+    """Whether that fence ended the item, or gave it back and nobody took it since."""
+    return rows.ended_by(row, index) == fence or (
+        rows.held(row, LeaseKey(row.id, index, index + 1, -fence)) is not None
+    )
 
 
 def _apply(rows: Rows, row: NodeRow, part: Part, outcome: Outcome) -> None:
@@ -281,7 +308,6 @@ def _is_cancelled(row: NodeRow, part: Part) -> bool:
 def _return(rows: Rows, row: NodeRow, part: Part, outcome: Outcome) -> None:
     """Items go back: after a failure that is retried, after a crash, or as if never claimed."""
     back = _piece(part, outcome.lo, outcome.hi)
-    back.fence, back.worker, back.until, back.state = 0, None, None, State.QUEUED
     if outcome.kind is Kind.RELEASED:
         back.deliveries -= 1
     else:
@@ -291,6 +317,8 @@ def _return(rows: Rows, row: NodeRow, part: Part, outcome: Outcome) -> None:
         if back.deliveries >= row.policy.max_deliveries:
             _end(rows, row, back, outcome, State.DEAD)
             return
+    # A negative fence can settle nothing, but tells a repeated settlement from a stale one.
+    back.fence, back.worker, back.until, back.state = -part.fence, None, None, State.QUEUED
     if outcome.delay_s > 0:
         back.state = State.WAITING
         back.until = rows.now + outcome.delay_s
@@ -349,8 +377,10 @@ def _lease_expired(rows: Rows, row: NodeRow, part: Part) -> None:
     )
     outcome = Outcome(part.lo, part.hi, Kind.LOST, None, failure.to_json())
     if _is_cancelled(row, part):
+        part.fence = 0
         _apply(rows, row, part, outcome)
     elif part.deliveries >= row.policy.max_deliveries:
+        part.fence = 0
         _end(rows, row, part, outcome, State.DEAD)
     else:
         part.state, part.until, part.error = State.QUEUED, None, outcome.error
@@ -362,14 +392,13 @@ def _expire(rows: Rows, row: NodeRow) -> None:
     """End what was never started; what has run once goes on."""
     row.expires_at = None
     failure = Failure("expired", "TaskExpired", "it was not started in time").to_json()
-    untouched = [p for p in rows.parts(row) if p.state is State.QUEUED and p.deliveries == 0] if row.returned else []
-    for part in untouched:
-        forget_part(rows, row, part)
-        _end(rows, row, part, Outcome(part.lo, part.hi, Kind.LOST, None, failure), State.EXPIRED)
-    if row.final is not None or row.width is None:
-        refresh(rows, row)
-        return
-    if row.fresh:
+    for part in rows.parts(row) if row.returned or row.waiting else ():
+        if part.state is not State.RUNNING and part.deliveries == 0:
+            forget_part(rows, row, part)
+            _end(rows, row, part, Outcome(part.lo, part.hi, Kind.LOST, None, failure), State.EXPIRED)
+    if row.width is None:
+        count(rows, row, State.EXPIRED, row.open)
+    elif row.fresh:
         part = Part(row.cursor, row.width, State.QUEUED)
         row.cursor = row.width
         _end(rows, row, part, Outcome(part.lo, part.hi, Kind.LOST, None, failure), State.EXPIRED)
@@ -417,10 +446,11 @@ def _cancel_item(rows: Rows, row: NodeRow, index: int, reason: str) -> bool:
 def _isolate(rows: Rows, row: NodeRow, index: int) -> Part | None:
     """A live part of its own for one item; `None` when it has ended, or runs within a range."""
     if row.width is not None and row.cursor <= index < row.width:
+        state = State.QUEUED if row.due_at is None else State.WAITING
         if index > row.cursor:
-            _put(rows, row, Part(row.cursor, index, State.QUEUED))
+            _put(rows, row, Part(row.cursor, index, state, until=row.due_at))
         row.cursor = index + 1
-        part = Part(index, index + 1, State.QUEUED)
+        part = Part(index, index + 1, state, until=row.due_at)
         _put(rows, row, part)
         return part
     for part in rows.parts(row):
@@ -451,19 +481,33 @@ def rerun(rows: Rows, run: RunId, new: RunId) -> dict[NodeId, NodeId]:
     old = rows.run(run)
     if old is None:
         raise NoSuchRun(f"The store knows no run {run!r}; `taskflow runs` lists what it knows.")
-    again = [n for n in rows.nodes_of(run) if n.state in TERMINAL and n.state is not State.SUCCEEDED]
-    if not again or rows.run(new) is not None:
-        return {}
-    names = {node.id: NodeId(new_id()) for node in again}
-    record = RunRow(new, old.name, {**old.meta, "rerun_of": run}, rows.now)
-    rows.add_run(record)
-    clones = [_clone(rows, record, node, names) for node in again]
-    rows.save(record)
+    # Names are made from `new`, so that a call that is repeated finds what the first one did.
+    nodes = {NodeId(f"{new}.{i}"): node for i, node in enumerate(rows.nodes_of(run))}
+    if rows.run(new) is not None:
+        return {node.id: name for name, node in nodes.items() if rows.node(name) is not None}
+    again = [n for n in nodes.items() if n[1].state in TERMINAL and n[1].state is not State.SUCCEEDED]
+    names = {node.id: name for name, node in again}
+    if names:
+        _add_clones(rows, RunRow(new, old.name, {**old.meta, "rerun_of": run}, rows.now), names)
+    return names
+
+
+def _add_clones(rows: Rows, run: RunRow, names: dict[NodeId, NodeId]) -> None:
+    rows.add_run(run)
+    again = [node for node in map(rows.node, names) if node is not None]
+    clones = [_clone(rows, run, node, names) for node in again]
+    for node, clone in zip(again, clones, strict=True):
+        if node.array and node.width:
+            _keep_successes(rows, node, clone)
+        if node.final in names:
+            clone.final = names[node.final]
+            rows.add_edge(clone.id, Edge(clone.final, EdgeMode.ENDED))
+            rows.save(clone)
+    rows.save(run)
     for clone in clones:
         if clone.remaining == 0 and clone.state not in TERMINAL:
             ready(rows, clone)
     drain(rows)
-    return names
 
 
 def _clone(rows: Rows, run: RunRow, node: NodeRow, names: dict[NodeId, NodeId]) -> NodeRow:
@@ -490,9 +534,7 @@ def _clone(rows: Rows, run: RunRow, node: NodeRow, names: dict[NodeId, NodeId]) 
     clone.remaining = len(edges) - len(ended)
     rows.add_node(clone, edges, (), ended)
     run.open += 1
-    run.total += node.width or 0
-    if node.array and node.width:
-        _keep_successes(rows, node, clone)
+    run.total += clone.open
     return clone
 
 

@@ -192,7 +192,7 @@ class Rows(Protocol):
         ...
 
     def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, EdgeMode]]:
-        """Successors in order of id, those after `after`."""
+        """Successors in the order in which they were added, those after the one named `after`."""
         ...
 
     def nodes_of(self, run: RunId, /) -> list[NodeRow]:

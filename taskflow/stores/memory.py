@@ -187,7 +187,8 @@ class MemoryStore:
         """See `GraphPort.cancel`."""
         with self._step() as rows:
             changed = moves.cancel(rows, node, index, reason or "cancelled")
-        self._ring("work")
+            if changed:
+                self._ring("work")
         return changed
 
     def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
@@ -201,7 +202,16 @@ class MemoryStore:
             record = self._run(run)
             if record.state not in TERMINAL:
                 raise UsageError(f"Run {run} has not ended: cancel it first.")
+            if run in self._needed():
+                raise UsageError(f"Run {run} is needed by a run that has not ended: cancel that one first.")
             self._drop(run)
+
+    def _needed(self) -> set[str]:
+        """Runs that nodes of other runs, which have not ended, depend on."""
+        live = [r for r in self._nodes.values() if self._runs[r.row.run].state not in TERMINAL]
+        used = {(r.row.run, node) for r in live for node in (r.row.source, *(e.parent for e in r.edges))}
+        owners = {(run, self._nodes[node].row.run) for run, node in used if node in self._nodes}
+        return {owner for run, owner in owners if owner != run}
 
     def _drop(self, run: str) -> None:
         for node in self._members.pop(run, ()):
@@ -239,7 +249,7 @@ class MemoryStore:
         """See `WorkPort.pages`."""
         with self._lock:
             record = self._node(node)
-            source = self._nodes.get(record.row.source or "", record)
+            source = record if record.pages else self._nodes.get(record.row.source or "", record)
             return [page for page in source.pages if page.lo < hi and lo < page.hi]
 
     def note(self, notes: Sequence[Note], /) -> None:
@@ -247,7 +257,7 @@ class MemoryStore:
         with self._lock:
             for note in notes:
                 record = self._nodes.get(note.key.node)
-                if record is None or record.row.fence < note.key.fence:
+                if record is None or all(part.fence != note.key.fence for part in record.parts.values()):
                     continue
                 if note.kind == "log":
                     record.logs.append((int(note.data.get("index", note.key.lo)), str(note.data["text"])))
@@ -259,7 +269,8 @@ class MemoryStore:
         """See `WatchPort.runs`."""
         with self._lock:
             found = []
-            for run in sorted(self._runs.values(), key=lambda r: r.created_at, reverse=True):
+            newest = sorted(reversed(self._runs.values()), key=lambda run: run.created_at, reverse=True)
+            for run in newest:
                 if states and run.state not in states or match and not _matches(run, match):
                     continue
                 found.append(run_view(run, counts=run_counts(run, self._views(run.id))))
@@ -282,7 +293,7 @@ class MemoryStore:
         for segment, _ in record.segments.values():
             ended[segment.state] = ended.get(segment.state, 0) + segment.hi - segment.lo
             error = error or segment.error
-        if record.row.final is not None and record.row.state in TERMINAL:
+        if record.row.state in TERMINAL and (record.row.final is not None or record.row.width is None):
             ended[record.row.state] = 1
         return node_view(record.row, record.edges, ended, error)
 
@@ -300,10 +311,10 @@ class MemoryStore:
     def find(self, prefix: str, /) -> tuple[RunId, NodeId | None]:
         """See `WatchPort.find`."""
         with self._lock:
-            runs = [run for run in self._runs if run.startswith(prefix)]
+            runs = [prefix] if prefix in self._runs else [r for r in self._runs if r.startswith(prefix)]
             if len(runs) == 1:
                 return RunId(runs[0]), None
-            nodes = [node for node in self._nodes if node.startswith(prefix)]
+            nodes = [prefix] if prefix in self._nodes else [n for n in self._nodes if n.startswith(prefix)]
             if len(nodes) == 1 and not runs:
                 return self._nodes[nodes[0]].row.run, NodeId(nodes[0])
             raise not_found(prefix, runs or nodes, self._gone.get(prefix))
@@ -324,7 +335,8 @@ class MemoryStore:
         """See `WatchPort.items`."""
         with self._lock:
             record = self._node(node)
-            return item_views(record.row, record.parts.values(), record.segments.values())
+            ended = [view for _, view in record.segments.values()]
+            return item_views(record.row, record.parts.values(), ended)
 
     def logs(self, node: NodeId, /, *, index: int | None = None) -> list[tuple[int, str]]:
         """See `WatchPort.logs`."""
@@ -377,7 +389,9 @@ class MemoryStore:
         """See `StatusPort.sweep`; memory has no size of its own, so only age counts."""
         with self._lock:
             now = self._clock.now()
-            old = [r.id for r in self._runs.values() if r.ended_at is not None and r.ended_at < now - age_s]
+            needed = self._needed()
+            ended = [(r.id, r.ended_at) for r in self._runs.values() if r.ended_at is not None]
+            old = [run for run, at in ended if at < now - age_s and run not in needed]
             for run in old:
                 self._drop(run)
             return {"runs": len(old), "size_bytes": 0}
@@ -412,7 +426,7 @@ class MemoryStore:
 
     def _node(self, node: str) -> _Record:
         if node not in self._nodes:
-            raise not_found(node, (), None)
+            raise not_found(node, (), self._gone.get(node))
         return self._nodes[node]
 
 
@@ -581,8 +595,12 @@ class _MemoryRows:
 
     def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, EdgeMode]]:
         record = self._record(node)
-        below = sorted(record.children.items()) if record is not None else []
-        return [(NodeId(child), mode) for child, mode in below if child > after][:limit]
+        if record is None:
+            return []
+        nodes = self._store._nodes
+        last = nodes[after].seq if after else 0
+        below = sorted((nodes[child].seq, child, mode) for child, mode in record.children.items())
+        return [(NodeId(child), mode) for seq, child, mode in below if seq > last][:limit]
 
     def nodes_of(self, run: RunId, /) -> list[NodeRow]:
         found = (self.node(node) for node in self._store._members.get(run, ()))

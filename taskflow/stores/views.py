@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from taskflow.machine.rows import NodeRow, Part, RunRow
-from taskflow.records import Edge, ItemView, NodeView, RunView, Segment
+from taskflow.records import Edge, ItemView, NodeView, RunView
 from taskflow.states import TERMINAL, State
 
 __all__ = ["item_views", "node_counts", "node_view", "run_counts", "run_view"]
@@ -76,9 +76,9 @@ def run_view(row: RunRow, nodes: tuple[NodeView, ...] = (), counts: Mapping[Stat
     )
 
 
-def item_views(row: NodeRow, parts: Iterable[Part], ended: Iterable[tuple[Segment, ItemView]]) -> list[ItemView]:
+def item_views(row: NodeRow, parts: Iterable[Part], ended: Iterable[ItemView]) -> list[ItemView]:
     """The rows of a node's result table."""
-    rows = [view for _, view in ended]
+    rows = list(ended)
     for p in parts:
         rows.append(
             ItemView(

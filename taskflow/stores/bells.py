@@ -1,0 +1,128 @@
+"""Doorbells between processes of one host: a datagram socket per listener, in a private directory.
+
+A ring is a hint. It may be lost (the listener polls now and then) and it may be for nothing.
+Ringing never blocks: a listener whose socket is full has been rung already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+from pathlib import Path
+
+__all__ = ["Bells", "SocketBell"]
+
+_LONGEST_ADDRESS = 100
+_BUFFER = 4096
+
+
+class SocketBell:
+    """One listener's bell; see `ports.Bell`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        with _address(path) as address:
+            self._socket.bind(address)
+        os.chmod(path, 0o600)
+
+    def fileno(self) -> int:
+        """Readable when it rang."""
+        return self._socket.fileno()
+
+    def hush(self) -> None:
+        """Be silent until it rings again."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._socket.recv(64)
+
+    def close(self) -> None:
+        """Stop listening."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+        self._socket.close()
+
+
+class Bells:
+    """All bells of a store, by topic. `directory` must be private to the user."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._sender: socket.socket | None = None
+        self._sender_pid = 0
+        self._seen: dict[str, tuple[int, list[str]]] = {}
+        self._own: set[str] = set()
+
+    def listen(self, topic: str) -> SocketBell:
+        """A new bell for a topic."""
+        folder = self._folder(topic)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        bell = SocketBell(folder / f"{os.getpid()}-{secrets.token_hex(4)}")
+        self._own.add(bell.path.name)
+        return bell
+
+    def ring(self, topic: str, *, others_only: bool = False) -> None:
+        """Ring every listener of a topic; those of this process may be left out."""
+        for name in self._listeners(topic):
+            if not (others_only and name in self._own):
+                self._send(self._folder(topic) / name)
+
+    def _folder(self, topic: str) -> Path:
+        return self._directory / topic
+
+    def _listeners(self, topic: str) -> list[str]:
+        """Names of sockets, listed anew only when the folder has changed."""
+        folder = str(self._folder(topic))
+        try:
+            changed = os.stat(folder).st_mtime_ns
+        except FileNotFoundError:
+            return []
+        seen = self._seen.get(topic)
+        if seen is None or seen[0] != changed:
+            seen = self._seen[topic] = (changed, os.listdir(folder))
+        return seen[1]
+
+    def _send(self, path: Path) -> None:
+        if self._sender is None or self._sender_pid != os.getpid():
+            self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._sender.setblocking(False)
+            self._sender_pid = os.getpid()
+        try:
+            with _address(path) as address:
+                self._sender.sendto(b"!", address)
+        except BlockingIOError:
+            pass
+        except (ConnectionRefusedError, FileNotFoundError):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        except OSError as error:
+            if error.errno != 105:  # ENOBUFS: as good as full
+                raise
+
+    def close(self) -> None:
+        """Stop ringing."""
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+
+
+class _address:  # noqa: N801 - used as a function
+    """The address of a socket file: a long path goes through a descriptor of its directory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+
+    def __enter__(self) -> str:
+        text = str(self._path)
+        if len(os.fsencode(text)) <= _LONGEST_ADDRESS:
+            return text
+        self._fd = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        return f"/proc/self/fd/{self._fd}/{self._path.name}"
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
