@@ -30,18 +30,20 @@ if TYPE_CHECKING:
 
     from taskflow import errors as errors
     from taskflow.canvas import Signature, chain, chord, group, signature, task
-    from taskflow.client import Client
-    from taskflow.future import Future, MapRun, Ref, as_completed, gather
+    from taskflow.client import Client, as_completed, gather
+    from taskflow.future import Future
+    from taskflow.graphrun import CanvasResult, WorkflowRun
+    from taskflow.maprun import MapRun
     from taskflow.policy import Options, RetryPolicy
     from taskflow.pools.context import current, rng
-    from taskflow.workflow import Workflow, WorkflowRun, map_reduce
+    from taskflow.workflow import Workflow, map_reduce
 
 __all__ = [
+    "CanvasResult",
     "Client",
     "Future",
     "MapRun",
     "Options",
-    "Ref",
     "RetryPolicy",
     "Signature",
     "Workflow",
@@ -63,11 +65,13 @@ __version__ = "0.1.0.dev0"
 
 _ROOMS = {
     "taskflow.canvas": ("Signature", "chain", "chord", "group", "signature", "task"),
-    "taskflow.client": ("Client",),
-    "taskflow.future": ("Future", "MapRun", "Ref", "as_completed", "gather"),
+    "taskflow.client": ("Client", "as_completed", "gather"),
+    "taskflow.future": ("Future",),
+    "taskflow.graphrun": ("CanvasResult", "WorkflowRun"),
+    "taskflow.maprun": ("MapRun",),
     "taskflow.policy": ("Options", "RetryPolicy"),
     "taskflow.pools.context": ("current", "rng"),
-    "taskflow.workflow": ("Workflow", "WorkflowRun", "map_reduce"),
+    "taskflow.workflow": ("Workflow", "map_reduce"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

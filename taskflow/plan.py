@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from taskflow.codec import Reference
+from taskflow.codec import Reference, blob_names
+from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId, new_id
 from taskflow.policy import Options
 from taskflow.records import Edge, EdgeMode, Node, Page, Plan
@@ -154,6 +155,7 @@ class Draft:
         node_id: NodeId | None = None,
         edges: Iterable[Edge] = (),
         label: str | None = None,
+        page_items: int = PAGE_ITEMS,
     ) -> tuple[NodeId, int]:
         """Draw an array node over ready-made items; with `star` each is the tuple of its arguments.
 
@@ -171,7 +173,7 @@ class Draft:
         links = _Links(edges, options.after, self.alias)
         shared = {**(kwargs or {}), STAR: True} if star else dict(kwargs or {})
         value = self.codec.dump_args(digest, tuple(args), shared, links.position)
-        paged = tuple(pages(self.codec, digest, items))
+        paged = tuple(pages(self.codec, digest, items, page_items))
         width = paged[-1].hi if paged else 0
         return self._add(fn, digest, value, links, options, node_id, label, width, True, paged), width
 
@@ -187,10 +189,12 @@ class Draft:
         node_id: NodeId | None = None,
         edges: Iterable[Edge] = (),
         label: str | None = None,
+        spread: Callable[[Any], Iterable[Any]] | None = None,
     ) -> NodeId:
         """Draw an array node whose items are what another node returns: its width is not known yet.
 
-        A small call between the two takes the iterable apart, see the agreement on expansion.
+        A small call between the two takes the iterable apart, see the agreement on expansion: `spread`
+        makes the items of the value, which are its elements by default.
 
         Returns:
             The id of the array node.
@@ -200,14 +204,24 @@ class Draft:
         around = Options(queue=options.queue, priority=options.priority, on_failure=options.on_failure)
         named = label or options.label or self.codec.describe(fn)
         expansion = {EXPAND_KWARG: target, EXPAND_FN_KWARG: digest}
-        spread = self.call(items_of, (source,), expansion, around, label=f"items of {named}")
-        links = _Links((*edges, Edge(spread, EdgeMode.AFTER)), options.after, self.alias)
+        before = self.call(spread or items_of, (source,), expansion, around, label=f"items of {named}")
+        links = _Links((*edges, Edge(before, EdgeMode.AFTER)), options.after, self.alias)
         shared = {**(kwargs or {}), STAR: True} if star else dict(kwargs or {})
         value = self.codec.dump_args(digest, tuple(args), shared, links.position)
         return self._add(fn, digest, value, links, options, target, named, None, True, ())
 
     def plan(self, run_id: RunId, name: str = "", meta: Mapping[str, Any] | None = None) -> Plan:
-        """What was drawn, ready to submit."""
+        """What was drawn, ready to submit.
+
+        Raises:
+            GraphError: Two nodes were given the same id.
+        """
+        last = {node.id: node for node in self.nodes}
+        if len(last) < len(self.nodes):
+            first = next(node for node in self.nodes if last[node.id] is not node)
+            raise GraphError(
+                f"The id {first.id} is used twice, by {first.label!r} and by {last[first.id].label!r}."
+            )
         return Plan(run_id, tuple(self.nodes), name, meta or {})
 
     def _add(
@@ -223,22 +237,24 @@ class Draft:
         array: bool,
         paged: tuple[Page, ...],
     ) -> NodeId:
-        timed = options.eta is not None or options.countdown is not None or options.expires is not None
-        now = self._now() if timed else 0.0
-        node = Node(
-            id=node_id or NodeId(new_id()),
-            fn=digest,
-            args=value,
-            edges=links.edges(),
-            width=width,
-            array=array,
-            pages=paged,
-            queue=options.queue,
-            priority=options.priority,
-            policy=options.policy,
-            delay_s=options.delay_s(now) if timed else None,
-            expires_s=options.expires_s(now) if timed else None,
-            label=label or options.label or self.codec.describe(fn),
+        delay_s = expires_s = None
+        if options.eta is not None or options.countdown is not None or options.expires is not None:
+            now = self._now()
+            delay_s, expires_s = options.delay_s(now), options.expires_s(now)
+        node = Node(  # by position: half of the time a call costs here is spent on its node
+            node_id or NodeId(new_id()),
+            digest,
+            value,
+            links.edges(),
+            width,
+            array,
+            paged,
+            options.queue,
+            options.priority,
+            options.policy,
+            delay_s,
+            expires_s,
+            label or options.label or self.codec.describe(fn),
         )
         self.nodes.append(node)
         return node.id
@@ -280,26 +296,28 @@ class _Links:
         return -1
 
 
-def pages(codec: Codec, digest: str, items: Iterable[Any]) -> Iterator[Page]:
-    """Pack items into pages of at most `PAGE_ITEMS` items and about `PAGE_BYTES`, as they are produced.
+def pages(codec: Codec, digest: str, items: Iterable[Any], most: int = PAGE_ITEMS) -> Iterator[Page]:
+    """Pack items into pages of at most `most` items and about `PAGE_BYTES`, as they are produced.
 
-    The size of a page follows what the one before it weighed, so that nothing is measured item by item.
+    The size of a page follows what the ones before it weighed, so that nothing is measured item by item.
 
     Args:
         codec: Packs them.
         digest: The function they are meant for.
         items: Read once.
+        most: Items of a page; few, where one item is work enough for a lease.
     """
     first, items = _peek(items)
-    rough = getattr(first, "nbytes", None) or sys.getsizeof(first)
     source, lo = iter(items), 0
-    count = _clamp(PAGE_BYTES // max(1, int(rough)), FIRST_PAGE_ITEMS)
+    item_bytes: float = _weight(first)
+    count = _clamp(PAGE_BYTES / item_bytes, min(FIRST_PAGE_ITEMS, most))
     while batch := list(islice(source, count)):
         hi = lo + len(batch)
         value = codec.dump_items(digest, lo, batch)
         yield Page(lo, hi, value)
-        fitting = PAGE_BYTES * len(batch) // max(1, packed_size(value))
-        count = _clamp(min(fitting, count * 8), PAGE_ITEMS)
+        if not blob_names(value):  # the size of a page in a blob is not known here
+            item_bytes = len(value) / len(batch)
+        count = _clamp(min(PAGE_BYTES / item_bytes, count * 8), most)
         lo = hi
 
 
@@ -315,15 +333,15 @@ class _Slot:
     at: int
 
 
+@dataclass(frozen=True)
 class _Filled:
     """A function whose items hold slots: they are filled from the list of inputs, its first argument."""
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self.fn = fn
+    func: Callable[..., Any]  # the name that `functools.partial` has for it: pools look through it
 
     def __call__(self, item: Sequence[Any], given: Sequence[Any], /, *args: Any, **kwargs: Any) -> Any:
         filled = [given[part.at] if type(part) is _Slot else part for part in item]
-        return self.fn(*filled, *args, **kwargs)
+        return self.func(*filled, *args, **kwargs)
 
 
 def _with_slots(
@@ -346,11 +364,19 @@ def _has_reference(item: Any, star: bool) -> bool:
     return any(isinstance(part, Reference) for part in parts)
 
 
+def _weight(item: Any) -> int:
+    """About how many bytes an item takes; cheap, and only right for one that holds little else."""
+    if isinstance(item, tuple) and item:
+        return sum(map(_weight, item[:16]))
+    size = getattr(item, "nbytes", None)
+    return max(1, size if isinstance(size, int) else sys.getsizeof(item, 1))
+
+
 def _peek(items: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
     source = iter(items)
     head = list(islice(source, 1))
     return (head[0] if head else None), chain(head, source)
 
 
-def _clamp(count: int, most: int) -> int:
-    return max(1, min(count, most))
+def _clamp(count: float, most: int) -> int:
+    return max(1, min(int(count), most))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from taskflow.errors import ConfigError, nearest
@@ -132,6 +132,7 @@ class Policy:
         chunk: At most so many items in one lease of an array node; `None` leaves it to the claim.
         on_failure: What the failure of this node does to the rest of its run: ``"continue"`` skips
             what depends on it, ``"stop"`` cancels all that has not started.
+        seed: Where `taskflow.rng()` of its items begins; the id of the node when it is `None`.
     """
 
     max_deliveries: int = 3
@@ -140,6 +141,7 @@ class Policy:
     memory_limit_bytes: int | None = None
     chunk: int | None = None
     on_failure: Literal["continue", "stop"] = "continue"
+    seed: int | None = None
 
     def to_json(self) -> str:
         """Only what differs from the defaults, so that most policies are ``{}``."""
@@ -226,12 +228,12 @@ class Options:
                 raise ConfigError(f"There is no option {name!r}.{nearest(name, _OPTION_NAMES)}")
         return replace(self, **changes)
 
-    @property
+    @cached_property
     def retries(self) -> RetryPolicy | None:
         """`retry` as a policy."""
         return RetryPolicy(self.retry) if isinstance(self.retry, int) else self.retry
 
-    @property
+    @cached_property
     def policy(self) -> Policy:
         """The part that the store keeps."""
         retries = self.retries

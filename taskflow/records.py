@@ -317,7 +317,8 @@ class Event(NamedTuple):
 
 class Segment(NamedTuple):
     """Outcome of items ``[lo, hi)`` of a node that ended: `value` when they succeeded, else `error`
-    (and the pickled exception in `value`, if it has one)."""
+    (and the pickled exception in `value`, if it has one). `array` tells the items of an array node,
+    whose values are lists, from a call."""
 
     node: NodeId
     lo: int
@@ -326,6 +327,7 @@ class Segment(NamedTuple):
     value: Value | None
     error: str | None
     fence: int
+    array: bool = False
 
 
 class ItemView(NamedTuple):

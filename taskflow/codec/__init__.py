@@ -1,0 +1,15 @@
+"""Objects to sealed bytes and back; the only place where anything is pickled or unpickled.
+
+``payload`` is the door: `Codec`. Behind it: ``pickling`` (objects and bytes), ``functions`` (what a function
+takes along), ``signing`` (keys and seals), ``failure`` (errors as text and as exceptions) and ``culprit``
+(what cannot travel).
+"""
+
+from __future__ import annotations
+
+from taskflow.codec.functions import Loaded
+from taskflow.codec.payload import INLINE_MAX, Codec, blob_names
+from taskflow.codec.pickling import Reference
+from taskflow.codec.signing import Key, Keyring
+
+__all__ = ["INLINE_MAX", "Codec", "Key", "Keyring", "Loaded", "Reference", "blob_names"]

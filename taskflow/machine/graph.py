@@ -10,7 +10,7 @@ from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.records import Edge, EdgeMode, Failure, Growth, Kind, Node, Outcome, Plan
 from taskflow.states import TERMINAL, State
 
-__all__ = ["add_plan", "drain", "end_node", "grow", "ready", "refresh"]
+__all__ = ["add_plan", "drain", "end_node", "grow", "ready", "refresh", "skip", "wait_for"]
 
 RELEASES_PER_STEP = 2000
 _BADNESS = {State.CANCELLED: 1, State.SKIPPED: 2, State.EXPIRED: 3, State.FAILED: 4, State.DEAD: 5}
@@ -41,7 +41,7 @@ def _add_nodes(rows: Rows, run: RunRow, nodes: Sequence[Node]) -> None:
     begin: list[tuple[NodeRow, NodeRow | None]] = []
     for node in nodes:
         row, edges = _row(rows, run.id, node)
-        culprit, ended = _wait_for(rows, row, edges, new) if edges else (None, frozenset())
+        culprit, ended = wait_for(rows, row, edges, new) if edges else (None, frozenset())
         rows.add_node(row, edges, node.pages, ended)
         run.total += row.open
         run.open += 1
@@ -96,8 +96,8 @@ def _both(one: EdgeMode, other: EdgeMode) -> EdgeMode:
     return one if one.gives_value else other
 
 
-def _wait_for(
-    rows: Rows, row: NodeRow, edges: Iterable[Edge], new: set[NodeId]
+def wait_for(
+    rows: Rows, row: NodeRow, edges: Iterable[Edge], new: Collection[NodeId]
 ) -> tuple[NodeRow | None, Collection[NodeId]]:
     """Count the predecessors that have not ended; returns one that makes the row impossible, and those
     that have ended and so will release nothing any more."""
@@ -169,7 +169,7 @@ def ready(rows: Rows, row: NodeRow) -> None:
 
 def refresh(rows: Rows, row: NodeRow) -> None:
     """Derive the state and the alarm of a node from its counts; end it when nothing is open."""
-    if row.open == 0:
+    if row.open == 0 and not (row.width == 0 and row.remaining):
         end_node(rows, row, row.worst or State.SUCCEEDED)
         return
     before = row.state
@@ -233,7 +233,7 @@ def end_node(rows: Rows, row: NodeRow, state: State) -> None:
         _stop(rows, row)
     if run.open == 0 and run.ended_at is None:
         _end_run(rows, run)
-        if run.id != row.id:
+        if str(run.id) != row.id:
             rows.emit(run.id, "", 0, 0, run.state)
     rows.save(run)
 
@@ -298,6 +298,7 @@ def _end_rest(rows: Rows, row: NodeRow, state: State, failure: Failure) -> bool:
 
 def _end_range(rows: Rows, row: NodeRow, part: Part, state: State, error: str) -> None:
     outcome = Outcome(part.lo, part.hi, Kind.FAILED, None, error)
+    part.fence = 0  # no lease ended it
     rows.end(row, part, outcome, state)
     rows.emit(row.run, row.id, part.lo, part.hi, state)
     count(rows, row, state, part.size)
@@ -393,8 +394,8 @@ def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
         if final is not None and final.state in TERMINAL:
             _adopt(rows, row, final)
     if row.cancelled is not None:
-        for node in nodes:
-            _cancel_grown(rows, node.id, row.cancelled)
+        for new in nodes:
+            _cancel_grown(rows, new.id, row.cancelled)
 
 
 def _cancel_grown(rows: Rows, node: NodeId, reason: str) -> None:

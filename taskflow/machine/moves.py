@@ -26,7 +26,9 @@ from taskflow.machine.graph import (
     grow,
     ready,
     refresh,
+    skip,
     tally,
+    wait_for,
 )
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.records import (
@@ -278,10 +280,11 @@ def _settle_rest(rows: Rows, row: NodeRow, settlement: Settlement) -> bool:
 
 
 def _was_applied(rows: Rows, row: NodeRow, index: int, fence: int) -> bool:
-    """Whether that fence ended the item, or gave it back and nobody took it since."""
-    return rows.ended_by(row, index) == fence or (
-        rows.held(row, LeaseKey(row.id, index, index + 1, -fence)) is not None
-    )
+    """Whether that fence ended or replaced the item, or gave it back and nobody took it since."""
+    if row.final is not None and row.fence == fence:
+        return True
+    given_back = LeaseKey(row.id, index, index + 1, -fence)
+    return rows.ended_by(row, index) == fence or rows.held(row, given_back) is not None
 
 
 def _apply(rows: Rows, row: NodeRow, part: Part, outcome: Outcome) -> None:
@@ -328,6 +331,7 @@ def _return(rows: Rows, row: NodeRow, part: Part, outcome: Outcome) -> None:
 
 def _end(rows: Rows, row: NodeRow, part: Part, outcome: Outcome, state: State) -> None:
     if outcome.kind is Kind.FAILED:
+        part = _piece(part, outcome.lo, outcome.hi)
         part.attempts += 1
     rows.end(row, part, outcome, state)
     if not row.array:
@@ -395,6 +399,7 @@ def _expire(rows: Rows, row: NodeRow) -> None:
     for part in rows.parts(row) if row.returned or row.waiting else ():
         if part.state is not State.RUNNING and part.deliveries == 0:
             forget_part(rows, row, part)
+            part.fence = 0
             _end(rows, row, part, Outcome(part.lo, part.hi, Kind.LOST, None, failure), State.EXPIRED)
     if row.width is None:
         count(rows, row, State.EXPIRED, row.open)
@@ -437,6 +442,7 @@ def _cancel_item(rows: Rows, row: NodeRow, index: int, reason: str) -> bool:
         rows.put_part(row, part)
         return True
     forget_part(rows, row, part)
+    part.fence = 0
     failure = Failure("cancelled", "TaskCancelled", reason).to_json()
     _end(rows, row, part, Outcome(index, index + 1, Kind.CANCELLED, None, failure), State.CANCELLED)
     refresh(rows, row)
@@ -496,7 +502,7 @@ def _add_clones(rows: Rows, run: RunRow, names: dict[NodeId, NodeId]) -> None:
     rows.add_run(run)
     again = [node for node in map(rows.node, names) if node is not None]
     clones = [_clone(rows, run, node, names) for node in again]
-    for node, clone in zip(again, clones, strict=True):
+    for node, (clone, _) in zip(again, clones, strict=True):
         if node.array and node.width:
             _keep_successes(rows, node, clone)
         if node.final in names:
@@ -504,14 +510,19 @@ def _add_clones(rows: Rows, run: RunRow, names: dict[NodeId, NodeId]) -> None:
             rows.add_edge(clone.id, Edge(clone.final, EdgeMode.ENDED))
             rows.save(clone)
     rows.save(run)
-    for clone in clones:
-        if clone.remaining == 0 and clone.state not in TERMINAL:
+    for clone, culprit in clones:
+        if culprit is not None:
+            skip(rows, clone, culprit)
+        elif clone.remaining == 0:
             ready(rows, clone)
     drain(rows)
 
 
-def _clone(rows: Rows, run: RunRow, node: NodeRow, names: dict[NodeId, NodeId]) -> NodeRow:
-    edges = [Edge(names.get(e.parent, e.parent), e.mode) for e in rows.parents(node.id) if e.parent != node.final]
+def _clone(
+    rows: Rows, run: RunRow, node: NodeRow, names: dict[NodeId, NodeId]
+) -> tuple[NodeRow, NodeRow | None]:
+    old = [edge for edge in rows.parents(node.id) if edge.parent != node.final]
+    edges = [Edge(names.get(edge.parent, edge.parent), edge.mode) for edge in old]
     clone = NodeRow(
         names[node.id],
         run.id,
@@ -529,18 +540,11 @@ def _clone(rows: Rows, run: RunRow, node: NodeRow, names: dict[NodeId, NodeId]) 
     clone.open = 1 if node.width is None else node.width
     clone.inputs = tuple((e.parent, e.mode) for e in edges if e.mode.gives_value)
     clone.source = node.source or node.id
-    fresh = set(names.values())
-    ended = {e.parent for e in edges if e.parent not in fresh and _has_ended(rows, e.parent)}
-    clone.remaining = len(edges) - len(ended)
+    culprit, ended = wait_for(rows, clone, edges, set(names.values()))
     rows.add_node(clone, edges, (), ended)
     run.open += 1
     run.total += clone.open
-    return clone
-
-
-def _has_ended(rows: Rows, node: NodeId) -> bool:
-    row = rows.node(node)
-    return row is None or row.state in TERMINAL
+    return clone, culprit
 
 
 def _keep_successes(rows: Rows, node: NodeRow, clone: NodeRow) -> None:

@@ -295,7 +295,11 @@ class MemoryStore:
             error = error or segment.error
         if record.row.state in TERMINAL and (record.row.final is not None or record.row.width is None):
             ended[record.row.state] = 1
-        return node_view(record.row, record.edges, ended, error)
+        view = node_view(record.row, record.edges, ended, error)
+        if record.segments and not record.row.array:
+            item = record.segments[0][1]
+            view = view._replace(attempts=item.attempts, deliveries=item.deliveries, worker=item.worker)
+        return view
 
     def events(self, after: int, /, *, limit: int = 1000) -> list[Event]:
         """See `WatchPort.events`."""

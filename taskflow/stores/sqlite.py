@@ -256,7 +256,8 @@ class SQLiteStore:
                 raise self._missing(run)
             if record.state not in TERMINAL:
                 raise UsageError(f"Run {run} has not ended: cancel it first.")
-            self._delete([record.key])
+            if not self._delete([record.key]):
+                raise UsageError(f"A run that has not ended, or a rerun, needs run {run}: forget or cancel that first.")
 
     # ── WorkPort ─────────────────────────────────────────────────────────────────────
 
@@ -297,11 +298,14 @@ class SQLiteStore:
     def pages(self, node: NodeId, lo: int, hi: int, /) -> list[Page]:
         """See `WorkPort.pages`."""
         sql = (
-            "select lo, hi, items from page where node ="
-            " (select coalesce((select s.key from node s where s.id = n.source), n.key) from node n where n.id = ?)"
+            "select lo, hi, items from page where node = (select key from node where id = ?)"
             " and lo < ? and hi > ? order by lo"
         )
-        return [Page(*t) for t in self._read(sql, (node, hi, lo))]
+        found = self._read(sql, (node, hi, lo))
+        if not found:
+            source = self._read("select source from node where id = ? and source is not null", (node,))
+            found = self._read(sql, (source[0][0], hi, lo)) if source else []
+        return [Page(*t) for t in found]
 
     def note(self, notes: Sequence[Note], /) -> None:
         """See `WorkPort.note`."""
@@ -311,7 +315,7 @@ class SQLiteStore:
         with self._step() as rows:
             for n in logs:
                 row = rows.node(n.key.node)
-                if row is not None and row.fence >= n.key.fence:
+                if row is not None and rows.held(row, n.key) is not None:
                     index = int(n.data.get("index", n.key.lo))
                     self._writer.execute("insert into log values(?,?,?)", (row.key, index, str(n.data["text"])))
 
@@ -326,6 +330,9 @@ class SQLiteStore:
     def _one_moment(self) -> Iterator[None]:
         """Reads inside see the store as it was at one moment."""
         with self._read_lock, self._explained():
+            if self._reader.in_transaction:
+                yield
+                return
             self._reader.execute("begin")
             try:
                 yield
@@ -429,6 +436,13 @@ class SQLiteStore:
 
     def find(self, prefix: str, /) -> tuple[RunId, NodeId | None]:
         """See `WatchPort.find`."""
+        exact = self._read(
+            "select r.id, n.id from run r left join node n on 0 where r.id = ?1 union all"
+            " select r.id, n.id from node n join run r on r.key = n.run where n.id = ?1",
+            (prefix,),
+        )
+        if exact:
+            return RunId(exact[0][0]), NodeId(exact[0][1]) if exact[0][1] else None
         runs = self._read("select id from run where id >= ? and id < ? limit 2", (prefix, prefix + "\x7f"))
         if len(runs) == 1:
             return RunId(runs[0][0]), None
@@ -601,12 +615,14 @@ class SQLiteStore:
         """Delete runs that nothing alive depends on; returns how many."""
         db = self._writer
         used = (
-            "select 1 from node n where n.run = value and (exists (select 1 from edge e join node c on c.key = e.child"
-            " where e.parent = n.key and c.run != n.run and c.ended_at is null)"
-            " or exists (select 1 from node c where c.source = n.id and c.run != n.run))"
+            "select 1 from node n where n.run = j.value and ("
+            "exists (select 1 from edge e join node c on c.key = e.child join run o on o.key = c.run"
+            " where e.parent = n.key and c.run != n.run and o.ended_at is null)"
+            " or exists (select 1 from node c join run o on o.key = c.run"
+            " where c.source = n.id and c.run != n.run and o.ended_at is null))"
         )
         found = db.execute(
-            f"select value from json_each(?) where not exists ({used})", (json.dumps(list(runs)),)
+            f"select j.value from json_each(?) j where not exists ({used})", (json.dumps(list(runs)),)
         ).fetchall()
         keys = json.dumps([key for (key,) in found])
         mine = "in (select key from node where run in (select value from json_each(?)))"

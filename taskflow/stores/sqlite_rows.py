@@ -67,7 +67,7 @@ create table blob(node int, name text, primary key(node, name)) without rowid;
 """
 
 STATES = {state.value: state for state in State}
-_MAYBE: dict[str | None, State | None] = {None: None} | STATES  # type: ignore[operator]
+_MAYBE: dict[str | None, State | None] = {None: None} | STATES
 
 _FIXED = ("id", "fn", "args", "width", "array", "queue", "priority", "policy", "label", "created_at", "source")
 _CHANGING = (
@@ -474,12 +474,17 @@ class SqliteRows:
             self._pages.clear()
 
     def _write_edges(self) -> None:
-        rows = []
+        """Those whose predecessor is there: a plan may name its nodes in any order."""
+        rows, later = [], []
         self.load({NodeId(parent) for parent, *_ in self._edges})
-        for parent, child, position, mode, live in self._edges:
-            rows.append((self._nodes[parent].key, child, position, mode.value, int(live)))
+        for edge in self._edges:
+            parent, child, position, mode, live = edge
+            if parent in self._nodes:
+                rows.append((self._nodes[parent].key, child, position, mode.value, int(live)))
+            else:
+                later.append(edge)
         self._db.executemany("insert or ignore into edge values(?,?,?,?,?)", rows)
-        self._edges.clear()
+        self._edges = later
 
     def _fresh(self, row: NodeRow) -> tuple[Any, ...]:
         inputs = json.dumps([(node, mode.value) for node, mode in row.inputs]) if row.inputs else None

@@ -1,0 +1,24 @@
+"""Workflows, which are graphs, and map-reduce, which is one: both become flat nodes of a plan."""
+
+from __future__ import annotations
+
+from taskflow.workflow.graph import Node, Workflow
+from taskflow.workflow.mapreduce import (
+    ItemFailure,
+    MapReduceJob,
+    MapReducePlan,
+    MapReduceRun,
+    compile_map_reduce,
+    map_reduce,
+)
+
+__all__ = [
+    "ItemFailure",
+    "MapReduceJob",
+    "MapReducePlan",
+    "MapReduceRun",
+    "Node",
+    "Workflow",
+    "compile_map_reduce",
+    "map_reduce",
+]

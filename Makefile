@@ -1,0 +1,94 @@
+# Everything is made inside $(VENV); nothing outside this folder is touched.
+#
+#   make                            what there is
+#   make test PYTHON=python3.13 VENV=.venv-3.13
+#   make unit ARGS="-k fence -x"    arguments for pytest
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+
+# The first Python ≥ 3.11 that can make an environment, 3.11 before others.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 /usr/bin/python3; do \
+	$$p -c 'import sys, venv, ensurepip, sqlite3; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+help:  ## Show this list
+	@echo "make <target>, one of:"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# ── the two commands ─────────────────────────────────────────────────────────────────
+
+demo: $(VENV)/.package  ## Install into .venv and take a census of the standard library
+	@$(BIN)/python examples/stdlib_census.py
+
+test: lint types floors  ## Check everything: lint, types, floors, tests (what CI runs)
+	@$(PYTEST) $(ARGS)
+
+# ── the parts of them ────────────────────────────────────────────────────────────────
+
+setup: $(VENV)/.tools  ## Make .venv with the package (editable) and all tools
+
+fmt: setup  ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+lint: setup  ## Check style and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup  ## Check types, strictly
+	@$(BIN)/mypy
+
+floors: setup  ## Check that imports only go down (ARCHITECTURE.md)
+	@$(BIN)/lint-imports --no-logo
+
+tests: setup  ## Run all tests, without lint and types
+	@$(PYTEST) $(ARGS)
+
+unit: setup  ## Run the quick tests: rules, values, architecture
+	@$(PYTEST) tests/unit tests/architecture $(ARGS)
+
+contract: setup  ## Run the contract suites over every store and pool
+	@$(PYTEST) tests/contract $(ARGS)
+
+crash: setup  ## Kill processes at every named fault point
+	@$(PYTEST) tests/crash $(ARGS)
+
+acceptance: setup  ## Run the public API from end to end
+	@$(PYTEST) tests/acceptance $(ARGS)
+
+bench: setup  ## Measure beside the standard library's pools, write benchmarks/RESULTS.md
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+clean:  ## Remove environments, caches and build output
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help demo test setup fmt lint types floors tests unit contract crash acceptance bench clean
+
+# ── stamps: a second run does none of this ───────────────────────────────────────────
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "Python ≥ 3.11 with the venv module is needed. Debian and Ubuntu:" \
+		"apt install python3 python3-venv"; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.made pyproject.toml
+	@echo "installing the package"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.made pyproject.toml
+	@echo "installing the package and its tools"
+	@$(PIP) install --editable ".[test,dev]"
+	@touch $@ $(VENV)/.package

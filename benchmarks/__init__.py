@@ -1,0 +1,1 @@
+"""taskflow measured beside the standard library's pools: ``make bench``."""

@@ -1,0 +1,193 @@
+"""Blobs as files of one directory: written whole, mapped when read, private to their owner."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from taskflow.errors import ConfigError, QueueFull, ResultExpired, StoreError, UsageError
+
+__all__ = ["FileBlobs"]
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
+_HOLD_S = 3600.0
+_TOUCH_EVERY_S = 60.0
+_TEMPORARY = ".new-"
+_DOOMED = ".old-"
+_MOST_PARTS = 512
+
+
+class FileBlobs:
+    """Keeps each blob in a file, under a directory of its first two letters.
+
+    The modification time of a file says when it was last wanted. Several processes may use a
+    directory at once.
+
+    Args:
+        directory: Made when it is not there, for its owner only.
+
+    Raises:
+        ConfigError: The directory is not ours alone.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+        self._root = os.fspath(self.directory)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_private(self.directory)
+
+    def put(self, name: str, parts: Sequence[bytes | memoryview], /) -> None:
+        """Keep the parts, one behind the other, under a name; nothing happens when the name is there.
+
+        Raises:
+            QueueFull: The disk is full.
+        """
+        if self.has(name):
+            return
+        path = self._path(name)
+        temporary = os.path.join(os.path.dirname(path), _TEMPORARY + secrets.token_hex(8))
+        try:
+            fd = _create(temporary)
+            try:
+                _write(fd, parts)
+            finally:
+                os.close(fd)
+            os.rename(temporary, path)
+        except OSError as error:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise _explained(error, self._root) from error
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def open(self, name: str, /) -> memoryview:
+        """The bytes, mapped: read as they are touched, and writing to the view changes no one else's.
+
+        Raises:
+            ResultExpired: There is no such blob any more.
+            StoreError: It cannot be read.
+        """
+        try:
+            fd = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise ResultExpired(
+                f"The blob {name} is not in {self._root} any more: retention removed it, or it is"
+                " another store's.",
+                expired_at=0.0,
+            ) from None
+        except OSError as error:
+            raise StoreError(f"The blob {name} in {self._root} cannot be read: {error.strerror}.") from error
+        try:
+            size = _touch(fd)
+            return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_COPY) if size else bytearray())
+        finally:
+            os.close(fd)
+
+    def has(self, name: str, /) -> bool:
+        """Whether the name is there; a name that is found is kept for at least another hour."""
+        until = time.time() + _HOLD_S
+        try:
+            os.utime(self._path(name), (until, until), follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def sweep(self, keep: Collection[str], /, *, age_s: float) -> int:
+        """Delete all that is not named in `keep` and was not used for `age_s`; returns the bytes freed."""
+        names = frozenset(keep)
+        before = time.time() - age_s
+        return sum(_remove(entry, before) for entry in _files(self._root) if entry.name not in names)
+
+    def _path(self, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} is not a name for a blob: use 1 to 128 of A-Z a-z 0-9 _ . - and no leading dot."
+            )
+        return f"{self._root}/{name[:2]}/{name}"
+
+
+def _check_private(directory: Path) -> None:
+    info = os.stat(directory)
+    if info.st_uid != os.geteuid():
+        raise ConfigError(
+            f"The directory {directory} belongs to another user (uid {info.st_uid}): choose another."
+        )
+    if stat.S_IMODE(info.st_mode) & 0o022:
+        raise ConfigError(
+            f"Others can write to {directory}, and so could send you code: `chmod 700 {directory}`."
+        )
+
+
+def _touch(fd: int) -> int:
+    """Note that a file was used, unless it is held for longer anyway; gives its size."""
+    info, now = os.fstat(fd), time.time()
+    if info.st_mtime < now - _TOUCH_EVERY_S:
+        os.utime(fd, (now, now))
+    return info.st_size
+
+
+def _create(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        return os.open(path, flags, 0o600)
+
+
+def _write(fd: int, parts: Sequence[bytes | memoryview]) -> None:
+    rest = [memoryview(part).cast("B") for part in parts if len(part)]
+    while rest:
+        written = os.writev(fd, rest[:_MOST_PARTS])
+        while rest and written >= rest[0].nbytes:
+            written -= rest.pop(0).nbytes
+        if rest and written:
+            rest[0] = rest[0][written:]
+
+
+def _explained(error: OSError, root: str) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return QueueFull(
+            f"The disk of {root} is full: make room (`taskflow doctor` shows what is kept), then try again."
+        )
+    return StoreError(f"Nothing could be written to {root}: {error.strerror}.")
+
+
+def _files(root: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(root) as folders:
+        for folder in folders:
+            if folder.is_dir(follow_symlinks=False):
+                with os.scandir(folder.path) as files:
+                    yield from files
+
+
+def _remove(entry: os.DirEntry[str], before: float) -> int:
+    """Delete a file that was not wanted since `before`; gives its size, or 0 when it stays."""
+    try:
+        if os.lstat(entry.path).st_mtime > before:
+            return 0
+        if entry.name.startswith((_TEMPORARY, _DOOMED)):
+            size = os.lstat(entry.path).st_size
+            os.unlink(entry.path)
+            return size
+        # Out of sight first: whoever asked for it before that has touched it, and it goes back.
+        doomed = os.path.join(os.path.dirname(entry.path), f"{_DOOMED}{secrets.token_hex(4)}")
+        os.rename(entry.path, doomed)
+        info = os.lstat(doomed)
+        if info.st_mtime > before:
+            os.rename(doomed, entry.path)
+            return 0
+        os.unlink(doomed)
+        return info.st_size
+    except FileNotFoundError:
+        return 0

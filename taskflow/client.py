@@ -1,0 +1,518 @@
+"""`Client`: the futures face. Call now, get later."""
+
+from __future__ import annotations
+
+import atexit
+import concurrent.futures
+import os
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from taskflow import hooks
+from taskflow.canvas import Signature
+from taskflow.canvas import compile as compile_canvas
+from taskflow.canvas.shape import split_id
+from taskflow.engine import Engine
+from taskflow.errors import ConfigError, NoSuchRun, TaskflowError, UsageError, nearest
+from taskflow.future import Future
+from taskflow.graphrun import CanvasResult, WorkflowRun, arrays_of
+from taskflow.ids import NodeId, RunId, new_id
+from taskflow.maprun import Errors, MapRun, rows_or_frame
+from taskflow.plan import Draft
+from taskflow.policy import Options
+from taskflow.pools import context
+from taskflow.records import Failure, Plan, RunView
+from taskflow.states import TERMINAL
+
+__all__ = ["Client", "as_completed", "gather"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_POOLS = ("process", "thread", "async", "inline")
+_MODES = ("local", "inline")
+
+
+class Client(concurrent.futures.Executor):
+    """Runs functions as durable tasks in other processes; a real `concurrent.futures.Executor`.
+
+    Args:
+        url: The store; by default the user's own embedded one (`taskflow.stores.default_url`).
+        workers: Slots of the workers that this process starts: a number, or ``"auto"`` for one per
+            core it may use. With 0 somebody else works: ``taskflow worker URL``.
+        mode: ``"inline"`` runs everything in the calling thread, over a store in memory, by the same
+            engine: breakpoints work.
+        pool: ``"process"``; ``"thread"`` or ``"async"`` run all slots in one child process.
+        detach: The workers outlive this process.
+        cancel_on_interrupt: Whether Ctrl-C in a wait cancels what was waited for.
+
+    Raises:
+        ConfigError: An option is impossible, or the store cannot be opened.
+
+    Example:
+        >>> with Client(mode="inline") as client:
+        ...     client.submit(pow, 2, 10).result()
+        1024
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        workers: int | str = "auto",
+        mode: Literal["local", "inline"] | None = None,
+        pool: Literal["process", "thread", "async", "inline"] = "process",
+        detach: bool = False,
+        cancel_on_interrupt: bool = True,
+    ) -> None:
+        if pool not in _POOLS:
+            raise ConfigError(f"There is no pool {pool!r}.{nearest(pool, _POOLS)}")
+        if mode is not None and mode not in _MODES:
+            raise ConfigError(f"There is no mode {mode!r}.{nearest(mode, _MODES)}")
+        if url is None and context.inside():
+            url = context.current().url or None
+        inline = mode == "inline" or pool == "inline"
+        self._engine = Engine(url, workers=workers, pool=pool, inline=inline, detach=detach)
+        self._engine.cancel_on_interrupt = cancel_on_interrupt
+        self._options = Options()
+        _open_clients.add(self._engine)
+        self._engine.crew.ensure()
+
+    # ── options ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def url(self) -> str:
+        """The store."""
+        return self._engine.url
+
+    @property
+    def _max_workers(self) -> int:
+        return self._engine.crew.slots or sum(w.slots for w in self._engine.store.workers()) or 1
+
+    def options(self, **options: Any) -> Client:
+        """The same client with other options for what is submitted through it; see `Options`.
+
+        Raises:
+            ConfigError: There is no such option (the nearest is named), or its value is impossible.
+
+        Example:
+            ``client.options(retry=3, time_limit=60).submit(fetch, url)``
+        """
+        view = object.__new__(Client)
+        view._engine = self._engine
+        view._options = self._options.merge(**options)
+        return view
+
+    # ── sending ──────────────────────────────────────────────────────────────────────
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Call a function elsewhere; all keywords are the function's.
+
+        A future anywhere in the arguments makes the call wait for it; its value goes straight to the
+        worker.
+
+        Raises:
+            CannotPickle: The function or an argument cannot travel; nothing was sent.
+        """
+        engine = self._engine
+        draft = Draft(engine.codec, time.time)
+        name = new_id()
+        draft.call(fn, args, kwargs, self._options, node_id=NodeId(name))
+        node = draft.nodes[0]
+        future: Future[R] = Future(engine, RunId(name), node.id, None, node.label)
+        engine.feed.watch(node.id, future)
+        plan = Plan(RunId(name), (node,), node.label, self._meta())
+        try:
+            engine.post(plan, future.fail)
+        except BaseException:
+            engine.feed.unwatch(node.id)
+            raise
+        return future
+
+    def map(  # type: ignore[override]
+        self,
+        fn: Callable[..., R],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | Literal["auto"] = "auto",
+    ) -> MapRun[R]:
+        """Call a function for each item; starts at once, and gives the results in order.
+
+        Args:
+            fn: What to call.
+            iterables: Read once, in pages; several are zipped and end with the shortest.
+            timeout: Seconds until iterating raises `WaitTimedOut`, from now.
+            chunksize: Most items in one lease; by default as the measured time of an item demands.
+
+        Raises:
+            CannotPickle: The function or an item cannot travel; nothing was sent.
+        """
+        if not iterables:
+            raise UsageError("map needs at least one iterable")
+        options = self._options
+        if chunksize != "auto" and chunksize != 1:
+            options = options.merge(chunksize=chunksize)
+        draft = Draft(self._engine.codec, time.time)
+        node, width = draft.map(fn, iterables, options)
+        label = draft.nodes[0].label
+        run: MapRun[R] = MapRun(self._engine, RunId(new_id()), node, width, label)
+        if timeout is not None:
+            run.give_up_after(timeout)
+        self._engine.feed.watch(node, run)
+        self._send(draft, run.id, label, "map")
+        return run
+
+    def _meta(self, shape: str = "") -> dict[str, Any]:
+        meta: dict[str, Any] = {}
+        if shape:
+            meta["shape"] = shape
+        if self._options.tags:
+            meta["tags"] = dict(self._options.tags)
+        return meta
+
+    def _send(self, draft: Draft, run: RunId, name: str, shape: str, **meta: Any) -> None:
+        self._engine.send(draft.plan(run, name, self._meta(shape) | meta))
+
+    def submit_canvas(self, sig: Signature, /) -> CanvasResult:
+        """Send a signature, chain, group or chord."""
+        draft = Draft(self._engine.codec, time.time)
+        shape = compile_canvas(sig, draft, self._options)
+        run = RunId(new_id())
+        arrays = {node.id: node.width for node in draft.nodes if node.array}
+        result = CanvasResult(self._engine, run, shape, arrays)
+        if not draft.nodes:
+            return result
+        self._engine.feed.watch(NodeId(run), result)
+        self._send(draft, run, str(sig)[:200], "canvas")
+        return result
+
+    def submit_workflow(self, workflow: Any, inputs: Mapping[str, Any] | None = None, /) -> WorkflowRun:
+        """Send a workflow."""
+        draft = Draft(self._engine.codec, time.time)
+        names = workflow.compile(draft, self._options, inputs or {})
+        run = RunId(new_id())
+        last = [name for name in workflow.graph if workflow.graph.out_degree(name) == 0]
+        arrays = {node.id: node.width for node in draft.nodes if node.array}
+        handle = WorkflowRun(self._engine, run, names, arrays, last)
+        self._engine.feed.watch(NodeId(run), handle)
+        self._send(draft, run, workflow.name or "workflow", "workflow", names=names, last=last)
+        return handle
+
+    def run_map_reduce(self, job: Any, /) -> Any:
+        """Run a map-reduce and wait for its result; see `taskflow.map_reduce`."""
+        draft = Draft(self._engine.codec, time.time)
+        compiled = job.compile(draft, self._options)
+        run = RunId(new_id())
+        arrays = {node.id: node.width for node in draft.nodes if node.array}
+        names = {"map": compiled.map, "reduce": compiled.reduce}
+        handle = WorkflowRun(self._engine, run, names, arrays, ["reduce"])
+        self._engine.feed.watch(NodeId(run), handle)
+        self._send(draft, run, "map_reduce", "workflow", names=names, last=["reduce"])
+        handle.wait(progress=job.progress)
+        mapped, reduced = handle.nodes["map"], handle.nodes["reduce"]
+        assert isinstance(mapped, MapRun) and isinstance(reduced, MapRun)
+        lost = dict(mapped.failed)
+        if job.errors == "raise":
+            if lost:
+                mapped.results()
+            return compiled.assemble(reduced.results())
+        return compiled.assemble(reduced.results("return"), lost)
+
+    # ── collecting ───────────────────────────────────────────────────────────────────
+
+    def gather(self, futures: Any, errors: Errors = "raise") -> Any:
+        """The values of futures, in the nesting of lists, tuples and dicts they come in; see `gather`."""
+        return gather(futures, errors)
+
+    def as_completed(self, futures: Iterable[Future[R]] | MapRun[R], with_results: bool = False) -> Iterator[Any]:
+        """The futures as they end; with `with_results` pairs of future and value."""
+        for future in as_completed(futures):
+            yield (future, future.result()) if with_results else future
+
+    def future(self, id: str) -> Future[Any]:
+        """The future of a task, by its id or a unique prefix of it, from whatever process it was sent.
+
+        Raises:
+            NoSuchRun: The store knows no such task; ResultExpired: it did.
+        """
+        name, index = split_id(id)
+        run, node = self._engine.store.find(name)
+        if node is None:
+            view, _ = self._engine.store.snapshot(run)
+            node = view.nodes[-1].id
+        found: Future[Any] = Future(self._engine, run, node, index)
+        if index is None:
+            self._engine.feed.catch_up(node, found)
+            return found
+        return self._attached_map(self._engine.store.snapshot(run)[0], node)[index]
+
+    def attach(self, run: str | None = None) -> Any:
+        """The handle of a run that was sent by another process, or by this one before a restart.
+
+        What has ended is kept, what has not goes on: workers are started if need be.
+
+        Args:
+            run: Its id or a unique prefix; the newest run that has not ended by default.
+
+        Returns:
+            A `MapRun`, a `WorkflowRun`, a `Future`: what the submit gave.
+
+        Raises:
+            NoSuchRun: The store knows no such run, or none that has not ended.
+        """
+        store = self._engine.store
+        if run is None:
+            live = [view for view in store.runs(limit=1000) if view.state not in TERMINAL]
+            if not live:
+                raise NoSuchRun("There is no run that has not ended; `taskflow runs` lists those that have.")
+            run = live[0].id
+        view, _ = store.snapshot(store.find(run)[0])
+        self._engine.begin()
+        return self._handle(view)
+
+    def _handle(self, view: RunView) -> Any:
+        engine = self._engine
+        if "names" in view.meta:
+            handle = WorkflowRun(engine, view.id, view.meta["names"], arrays_of(view), view.meta["last"])
+            engine.feed.catch_up(NodeId(view.id), handle)
+            return handle
+        if len(view.nodes) == 1:
+            node = view.nodes[0]
+            if node.array:
+                return self._attached_map(view, node.id)
+            future: Future[Any] = Future(engine, view.id, node.id, None, node.label)
+            engine.feed.catch_up(node.id, future)
+            return future
+        names = {node.label if _unique(view, node.label) else node.id: node.id for node in view.nodes}
+        parents = {edge.parent for node in view.nodes for edge in node.parents}
+        last = [name for name, node_id in names.items() if node_id not in parents]
+        handle = WorkflowRun(engine, view.id, names, arrays_of(view), last)
+        engine.feed.catch_up(NodeId(view.id), handle)
+        return handle
+
+    def _attached_map(self, view: RunView, node: NodeId) -> MapRun[Any]:
+        found = next(n for n in view.nodes if n.id == node)
+        run: MapRun[Any] = MapRun(self._engine, view.id, node, found.width, found.label)
+        self._engine.feed.catch_up(node, run)
+        return run
+
+    # ── control ──────────────────────────────────────────────────────────────────────
+
+    def cancel(self, what: Any, *, reason: str = "cancelled by the client") -> int:
+        """Cancel futures, runs or ids; returns how many of them had not ended."""
+        self._engine.flush()
+        things = [what] if isinstance(what, str) or hasattr(what, "cancel") else list(what)
+        changed = 0
+        for thing in things:
+            if isinstance(thing, str):
+                name, index = split_id(thing)
+                run, node = self._engine.store.find(name)
+                changed += self._engine.store.cancel(node or run, index=index, reason=reason)
+            else:
+                changed += bool(thing.cancel())
+        return changed
+
+    def retry(self, what: Any) -> Any:
+        """Submit what failed anew: a future, a run's handle, or an id; gives the new handle."""
+        if isinstance(what, Future):
+            return what.retry()
+        if not isinstance(what, str):
+            return what.retry_failed()
+        new = RunId(new_id())
+        run, _ = self._engine.store.find(what)
+        if not self._engine.store.rerun(run, new):
+            raise UsageError(f"Nothing of run {run} has failed: there is nothing to retry.")
+        return self.attach(new)
+
+    def scale(self, workers: int) -> None:
+        """Have so many slots in the embedded workers; what runs is not interrupted."""
+        if workers < 1:
+            raise ConfigError(f"workers={workers} is not possible: use a number above 0.")
+        self._engine.crew.scale(workers)
+
+    def run(self, fn: Callable[..., R], /, *args: Any, workers: Iterable[str] | None = None) -> dict[str, R]:
+        """Call a function once in every worker; gives the values by worker."""
+        names = list(workers) if workers is not None else [w.id for w in self._engine.store.workers()]
+        futures = {name: self.options(queue=f"worker/{name}").submit(fn, *args) for name in names}
+        return {name: future.result() for name, future in futures.items()}
+
+    # ── looking ──────────────────────────────────────────────────────────────────────
+
+    def runs(self, *, limit: int = 100, states: Sequence[str] = (), match: str = "") -> Any:
+        """The newest runs: one row each (a DataFrame with pandas)."""
+        self._engine.flush()
+        return rows_or_frame([_run_row(view) for view in self._engine.store.runs(limit=limit, states=states, match=match)])
+
+    def workers(self) -> Any:
+        """Workers that serve the store: one row each (a DataFrame with pandas)."""
+        return rows_or_frame(
+            [
+                {"worker": w.id, "host": w.host, "pid": w.pid, "queues": ",".join(w.queues), "slots": w.slots,
+                 "busy": w.busy, "started_at": w.started_at, "seen_at": w.seen_at, **w.info}
+                for w in self._engine.store.workers()
+            ]
+        )  # fmt: skip
+
+    def queues(self) -> Any:
+        """Items by queue and state: one row for each queue (a DataFrame with pandas)."""
+        self._engine.flush()
+        return rows_or_frame([dict(row) for row in self._engine.store.queues()])
+
+    def dead_letters(self, *, limit: int = 1000) -> Any:
+        """What failed for good: one row each (a DataFrame with pandas)."""
+        rows = []
+        for run, node, item in self._engine.store.dead(limit=limit):
+            failure = Failure.from_json(item.error or "{}")
+            rows.append(
+                {"run": run, "node": node, "index": item.lo, "state": str(item.state), "attempts": item.attempts,
+                 "deliveries": item.deliveries, "worker": item.worker, "error": f"{failure.type}: {failure.message}"}
+            )  # fmt: skip
+        return rows_or_frame(rows)
+
+    def doctor(self) -> Any:
+        """Examine the store and the workers: one row for each finding (a DataFrame with pandas)."""
+        found = [{"what": what, "well": well, "finding": text} for what, well, text in self._engine.store.check()]
+        count = len(self._engine.store.workers())
+        found.append({"what": "workers", "well": count > 0, "finding": f"{count} serve {self.url}"})
+        return rows_or_frame(found)
+
+    def versions(self, check: bool = False) -> Any:
+        """Versions here and on the workers, one row each (a DataFrame with pandas).
+
+        Args:
+            check: Raise `VersionMismatch` when they differ in what matters.
+        """
+        from taskflow.versions import compare, here
+
+        sides = {"client": here()} | {w.id: dict(w.info) for w in self._engine.store.workers()}
+        if check:
+            compare(sides)
+        return rows_or_frame([{"side": side, **found} for side, found in sides.items()])
+
+    # ── ending ───────────────────────────────────────────────────────────────────────
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work; wait for what was submitted, and stop the embedded workers.
+
+        What has not ended, when nobody waits for it, stays in the store. It may be called again, and
+        returns when nobody works for the store any more.
+        """
+        engine = self._engine
+        if engine.closed:
+            return
+        if os.getpid() == engine.pid:
+            engine.flush()
+            if cancel_futures:
+                engine.feed.cancel_all()
+            if wait:
+                engine.wait_all(None)
+        _open_clients.discard(engine)
+        engine.close()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> Literal[False]:
+        self.shutdown(wait=kind is None or issubclass(kind, Exception))
+        return False
+
+    def __repr__(self) -> str:
+        return f"<Client {self.url}, {self._engine.crew.slots} slots of its own>"
+
+
+def _unique(view: RunView, label: str) -> bool:
+    return sum(node.label == label for node in view.nodes) == 1
+
+
+def _run_row(view: RunView) -> dict[str, Any]:
+    ended = view.ended_at or time.time()
+    return {
+        "run": view.id,
+        "name": view.name,
+        "state": str(view.state),
+        "items": view.total,
+        "succeeded": sum(items for state, items in view.counts.items() if state == "succeeded"),
+        "failed": sum(items for state, items in view.counts.items() if state in ("failed", "dead")),
+        "created_at": view.created_at,
+        "took_s": ended - view.created_at,
+        "tags": dict(view.meta.get("tags", {})),
+    }
+
+
+def gather(futures: Any, errors: Errors = "raise") -> Any:
+    """The values of futures, in the nesting of lists, tuples, sets and dicts they come in.
+
+    Args:
+        futures: Futures, maps and runs, in containers; anything else is its own value.
+        errors: ``"raise"``; ``"return"`` puts exceptions in place; ``"skip"`` leaves them out of lists.
+    """
+    if isinstance(futures, Future):
+        if errors == "raise":
+            return futures.result()
+        error = futures.exception()
+        return error if error is not None else futures.result()
+    if isinstance(futures, MapRun):
+        return futures.results(errors)
+    if isinstance(futures, WorkflowRun):
+        return futures.gather()
+    if isinstance(futures, CanvasResult):
+        return futures.result()
+    if isinstance(futures, dict):
+        return {key: gather(value, errors) for key, value in futures.items()}
+    if isinstance(futures, list | tuple | set | frozenset):
+        found = [(one, gather(one, errors)) for one in futures]
+        if errors == "skip":
+            found = [(one, v) for one, v in found if not (isinstance(one, Future) and isinstance(v, BaseException))]
+        return type(futures)(value for _, value in found)
+    return futures
+
+
+def as_completed(futures: Iterable[Future[R]] | MapRun[R], timeout: float | None = None) -> Iterator[Future[R]]:
+    """The futures as they end; see `concurrent.futures.as_completed`."""
+    if isinstance(futures, MapRun):
+        yield from futures.as_completed()
+        return
+    known = list(futures)
+    for engine in {future._engine for future in known}:
+        engine.flush()
+        if engine.inline:
+            engine.drive(lambda: all(future.done() for future in known), timeout)
+    yield from concurrent.futures.as_completed(known, timeout)  # type: ignore[misc]
+
+
+# ── one client for those who name none, and the end of the process ───────────────────
+
+_open_clients: weakref.WeakSet[Engine] = weakref.WeakSet()
+_default: Client | None = None
+
+
+def default_client() -> Client:
+    """The client of those who name none; made on first use."""
+    global _default  # noqa: PLW0603 - one per process, on purpose
+    if _default is None or _default._engine.closed or _default._engine.pid != os.getpid():
+        _default = Client()
+    return _default
+
+
+hooks.provide(default_client)
+
+
+def _interactive() -> bool:
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
+
+
+@atexit.register
+def _at_exit() -> None:
+    """A script waits for the work it submitted, as with the standard executors; a notebook does not."""
+    for engine in list(_open_clients):
+        if engine.closed or engine.pid != os.getpid():
+            continue
+        try:
+            if engine.feed.pending and not _interactive() and not engine.crew.detach:
+                if sys.stderr.isatty():
+                    print(f"taskflow: waiting for {engine.feed.pending} tasks (Ctrl-C stops waiting)", file=sys.stderr)
+                engine.wait_all(None)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            engine.close()

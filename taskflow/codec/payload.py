@@ -1,0 +1,556 @@
+"""`Codec`: every object that leaves the process goes through here, and comes back through here.
+
+A value is one byte, then a sealed payload (`taskflow.codec.signing`)::
+
+    0x01  the object is in the payload
+    0x02  the payload names blobs; their names can be read without a key (`blob_names`)
+
+The flags tell what a body is: a pickle (0); a pickle with buffers (1); one that asks for inputs or for
+shared objects (2); either of them behind a JSON list of blobs (4). The seal covers blobs too: next to the
+name stands the digest of all that is interpreted in them. Nothing is unpickled before it was verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, NoReturn, Protocol
+
+from taskflow.codec.culprit import cannot_pickle
+from taskflow.codec.failure import describe_failure, stand_in, with_traceback
+from taskflow.codec.functions import (
+    Capture,
+    Loaded,
+    captured,
+    check_header,
+    describe,
+    header,
+    settle_in,
+    working_directory,
+)
+from taskflow.codec.pickling import ATOMS, Inputs, Packed, Position, load, pack, unpack
+from taskflow.codec.signing import HEADER, MAGIC, TAG, Keyring, Purpose
+from taskflow.errors import (
+    CannotPickle,
+    PayloadError,
+    SoftTimeLimitExceeded,
+    TaskflowError,
+    Untrusted,
+    UsageError,
+)
+from taskflow.policy import RetryPolicy
+from taskflow.records import Failure, Value
+
+__all__ = ["INLINE_MAX", "Codec", "blob_names"]
+
+INLINE_MAX = 32 * 1024
+"""Bytes up to which an object stays in its record; larger ones become blobs."""
+
+_SHARE_FROM = 1 << 20
+"""Bytes from which an object that a function captured is stored on its own."""
+
+_INLINE = b"\x01"
+_NAMES_BLOBS = b"\x02"
+_PACKED, _LINKED, _BLOBS = 1, 2, 4
+_LENGTH = struct.Struct("<I")
+_CACHED_FUNCTIONS = 256
+_LOADED_FUNCTIONS = 64
+_TRUST_STORED_S = 600.0
+
+_FUNCTION, _ARGS, _ITEMS, _RESULT, _ERROR = (int(purpose) for purpose in Purpose)
+_dumps = pickle.dumps
+_loads = pickle.loads
+
+
+class _Blobs(Protocol):
+    """The part of `taskflow.ports.Blobs` that is needed here, one floor below it."""
+
+    def put(self, name: str, parts: Sequence[bytes | memoryview], /) -> None: ...
+    def open(self, name: str, /) -> memoryview: ...
+    def has(self, name: str, /) -> bool: ...
+
+
+class _Blob(NamedTuple):
+    """A blob as a payload names it: `head` bytes of it are interpreted, and `digest` is theirs."""
+
+    name: str
+    size: int
+    head: int
+    digest: str
+
+
+class _Sent(NamedTuple):
+    """A function that was stored, and how to tell that it is still the same."""
+
+    fn: Any
+    retry: RetryPolicy | None
+    digest: str
+    kid: bytes
+    cwd: str
+    path: list[str]
+    capture: Capture
+
+
+def blob_names(value: bytes | memoryview) -> tuple[str, ...]:
+    """The blobs that a value, or the stored form of a function, cannot do without.
+
+    Needs no key and never raises: of bytes that are no value it says that they name none.
+    """
+    tag = bytes(value[:1])
+    start = 1 if tag in (_INLINE, _NAMES_BLOBS) else 0
+    if tag == _INLINE or bytes(value[start : start + 4]) != MAGIC or len(value) < start + HEADER + TAG:
+        return ()
+    try:
+        listed, _ = _split(value[start + HEADER : -TAG])
+        return tuple(str(name) for name, *_ in listed["blobs"])
+    except (ValueError, TypeError, KeyError, RecursionError, struct.error):
+        return ()
+
+
+class Codec:
+    """Turns functions, arguments, items, results and errors into sealed bytes and back.
+
+    One per process; safe to use from several threads. It loads only what a key of the ring sealed, for the
+    very place where it is found.
+
+    Args:
+        keyring: The keys that seal and open.
+        blobs: Where functions and large objects are kept.
+    """
+
+    def __init__(self, keyring: Keyring, blobs: _Blobs) -> None:
+        self.keyring = keyring
+        self.blobs = blobs
+        self._seal = keyring.seal
+        self._open = keyring.open
+        self._sent: dict[int, _Sent] = {}
+        self._stored: dict[str, float] = {}
+        self._loaded: dict[str, Loaded] = {}
+
+    # ── functions ───────────────────────────────────────────────────────────────────
+
+    describe = staticmethod(describe)
+
+    def function(self, fn: Callable[..., Any], *, retry: RetryPolicy | None = None) -> str:
+        """Store a function with all it captures, once, and give the digest it is found by.
+
+        A function that did not change since the last time is not pickled again; a captured variable that
+        changed is always noticed.
+
+        Raises:
+            CannotPickle: The message names the variable that cannot travel.
+        """
+        sent = self._sent.get(id(fn))
+        if (
+            sent is not None
+            and sent.fn is fn
+            and (sent.retry is retry or sent.retry == retry)
+            and sent.capture.is_unchanged()
+            and sent.cwd == working_directory()
+            and sent.path == sys.path
+            and sent.kid == self.keyring.kid
+            and time.monotonic() < self._stored.get(sent.digest, 0.0)
+        ):
+            return sent.digest
+        return self._send(fn, retry)
+
+    def _send(self, fn: Callable[..., Any], retry: RetryPolicy | None) -> str:
+        if not callable(fn):
+            raise UsageError(f"A task needs a function, and this is a {type(fn).__name__!r}.")
+        capture = Capture.of(fn, retry)
+        digest = self._store_function(fn, retry)
+        if capture is not None:
+            sent = _Sent(fn, retry, digest, self.keyring.kid, working_directory(), list(sys.path), capture)
+            _keep(self._sent, id(fn), sent, _CACHED_FUNCTIONS)
+        return digest
+
+    def _store_function(self, fn: Callable[..., Any], retry: RetryPolicy | None) -> str:
+        label = describe(fn)
+        sources: set[str] = set()
+        packed, shared = self._pack_function(fn, retry, label, sources)
+        top = _json({**header(label, sources), "blobs": shared, "linked": packed.linked})
+        body = b"".join([top, *packed.parts()])
+        # The key is part of the name: a blob that another key sealed under it would be of no use here.
+        digest = hashlib.blake2b(body, digest_size=20, salt=self.keyring.kid).hexdigest()
+        if time.monotonic() >= self._stored.get(digest, 0.0):
+            if not self.blobs.has(digest):
+                self.blobs.put(digest, [self.keyring.seal(_FUNCTION, 0, digest.encode(), body)])
+            _keep(self._stored, digest, time.monotonic() + _TRUST_STORED_S, 4 * _CACHED_FUNCTIONS)
+        return digest
+
+    def _pack_function(
+        self, fn: Callable[..., Any], retry: RetryPolicy | None, label: str, sources: set[str]
+    ) -> tuple[Packed, list[_Blob]]:
+        try:
+            packed = pack((fn, retry), sources=sources)
+            if packed.size <= _SHARE_FROM:
+                return packed, []
+            objects = list(captured(fn))  # Kept until the end: they are known by their ids.
+            shared = self._share(objects, _SHARE_FROM)
+            numbers = {key: number for number, key in enumerate(shared)}
+            return pack((fn, retry), shared=numbers, sources=sources), list(shared.values())
+        except Exception as error:
+            _pass_on(error)
+            raise cannot_pickle(error, [("function", label, fn), ("variable", "retry", retry)]) from error
+
+    def load_function(self, digest: str) -> Loaded:
+        """The function of a digest; the last few are kept.
+
+        Raises:
+            Untrusted: It was not sealed by a key of this ring, or was altered.
+            VersionMismatch: It comes from another Python; nothing of it was unpickled.
+            ResultExpired: It is not stored any more.
+            PayloadError: It needs something that is not here, such as a module.
+        """
+        loaded = self._loaded.get(digest)
+        if loaded is None:
+            loaded = self._fetch(digest)
+            _keep(self._loaded, digest, loaded, _LOADED_FUNCTIONS)
+        return loaded
+
+    def _fetch(self, digest: str) -> Loaded:
+        # A copy, so that what was verified is what is unpickled.
+        sealed = bytes(self.blobs.open(digest))
+        _, body = self._open(_FUNCTION, digest.encode(), sealed)
+        top, rest = _split(body)
+        check_header(top)
+        settle_in(top)
+        shared = self._shared(top["blobs"]) if top["linked"] else None
+        try:
+            fn, retry = _unpack_inline(rest, None, shared)
+        except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
+            _explain(f"The function {top['name']!r}", error)
+        return Loaded(fn, retry, top["name"], top["cwd"])
+
+    # ── arguments ───────────────────────────────────────────────────────────────────
+
+    def dump_args(
+        self,
+        fn: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any] | None = None,
+        position: Position | None = None,
+    ) -> Value:
+        """The arguments of a call.
+
+        Args:
+            fn: Digest of the function.
+            args: By position.
+            kwargs: By name.
+            position: Gives each `Reference` among the arguments its place among the inputs of the node.
+
+        Raises:
+            CannotPickle: The message names the argument.
+        """
+        if (ATOMS.issuperset(map(type, args)) or _is_plain(args)) and (not kwargs or _is_plain(kwargs)):
+            body = _dumps((args, kwargs), 5)
+            if len(body) <= INLINE_MAX:
+                return _INLINE + self._seal(_ARGS, 0, fn.encode(), body)
+        kwargs = dict(kwargs or {})
+        try:
+            packed = pack((args, kwargs), position)
+            if packed.size <= INLINE_MAX:
+                return self._value(_ARGS, fn, packed)
+            shared = self._share([*args, *kwargs.values()], INLINE_MAX)
+            if shared:
+                numbers = {key: number for number, key in enumerate(shared)}
+                packed = pack((args, kwargs), position, shared=numbers)
+        except Exception as error:
+            _pass_on(error)
+            roots = _numbered("argument", "args", 0, args)
+            roots += [("argument", name, value) for name, value in kwargs.items()]
+            raise cannot_pickle(error, roots, position) from error
+        return self._value(_ARGS, fn, packed, list(shared.values()))
+
+    def load_args(
+        self, fn: str, value: Value, inputs: Inputs | None = None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call; `inputs` is asked for each `Reference` by its position and index.
+
+        Raises:
+            Untrusted: They were altered, or are those of another function.
+        """
+        flags, body = self._open_value(_ARGS, fn.encode(), value)
+        try:
+            args, kwargs = _loads(body) if not flags else self._unpack(flags, body, inputs)
+        except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
+            _explain("The arguments", error)
+        return args, kwargs or {}
+
+    def dump_items(self, fn: str, lo: int, items: Sequence[Any]) -> Value:
+        """A page: items of an array node from index `lo` on.
+
+        Raises:
+            CannotPickle: The message names the item.
+        """
+        return self._dump(_ITEMS, f"{fn}|{lo}", list(items), lambda: _numbered("item", "items", lo, items))
+
+    def load_items(self, fn: str, lo: int, value: Value) -> list[Any]:
+        """The items of a page."""
+        items: list[Any] = self._load(_ITEMS, f"{fn}|{lo}", value, "The items")
+        return items
+
+    # ── outcomes ────────────────────────────────────────────────────────────────────
+
+    def dump_result(self, node: str, lo: int, hi: int, fence: int, obj: Any) -> Value:
+        """The result of a call, or the list of those of items ``[lo, hi)`` of an array node.
+
+        Raises:
+            CannotPickle: The message says which part of it.
+        """
+        return self._dump(_RESULT, f"{node}|{lo}|{hi}|{fence}", obj, lambda: [("result", "result", obj)])
+
+    def load_result(self, node: str, lo: int, hi: int, fence: int, value: Value) -> Any:
+        """What `dump_result` was given.
+
+        Raises:
+            Untrusted: It was altered, or is the result of something else.
+            ResultExpired: It was large, and its blob was removed.
+            PayloadError: It needs something that is not here, such as a module.
+        """
+        return self._load(_RESULT, f"{node}|{lo}|{hi}|{fence}", value, "The result")
+
+    def dump_error(self, node: str, lo: int, fence: int, error: BaseException) -> Value | None:
+        """The exception that item `lo` raised, or `None` when it cannot be pickled and unpickled again."""
+        try:
+            packed = pack(error)
+            again = load(packed.pickle, packed.buffers)
+            if type(again) is not type(error):
+                return None
+            return self._value(_ERROR, f"{node}|{lo}|{fence}", packed)
+        except (MemoryError, SoftTimeLimitExceeded):
+            raise
+        except Exception:  # noqa: BLE001 - whatever the user's exception does, its text is sent
+            return None
+
+    def load_error(self, node: str, lo: int, fence: int, value: Value) -> BaseException:
+        """What `dump_error` was given.
+
+        Raises:
+            PayloadError: As `load_result`.
+        """
+        error = self._load(_ERROR, f"{node}|{lo}|{fence}", value, "The exception")
+        if not isinstance(error, BaseException):
+            raise Untrusted("This is not an exception.")
+        return error
+
+    def failure(self, error: BaseException, kind: str = "failed") -> Failure:
+        """An exception as text: its type, message, notes, traceback and causes, at most 24 KiB as JSON."""
+        return describe_failure(error, kind)
+
+    def exception(
+        self, failure: Failure, value: Value | None = None, node: str = "", lo: int = 0, fence: int = 0
+    ) -> BaseException:
+        """The exception to raise for an item that gave no value.
+
+        It is the task's own when that could be sent and can be rebuilt here, with the worker's traceback as
+        its cause; else one of `TaskError`; `Untrusted` when what is stored is not what the worker sealed.
+        """
+        if value is None:
+            return stand_in(failure)
+        try:
+            return with_traceback(self.load_error(node, lo, fence, value), failure)
+        except Untrusted as error:
+            return error
+        except TaskflowError:
+            return stand_in(failure)
+
+    # ── objects to values ───────────────────────────────────────────────────────────
+
+    def _dump(
+        self, purpose: int, context: str, obj: Any, roots: Callable[[], Iterable[tuple[str, str, Any]]]
+    ) -> Value:
+        kind = type(obj)
+        if kind in ATOMS or (kind in _CONTAINERS and _is_plain(obj)):
+            body = _dumps(obj, 5)
+            if len(body) <= INLINE_MAX:
+                return _INLINE + self._seal(purpose, 0, context.encode(), body)
+        try:
+            packed = pack(obj)
+        except Exception as error:
+            _pass_on(error)
+            raise cannot_pickle(error, roots()) from error
+        return self._value(purpose, context, packed)
+
+    def _value(self, purpose: int, context: str, packed: Packed, shared: Sequence[_Blob] = ()) -> Value:
+        if packed.size > INLINE_MAX:
+            blob = self._put(packed, os.urandom(16).hex())
+            top = _json({"blobs": [blob, *shared], "whole": True})
+            flags = _BLOBS | (_LINKED if packed.linked else 0)
+            return _NAMES_BLOBS + self._seal(purpose, flags, context.encode(), top)
+        flags = (_PACKED if packed.buffers else 0) | (_LINKED if packed.linked else 0)
+        body = b"".join(packed.parts()) if packed.buffers else packed.pickle
+        if not shared:
+            return _INLINE + self._seal(purpose, flags, context.encode(), body)
+        body = _json({"blobs": shared, "whole": False}) + body
+        return _NAMES_BLOBS + self._seal(purpose, flags | _BLOBS, context.encode(), body)
+
+    def _put(self, packed: Packed, name: str | None = None) -> _Blob:
+        """Store packed bytes, by their digest when no name is given."""
+        parts = packed.parts()
+        if name is None:
+            name = _digest(parts)
+        if not self.blobs.has(name):
+            self.blobs.put(name, parts)
+        return _Blob(name, sum(len(part) for part in parts), len(parts[0]), _digest(parts[:1]))
+
+    def _share(self, objects: Iterable[Any], size: int) -> dict[int, _Blob]:
+        """Store those of the objects that take more than `size` bytes on their own, by content.
+
+        Returns:
+            By the `id` of each object where it is.
+        """
+        large: dict[int, tuple[Any, Packed]] = {}
+        for obj in objects:
+            if type(obj) not in _SMALL and id(obj) not in large:
+                with suppress(CannotPickle):  # A future is somewhere inside: it stays with the arguments.
+                    packed = pack(obj)
+                    if packed.size > size:
+                        large[id(obj)] = obj, packed
+        shared: dict[int, _Blob] = {}
+        numbers: dict[int, int] = {}
+        # What is inside of another is smaller: it is stored first, and so stays the same object.
+        for obj, packed in sorted(large.values(), key=lambda pair: pair[1].size):
+            if numbers and pack(obj, shared=numbers).linked:
+                continue
+            numbers[id(obj)] = len(shared)
+            shared[id(obj)] = self._put(packed)
+        return shared
+
+    # ── values to objects ───────────────────────────────────────────────────────────
+
+    def _open_value(self, purpose: int, context: bytes, value: Value) -> tuple[int, bytes]:
+        flags, body = self._open(purpose, context, value, 1)
+        if value[:1] != (_NAMES_BLOBS if flags & _BLOBS else _INLINE):
+            raise Untrusted("This payload was altered. It was not opened.")
+        return flags, body
+
+    def _load(self, purpose: int, context: str, value: Value, what: str) -> Any:
+        flags, body = self._open_value(purpose, context.encode(), value)
+        try:
+            return _loads(body) if not flags else self._unpack(flags, body, None)
+        except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
+            _explain(what, error)
+
+    def _unpack(self, flags: int, body: bytes, inputs: Inputs | None) -> Any:
+        shared = None
+        if flags & _BLOBS:
+            top, body = _split(body)
+            blobs = [_Blob(*entry) for entry in top["blobs"]]
+            if top["whole"]:
+                shared = self._shared(blobs[1:]) if flags & _LINKED else None
+                return self._unpack_blob(blobs[0], inputs if flags & _LINKED else None, shared)
+            shared = self._shared(blobs)
+        if not flags & _LINKED:
+            inputs = None
+        if flags & _PACKED:
+            return _unpack_inline(body, inputs, shared)
+        return load(body, (), inputs, shared)
+
+    def _unpack_blob(
+        self, blob: _Blob, inputs: Inputs | None = None, shared: Callable[[int], Any] | None = None
+    ) -> Any:
+        data = self.blobs.open(blob.name)
+        head = bytes(data[: blob.head])
+        if len(data) != blob.size or _digest([head]) != blob.digest:
+            raise Untrusted(
+                f"The blob {blob.name} is not what was stored under that name. It was not opened."
+            )
+        return unpack(data, head, inputs, shared)
+
+    def _shared(self, blobs: Sequence[Any]) -> Callable[[int], Any]:
+        """Gives the shared objects by number, each once."""
+        loaded: dict[int, Any] = {}
+
+        def shared(number: int) -> Any:
+            if number not in loaded:
+                loaded[number] = self._unpack_blob(_Blob(*blobs[number]))
+            return loaded[number]
+
+        return shared
+
+
+# ── pieces ───────────────────────────────────────────────────────────────────────────
+
+_FEW = 16
+_SEQUENCES = (list, tuple)
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+_SMALL = frozenset({int, float, bool, complex, type(None)})
+
+
+def _is_plain(objects: Any) -> bool:
+    """Whether plain pickle does: nothing but atoms, in a container or, if it is small, in one more."""
+    if isinstance(objects, dict):
+        return ATOMS.issuperset(map(type, objects)) and _is_plain(objects.values())
+    if ATOMS.issuperset(map(type, objects)):
+        return True
+    return len(objects) <= _FEW and all(
+        type(obj) in ATOMS or (type(obj) in _SEQUENCES and ATOMS.issuperset(map(type, obj)))
+        for obj in objects
+    )
+
+
+def _json(top: Mapping[str, Any]) -> bytes:
+    text = json.dumps(top, separators=(",", ":")).encode()
+    return _LENGTH.pack(len(text)) + text
+
+
+def _split(body: bytes | memoryview) -> tuple[dict[str, Any], Any]:
+    (length,) = _LENGTH.unpack_from(body)
+    top = json.loads(bytes(body[_LENGTH.size : _LENGTH.size + length]))
+    return top, body[_LENGTH.size + length :]
+
+
+def _unpack_inline(body: bytes, inputs: Inputs | None, shared: Callable[[int], Any] | None) -> Any:
+    # A bytearray, so that arrays which lie in it can be written to.
+    return unpack(memoryview(bytearray(body)), body, inputs, shared)
+
+
+def _digest(parts: Iterable[bytes | memoryview]) -> str:
+    digest = hashlib.blake2b(digest_size=20)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _keep(cache: dict[Any, Any], key: Any, value: Any, most: int) -> None:
+    with _keeping:
+        cache.pop(key, None)
+        cache[key] = value
+        while len(cache) > most:
+            del cache[next(iter(cache))]
+
+
+_keeping = threading.Lock()
+
+
+def _numbered(kind: str, name: str, lo: int, objects: Iterable[Any]) -> list[tuple[str, str, Any]]:
+    return [(kind, f"{name}[{lo + i}]", obj) for i, obj in enumerate(objects)]
+
+
+def _pass_on(error: Exception) -> None:
+    if isinstance(error, (MemoryError, SoftTimeLimitExceeded)) or (
+        isinstance(error, TaskflowError) and not isinstance(error, CannotPickle)
+    ):
+        raise error
+
+
+def _explain(what: str, error: Exception) -> NoReturn:
+    """Raise what unpickling raised, in the words of the one who waits for it."""
+    if isinstance(error, (TaskflowError, MemoryError, SoftTimeLimitExceeded)):
+        raise error
+    cure = ""
+    if isinstance(error, ModuleNotFoundError):
+        cure = f" Install {error.name!r} where this runs."
+    elif isinstance(error, (AttributeError, ImportError)):
+        cure = " Is it the same release of your code and packages on both sides?"
+    text = f"{what} could not be rebuilt here: {type(error).__name__}: {error}.{cure}"
+    raise PayloadError(text) from error

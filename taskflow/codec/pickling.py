@@ -1,0 +1,313 @@
+"""Objects to bytes and back: by cloudpickle, futures as inputs, large parts apart, buffers without a copy.
+
+*Packed* bytes are what a blob holds::
+
+    buffers u32 | pickle u64 | length u64 of each buffer | pickle | buffers, each aligned to 64 bytes
+
+The first part, up to the end of the pickle, is the *head*: all that is ever interpreted. The buffers
+are plain data and are handed to the unpickler where they lie.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import struct
+import sys
+import typing
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from taskflow.errors import CannotPickle, Untrusted
+from taskflow.ids import NodeId
+
+__all__ = ["ATOMS", "Inputs", "Packed", "Position", "Reference", "importable", "load", "pack", "unpack"]
+
+ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None)})
+"""Types that plain pickle treats as cloudpickle does, and that cannot change."""
+
+_ALIGN = 64
+_LEAST_BUFFER_BYTES = 4096
+_COUNTS = struct.Struct("<IQ")
+
+Position: TypeAlias = "Callable[[Reference], int]"
+Inputs: TypeAlias = Callable[[int, int | None], Any]
+
+
+class Reference:
+    """Stands for the value of a node, or of one item of it; a future and a node of a workflow are ones.
+
+    As an argument it becomes an input of the call, wherever it is inside the argument.
+    """
+
+    __slots__ = ()
+
+    node_id: NodeId
+    index: int | None
+
+
+class Packed(NamedTuple):
+    """A pickled object: `linked` when it names inputs or shared parts, and needs them to be loaded."""
+
+    pickle: bytes
+    buffers: list[memoryview]
+    linked: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes, roughly."""
+        return len(self.pickle) + sum(buffer.nbytes for buffer in self.buffers)
+
+    def head(self) -> bytes:
+        """What comes before the buffers."""
+        lengths = [buffer.nbytes for buffer in self.buffers]
+        counts = _COUNTS.pack(len(lengths), len(self.pickle)) + struct.pack(f"<{len(lengths)}Q", *lengths)
+        return counts + self.pickle
+
+    def parts(self) -> list[bytes | memoryview]:
+        """The packed bytes, in pieces."""
+        parts: list[bytes | memoryview] = [self.head()]
+        at = len(parts[0])
+        for buffer in self.buffers:
+            gap = -at % _ALIGN
+            parts += [bytes(gap), buffer]
+            at += gap + buffer.nbytes
+        return parts
+
+
+def pack(
+    obj: Any,
+    position: Position | None = None,
+    *,
+    shared: Mapping[int, int] | None = None,
+    sources: set[str] | None = None,
+) -> Packed:
+    """Pickle an object; functions and classes of ``__main__`` travel by value.
+
+    Args:
+        obj: Anything.
+        position: Gives each `Reference` its place among the inputs; without it none may occur.
+        shared: Objects, by `id`, that are kept elsewhere, and the number of each.
+        sources: Takes the file names of all code that travels by value.
+
+    Raises:
+        Exception: Whatever the object raises when it is pickled; `CannotPickle` for a stray `Reference`.
+    """
+    buffers: list[memoryview] = []
+
+    def aside(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < _LEAST_BUFFER_BYTES:
+            return True
+        buffers.append(raw)
+        return False
+
+    file = io.BytesIO()
+    pickler = _pickler(_SharingRules if shared else _Rules)(file, protocol=5, buffer_callback=aside)
+    pickler.position, pickler.shared, pickler.sources = position, shared, sources
+    pickler.linked = False
+    pickler.dump(obj)
+    return Packed(file.getvalue(), buffers, pickler.linked)
+
+
+def unpack(
+    data: memoryview, head: bytes, inputs: Inputs | None = None, shared: Callable[[int], Any] | None = None
+) -> Any:
+    """Load packed bytes.
+
+    Args:
+        data: All of them; arrays keep views into it.
+        head: A private copy of their first part, which was verified.
+        inputs: Gives the value of each input.
+        shared: Gives each object that is kept elsewhere.
+    """
+    try:
+        count, length = _COUNTS.unpack_from(head)
+        sizes = struct.unpack_from(f"<{count}Q", head, _COUNTS.size)
+    except struct.error:
+        raise Untrusted("This payload is damaged. It was not opened.") from None
+    start = _COUNTS.size + 8 * count
+    at = start + length
+    buffers = []
+    for size in sizes:
+        at += -at % _ALIGN
+        buffers.append(data[at : at + size])
+        at += size
+    return load(memoryview(head)[start : start + length], buffers, inputs, shared)
+
+
+def load(
+    data: bytes | memoryview,
+    buffers: Sequence[memoryview | bytearray] = (),
+    inputs: Inputs | None = None,
+    shared: Callable[[int], Any] | None = None,
+) -> Any:
+    """Unpickle, asking for inputs and shared objects where they occur."""
+    if inputs is None and shared is None:
+        return pickle.loads(data, buffers=buffers)
+    return _Unpickler(data, buffers, inputs, shared).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(
+        self,
+        data: bytes | memoryview,
+        buffers: Sequence[memoryview | bytearray],
+        inputs: Inputs | None,
+        shared: Callable[[int], Any] | None,
+    ) -> None:
+        super().__init__(io.BytesIO(data), buffers=buffers)
+        self._inputs = inputs
+        self._shared = shared
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "_input" and module == __name__:
+            return self._inputs or _input
+        return super().find_class(module, name)
+
+    def persistent_load(self, number: Any) -> Any:
+        if self._shared is None:
+            raise pickle.UnpicklingError("no shared objects here")
+        return self._shared(number)
+
+
+def _input(position: int, index: int | None) -> Any:
+    """Takes the place of a `Reference`; `_Unpickler` puts the source of inputs here."""
+    raise pickle.UnpicklingError("no inputs here")
+
+
+# ── the picklers ─────────────────────────────────────────────────────────────────────
+
+
+class _Rules:
+    """What is added to cloudpickle's pickler."""
+
+    position: Position | None
+    shared: Mapping[int, int]
+    sources: set[str] | None
+    linked: bool
+
+    # A Reference is found here and not by `persistent_id`, which would be called for each int of a list.
+    def reducer_override(self, obj: Any) -> Any:
+        # By type: the `__class__` of a proxy may be another's, or raise.
+        kind = type(obj)
+        if issubclass(kind, Reference):
+            return self._refer(obj)
+        reduced = _reduce_special(kind, obj)
+        if reduced is NotImplemented:
+            reduced = super().reducer_override(obj)  # type: ignore[misc]
+        if isinstance(reduced, tuple):
+            if issubclass(kind, type):
+                return _keep_originals(obj, reduced)
+            if self.sources is not None and kind is _FUNCTION:
+                self.sources.add(obj.__code__.co_filename)
+        return reduced
+
+    def _refer(self, reference: Reference) -> Any:
+        if self.position is None:
+            raise CannotPickle(
+                "A future cannot be sent inside something else: pass it as an argument, and the task is given"
+                " its value.",
+                culprit="",
+            )
+        self.linked = True
+        return _input, (self.position(reference), reference.index)
+
+
+class _SharingRules(_Rules):
+    def persistent_id(self, obj: Any) -> int | None:
+        number = self.shared.get(id(obj))
+        if number is not None:
+            self.linked = True
+        return number
+
+
+@functools.lru_cache(maxsize=2)
+def _pickler(rules: type[_Rules]) -> Any:
+    """The class, made on first use: cloudpickle takes long to import."""
+    import cloudpickle
+
+    return type("Pickler", (rules, cloudpickle.Pickler), {})
+
+
+_FUNCTION = type(lambda: None)
+_CACHED = type(functools.lru_cache(lambda: None))
+
+
+def importable(obj: Any) -> bool:
+    """Whether a function or class is pickled by its name, as cloudpickle decides it."""
+    module = getattr(obj, "__module__", None)
+    if not isinstance(module, str) or module == "__main__" or _is_by_value(module):
+        return False
+    found: Any = sys.modules.get(module)
+    for name in getattr(obj, "__qualname__", "<unnamed>").split("."):
+        found = getattr(found, name, None)
+    return found is obj
+
+
+def _is_by_value(module: str) -> bool:
+    cloudpickle = sys.modules.get("cloudpickle")
+    chosen = cloudpickle.list_registry_pickle_by_value() if cloudpickle else ()
+    return any(module == name or module.startswith(name + ".") for name in chosen)
+
+
+def _reduce_special(kind: type, obj: Any) -> Any:
+    """Objects that would be pickled, and then could not be unpickled."""
+    if issubclass(kind, BaseException):
+        return _reduce_exception(obj)
+    if kind is _CACHED and not importable(obj):
+        return _cache_again, (obj.__wrapped__, obj.cache_parameters())
+    if issubclass(kind, typing.NewType) and not importable(obj):
+        return typing.NewType, (obj.__name__, obj.__supertype__)
+    return NotImplemented
+
+
+def _reduce_exception(error: BaseException) -> Any:
+    """Leave the constructor out: many a class wants other arguments than it hands on to `Exception`."""
+    kind = type(error)
+    usual = kind.__reduce__ is BaseException.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__
+    constructor: Any = kind.__init__
+    if usual and isinstance(constructor, _FUNCTION):
+        return _revive, (kind, error.args), dict(error.__dict__)
+    return NotImplemented
+
+
+def _revive(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    # The built-in class beneath may keep things outside of the dictionary: StopIteration its value.
+    built_in = (base.__dict__["__init__"] for base in kind.__mro__ if "__init__" in base.__dict__)
+    next(init for init in built_in if not isinstance(init, _FUNCTION))(error, *args)
+    return error
+
+
+def _cache_again(fn: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(fn)
+
+
+# ── classes that travel by value ─────────────────────────────────────────────────────
+
+_originals: weakref.WeakSet[type] = weakref.WeakSet()
+_copies: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+def _keep_originals(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Let a class that comes home keep its own attributes.
+
+    cloudpickle knows the class again, and then sets all of its attributes anew: the methods of a class in the
+    user's session would be exchanged for copies that no longer see the session's globals.
+    """
+    if len(reduced) != 6:
+        return reduced
+    if cls not in _copies:
+        _originals.add(cls)
+    return (*reduced[:5], _fill_class)
+
+
+def _fill_class(cls: type, state: Any) -> None:
+    from cloudpickle import cloudpickle
+
+    if cls not in _originals:
+        _copies.add(cls)
+        cloudpickle._class_setstate(cls, state)

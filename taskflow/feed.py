@@ -1,0 +1,194 @@
+"""One watcher for all handles of a client: reads what happened, tells who waits for it.
+
+The feed is level-triggered. A bell says that there may be events; the events after the cursor say
+what happened; and where the log of events was cut, the state itself is read again. A lost bell costs
+at most `POLL_S`, never a hang.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from taskflow.errors import ResultExpired, StoreError
+from taskflow.ids import NodeId
+from taskflow.ports import Bell, WatchPort
+from taskflow.records import Event, Segment
+from taskflow.states import TERMINAL
+
+__all__ = ["Feed", "Listener"]
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0
+BATCH = 5000
+
+
+class Listener(Protocol):
+    """Who waits for a node."""
+
+    wants_values: bool
+
+    def happened(self, event: Event, /) -> None:
+        """An event of the node."""
+        ...
+
+    def ended(self, segments: Sequence[Segment], /) -> None:
+        """What has ended of the node; told only to those that want values."""
+        ...
+
+    def look(self) -> None:
+        """Read the state itself: events may have been missed."""
+        ...
+
+    def cancel(self) -> bool:
+        """Cancel what is waited for."""
+        ...
+
+
+class Feed:
+    """Tells listeners what happens to their nodes.
+
+    Args:
+        store: What to watch.
+        listen: Makes a bell; without one the feed has no thread, and `pump` moves it.
+        tick: Called every `POLL_S` in which nothing happened while something is waited for.
+    """
+
+    def __init__(
+        self, store: WatchPort, listen: Callable[[], Bell] | None, tick: Callable[[], None] = lambda: None
+    ) -> None:
+        self._store = store
+        self._listen = listen
+        self._tick = tick
+        self._listeners: dict[NodeId, Listener] = {}
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._closed = False
+        self._pid = os.getpid()
+        newest = store.events(-1)
+        self._cursor = newest[0].cursor if newest else 0
+
+    @property
+    def pending(self) -> int:
+        """How many nodes are waited for."""
+        return len(self._listeners)
+
+    def watch(self, node: NodeId, listener: Listener) -> None:
+        """Tell a listener of all that happens to a node (or to a run as a whole) from now on.
+
+        Call it before the submit, or use `catch_up`.
+        """
+        self._listeners[node] = listener
+        if self._thread is None and self._listen is not None:
+            self._start()
+
+    def unwatch(self, node: NodeId) -> None:
+        """Stop telling."""
+        self._listeners.pop(node, None)
+
+    def cancel_all(self) -> None:
+        """Cancel everything that is waited for."""
+        for listener in list(self._listeners.values()):
+            listener.cancel()
+
+    def catch_up(self, node: NodeId, listener: Listener) -> None:
+        """Watch a node that may have begun, or ended, long ago."""
+        self.watch(node, listener)
+        with self._lock:
+            listener.look()
+
+    def pump(self) -> bool:
+        """Read and tell what happened; `True` when there was anything."""
+        with self._lock:
+            try:
+                events = self._store.events(self._cursor, limit=BATCH)
+            except ResultExpired:
+                self._read_again()
+                return True
+            if not events:
+                return False
+            self._cursor = events[-1].cursor
+            self._tell(events)
+            return True
+
+    def _skip(self) -> bool:
+        """Nobody listens: what happens meanwhile is passed over."""
+        newest = self._store.events(-1)
+        with self._lock:
+            if not self._listeners and newest:
+                self._cursor = newest[0].cursor
+        return False
+
+    def close(self) -> None:
+        """Stop; listeners hear nothing more."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._pid != os.getpid():
+            return
+        os.write(self._wake_write, b"!")
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(5)
+        os.close(self._wake_write)
+        os.close(self._wake_read)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="taskflow-feed", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        assert self._listen is not None
+        bell = self._listen()
+        try:
+            while not self._closed:
+                bell.hush()
+                try:
+                    moved = self.pump() if self._listeners else self._skip()
+                except StoreError as error:
+                    if self._closed:
+                        return
+                    log.warning("the feed could not read the store: %s", error)
+                    moved = False
+                if not moved and not self._closed:
+                    self._rest(bell)
+        finally:
+            bell.close()
+
+    def _rest(self, bell: Bell) -> None:
+        rang, _, _ = select.select([bell.fileno(), self._wake_read], [], [], POLL_S)
+        if not rang and self._listeners:
+            self._tick()
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 64)
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        done: dict[NodeId, Listener] = {}
+        for event in events:
+            name = NodeId(event.node or event.run)
+            listener = self._listeners.get(name)
+            if listener is None:
+                continue
+            if listener.wants_values and event.state in TERMINAL:
+                done[name] = listener
+            else:
+                listener.happened(event)
+        if done:
+            values = self._store.values(list(done))
+            for node, listener in done.items():
+                listener.ended(values[node])
+
+    def _read_again(self) -> None:
+        """The log was cut before we read it: look at every node itself."""
+        newest = self._store.events(-1)
+        self._cursor = newest[0].cursor if newest else 0
+        for listener in list(self._listeners.values()):
+            listener.look()

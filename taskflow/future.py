@@ -1,0 +1,221 @@
+"""`Future`: a real `concurrent.futures.Future` for a durable task, or for one item of a map."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from taskflow.codec import Reference
+from taskflow.errors import ResultExpired, TaskCancelled, WaitTimedOut
+from taskflow.ids import NodeId, RunId
+from taskflow.pools import context
+from taskflow.records import Event, Failure, Segment
+from taskflow.states import State
+
+if TYPE_CHECKING:
+    from taskflow.engine import Engine
+
+__all__ = ["Future", "decode"]
+
+R = TypeVar("R")
+
+_PENDING, _RUNNING = "PENDING", "RUNNING"
+
+
+class Future(concurrent.futures.Future[R], Reference):
+    """The result of a task that may not be there yet.
+
+    Everything that takes a `concurrent.futures.Future` takes this one: `concurrent.futures.wait`,
+    `asyncio.wrap_future`, callbacks. It can be awaited, and passed to another task, which then waits
+    for it where it runs.
+
+    Attributes:
+        run_id: The run it belongs to.
+        node_id: Its node.
+        index: Which item of an array node, or `None` for a call.
+    """
+
+    wants_values = True
+
+    def __init__(self, engine: Engine, run: RunId, node: NodeId, index: int | None = None, label: str = "") -> None:
+        super().__init__()
+        self._engine = engine
+        self.run_id = run
+        self.node_id = node
+        self.index = index
+        self.label = label
+        self._reason = ""
+
+    # ── names ────────────────────────────────────────────────────────────────────────
+
+    @property
+    def id(self) -> str:
+        """What names the task in every process: ``client.future(id)`` finds it again.
+
+        The task is in the store when this returns.
+        """
+        self._engine.flush()
+        return self.node_id if self.index is None else f"{self.node_id}[{self.index}]"
+
+    @property
+    def state(self) -> State:
+        """Where the task stands, read from the store."""
+        self._engine.flush()
+        for item in self._engine.store.items(self.node_id):
+            if item.lo <= (self.index or 0) < item.hi:
+                return item.state
+        return State.SKIPPED
+
+    @property
+    def logs(self) -> str:
+        """What the task printed and logged."""
+        self._engine.flush()
+        return "".join(text for _, text in self._engine.store.logs(self.node_id, index=self.index or 0))
+
+    # ── waiting ──────────────────────────────────────────────────────────────────────
+
+    def result(self, timeout: float | None = None) -> R:
+        """The task's value.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Raises:
+            WaitTimedOut: The wait ended, the task did not.
+            TaskError: The task gave no value; when it raised, its own exception is raised instead.
+        """
+        if not self.done():
+            self._wait(timeout)
+        if self.cancelled():
+            raise TaskCancelled(f"{self.label or self.node_id} was cancelled: {self._reason}", reason=self._reason)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the task raised, or `None`; waits and raises as `result` does."""
+        if not self.done():
+            self._wait(timeout)
+        if self.cancelled():
+            raise TaskCancelled(f"{self.label or self.node_id} was cancelled: {self._reason}", reason=self._reason)
+        return super().exception(0)
+
+    def _wait(self, timeout: float | None) -> None:
+        engine = self._engine
+        engine.flush()
+        if engine.inline:
+            engine.drive(self.done, timeout)
+        try:
+            with context.lend():
+                super().exception(timeout)
+        except concurrent.futures.CancelledError:
+            return
+        except TimeoutError:
+            if self.done():
+                return
+            raise WaitTimedOut(
+                f"{self.label or 'the task'} had not ended after {timeout} s. {engine.why_waiting()}"
+            ) from None
+        except KeyboardInterrupt:
+            engine.interrupted([self.run_id])
+            raise
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """Wait without blocking the event loop."""
+        import asyncio
+
+        self._engine.flush()
+        return asyncio.wrap_future(self).__await__()
+
+    # ── control ──────────────────────────────────────────────────────────────────────
+
+    def cancel(self) -> bool:
+        """Cancel the task, also when it runs already: its child is stopped.
+
+        Returns:
+            Whether it will give no value; `False` when it had ended.
+        """
+        if self.done():
+            return self.cancelled()
+        self._engine.flush()
+        if not self._engine.store.cancel(self.node_id, index=self.index, reason="cancelled by its future"):
+            return False
+        self._cancelled("cancelled by its future")
+        return True
+
+    def retry(self) -> Future[R]:
+        """Submit the task anew, after it failed; the new task's future."""
+        return self._engine.retry(self)
+
+    def _cancelled(self, reason: str) -> None:
+        with self._condition:
+            if self._state not in (_PENDING, _RUNNING):
+                return
+            self._reason = reason
+            self._state = _PENDING
+        super().cancel()
+        self.set_running_or_notify_cancel()
+
+    # ── Listener ─────────────────────────────────────────────────────────────────────
+
+    def happened(self, event: Event, /) -> None:
+        """See `feed.Listener`."""
+        if event.state is State.RUNNING and self._state == _PENDING:
+            self._state = _RUNNING
+
+    def ended(self, segments: Sequence[Segment], /) -> None:
+        """See `feed.Listener`."""
+        if segments and self._state in (_PENDING, _RUNNING):
+            self._engine.feed.unwatch(self.node_id)
+            self.settle(segments[0])
+
+    def look(self) -> None:
+        """See `feed.Listener`."""
+        self.ended(self._engine.store.values([self.node_id])[self.node_id])
+
+    def settle(self, segment: Segment) -> None:
+        """Take the outcome."""
+        if self._state not in (_PENDING, _RUNNING):
+            return
+        if segment.state is State.CANCELLED:
+            self._cancelled(Failure.from_json(segment.error or "{}").message)
+            return
+        value, error = decode(self._engine, segment, self.index)
+        try:
+            if error is None:
+                self.set_result(value)
+            else:
+                self.set_exception(error)
+        except concurrent.futures.InvalidStateError:
+            pass  # it was cancelled in this moment
+
+    def fail(self, error: BaseException) -> None:
+        """The task never reached the store."""
+        self._engine.feed.unwatch(self.node_id)
+        if not self.done():
+            self.set_exception(error)
+
+    # ── showing ──────────────────────────────────────────────────────────────────────
+
+    def __repr__(self) -> str:
+        return f"<Future {self.label or 'task'} {self.node_id[:13]}… {self._state.lower()}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a Future travels only as an argument of a task: pass it to submit(), do not capture it in a function"
+        )
+
+
+def decode(engine: Engine, segment: Segment, index: int | None) -> tuple[Any, BaseException | None]:
+    """The value of a segment (of one item of it, when `index` is given) or its exception."""
+    try:
+        if segment.state is not State.SUCCEEDED:
+            failure = Failure.from_json(segment.error or "{}")
+            return None, engine.codec.exception(failure, segment.value, segment.node, segment.lo, segment.fence)
+        assert segment.value is not None
+        found = engine.codec.load_result(segment.node, segment.lo, segment.hi, segment.fence, segment.value)
+        return (found if index is None else found[index - segment.lo]), None
+    except ResultExpired as error:
+        return None, error
+    except Exception as error:
+        return None, error
+

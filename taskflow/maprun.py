@@ -1,0 +1,420 @@
+"""`MapRun`: the results of a map, in order, and the handle of its run."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from taskflow.codec import Reference
+from taskflow.errors import ConfigError, WaitTimedOut, nearest
+from taskflow.future import Future, decode
+from taskflow.ids import NodeId, RunId
+from taskflow.pools import context
+from taskflow.records import Event, Failure, ItemView, RunView, Segment
+from taskflow.states import TERMINAL, State
+
+if TYPE_CHECKING:
+    from taskflow.engine import Engine
+
+__all__ = ["Errors", "MapRun", "rows_or_frame"]
+
+R = TypeVar("R")
+Errors = Literal["raise", "skip", "return"]
+
+_WINDOW = 65_536
+
+
+class MapRun(Iterator[R], Reference):
+    """Results of a map in order; iterating waits for the next one.
+
+    It releases each result as it is handed out, so that a long map takes constant memory; what stays
+    is in the store. A failed item raises when its turn comes; iterating further goes on with the next.
+
+    Attributes:
+        id: The run; ``client.attach(id)`` finds it again in another process.
+    """
+
+    wants_values = False
+    index = None
+
+    def __init__(self, engine: Engine, run: RunId, node: NodeId, width: int | None, label: str = "") -> None:
+        self.id = run
+        self.node_id = node
+        self.label = label
+        self._engine = engine
+        self._width = width
+        self._next = 0
+        self._changed = threading.Condition()
+        self._ended: dict[int, int] = {}
+        self._count = 0
+        self._over = width == 0
+        self._futures: dict[int, Future[R]] = {}
+        self._window: list[Segment] = []
+        self._loaded: tuple[Segment, Any] | None = None
+        self._deadline: float | None = None
+
+    def give_up_after(self, timeout: float) -> None:
+        """Let iterating raise `WaitTimedOut` from so many seconds on."""
+        self._deadline = time.monotonic() + timeout
+
+    @property
+    def width(self) -> int:
+        """How many items there are; waits while that depends on another node."""
+        if self._width is None:
+            self._block(lambda: self._known_width() is not None, None)
+            self._width = self._known_width()
+        return self._width or 0
+
+    def _known_width(self) -> int | None:
+        self._engine.flush()
+        node = next(n for n in self._engine.store.snapshot(self.id)[0].nodes if n.id == self.node_id)
+        return node.width if node.state not in TERMINAL else node.width or 0
+
+    def __len__(self) -> int:
+        return self.width
+
+    # ── Listener ─────────────────────────────────────────────────────────────────────
+
+    def happened(self, event: Event, /) -> None:
+        """See `feed.Listener`."""
+        if event.state not in TERMINAL:
+            if self._width is None:
+                self._note([])
+            return
+        if event.lo == event.hi:
+            self._finish()
+            return
+        if self._futures:
+            self._settle_futures(self._engine.store.values([self.node_id], lo=event.lo, hi=event.hi)[self.node_id])
+        self._note([(event.lo, event.hi)])
+
+    def ended(self, segments: Sequence[Segment], /) -> None:
+        """See `feed.Listener`."""
+        self._settle_futures(segments)
+        self._note([(segment.lo, segment.hi) for segment in segments])
+
+    def look(self) -> None:
+        """See `feed.Listener`."""
+        self.ended(self._engine.store.values([self.node_id])[self.node_id])
+        view, _ = self._engine.store.snapshot(self.id)
+        if all(node.state in TERMINAL for node in view.nodes if node.id == self.node_id):
+            self._finish()
+
+    def _note(self, ranges: Sequence[tuple[int, int]]) -> None:
+        with self._changed:
+            for lo, hi in ranges:
+                if lo not in self._ended:
+                    self._ended[lo] = hi
+                    self._count += hi - lo
+            self._changed.notify_all()
+        if self._width is not None and self._count >= self._width:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._engine.feed.unwatch(self.node_id)
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def _settle_futures(self, segments: Sequence[Segment]) -> None:
+        for segment in segments:
+            for index in range(segment.lo, segment.hi) if self._futures else ():
+                future = self._futures.pop(index, None)
+                if future is not None:
+                    future.settle(segment)
+
+    # ── iterating ────────────────────────────────────────────────────────────────────
+
+    def __iter__(self) -> MapRun[R]:
+        return self
+
+    def __next__(self) -> R:
+        index = self._next
+        if index >= self.width:
+            raise StopIteration
+        loaded = self._loaded
+        if loaded is not None and loaded[0].lo <= index < loaded[0].hi:
+            self._next += 1
+            return loaded[1][index - loaded[0].lo]  # type: ignore[no-any-return]
+        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        segment = self._segment(index, left)
+        self._next += 1
+        value, error = self._load(segment, index)
+        if error is not None:
+            raise error
+        return value  # type: ignore[no-any-return]
+
+    def _segment(self, index: int, timeout: float | None) -> Segment:
+        """The segment that holds an item, when that has ended; reads a window of them at a time."""
+        while self._window and self._window[0].hi <= index:
+            self._window.pop(0)
+        if not (self._window and self._window[0].lo <= index):
+            self._wait_for(index, timeout)
+            self._window = self._engine.store.values([self.node_id], lo=index, hi=index + _WINDOW)[self.node_id]
+            self._window = [s for s in self._window if s.hi > index]
+            if not self._window or self._window[0].lo > index:
+                raise self._without_outcome(index)
+        return self._window[0]
+
+    def _without_outcome(self, index: int) -> BaseException:
+        found = [item for item in self._engine.store.items(self.node_id) if item.lo <= index < item.hi]
+        failure = Failure.from_json((found[0].error if found else None) or '{"kind": "skipped"}')
+        return self._engine.codec.exception(failure, None, self.node_id, index, 0)
+
+    def _load(self, segment: Segment, index: int) -> tuple[Any, BaseException | None]:
+        if segment.state is not State.SUCCEEDED:
+            return decode(self._engine, segment, None)
+        values, error = decode(self._engine, segment, None)
+        if error is not None:
+            return None, error
+        self._loaded = (segment, values)
+        return values[index - segment.lo], None
+
+    def _has(self, index: int) -> bool:
+        if self._over or index in self._ended:
+            return True
+        return any(lo <= index < hi for lo, hi in self._ended.items())
+
+    def _wait_for(self, index: int, timeout: float | None) -> None:
+        self._block(lambda: self._has(index), timeout)
+
+    def _block(self, done: Callable[[], bool], timeout: float | None) -> None:
+        if done():
+            return
+        self._engine.flush()
+        if self._engine.inline:
+            self._engine.drive(done, timeout)
+        try:
+            with context.lend(), self._changed:
+                if not self._changed.wait_for(done, timeout):
+                    raise WaitTimedOut(
+                        f"{self!r} had not ended after {timeout} s. {self._engine.why_waiting()}"
+                    )
+        except KeyboardInterrupt:
+            self._engine.interrupted([self.id])
+            raise
+
+    # ── all at once ──────────────────────────────────────────────────────────────────
+
+    def wait(self, timeout: float | None = None, *, progress: bool | None = None) -> MapRun[R]:
+        """Wait until every item has ended, however; shows progress in a terminal.
+
+        Raises:
+            WaitTimedOut: The wait ended, the map did not.
+        """
+        if progress is not False and not self._over:
+            from taskflow.observe.terminal import Bars
+
+            with Bars() as bars:
+                if bars.live:
+                    self._show(bars, timeout)
+                    return self
+        self._block(lambda: self._over, timeout)
+        return self
+
+    def _show(self, bars: Any, timeout: float | None) -> None:
+        from taskflow.observe.board import Board
+
+        follow(self._engine, self.id, bars, Board(), lambda: self._over, self._block, timeout)
+
+    def results(self, errors: Errors = "raise") -> list[Any]:
+        """All results in order.
+
+        Args:
+            errors: ``"raise"`` raises what the first failed item raised; ``"skip"`` leaves failed items
+                out; ``"return"`` puts their exceptions in their place.
+        """
+        if errors not in ("raise", "skip", "return"):
+            raise ConfigError(f"errors={errors!r} is not known.{nearest(errors, ('raise', 'skip', 'return'))}")
+        self.wait()
+        found: list[Any] = []
+        segments = self._engine.store.values([self.node_id])[self.node_id]
+        for segment in segments:
+            values, error = decode(self._engine, segment, None)
+            if error is None:
+                found += values
+            elif errors == "raise":
+                raise error
+            elif errors == "return":
+                found += [error] * (segment.hi - segment.lo)
+        if not segments and self._width != 0:
+            raise self._without_outcome(0)
+        return found
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        """Wait for all results without blocking the event loop."""
+        import asyncio
+
+        return asyncio.to_thread(self.results).__await__()
+
+    def partial(self) -> Any:
+        """What has ended so far, as a table: ``index``, ``state``, ``value``, ``error``."""
+        self._engine.flush()
+        rows: list[dict[str, Any]] = []
+        for segment in self._engine.store.values([self.node_id])[self.node_id]:
+            values, error = decode(self._engine, segment, None)
+            for index in range(segment.lo, segment.hi):
+                value = None if error is not None else values[index - segment.lo]
+                rows.append({"index": index, "state": str(segment.state), "value": value, "error": error})
+        return rows_or_frame(rows)
+
+    # ── items ────────────────────────────────────────────────────────────────────────
+
+    def __getitem__(self, index: int) -> Future[R]:
+        """The future of one item."""
+        if index < 0:
+            index += self.width
+        if not 0 <= index < self.width:
+            raise IndexError(f"item {index} of a map of {self.width}")
+        return self._future(index)
+
+    @property
+    def futures(self) -> list[Future[R]]:
+        """A future for each item, in order."""
+        return [self._future(index) for index in range(self.width)]
+
+    def _future(self, index: int) -> Future[R]:
+        future = self._futures.get(index)
+        if future is None:
+            future = Future(self._engine, self.id, self.node_id, index, self.label)
+            self._futures[index] = future
+            if self._has(index):
+                self._settle_futures(
+                    self._engine.store.values([self.node_id], lo=index, hi=index + 1)[self.node_id]
+                )
+        return future
+
+    def as_completed(self) -> Iterator[Future[R]]:
+        """The futures of all items, each when it has ended."""
+        import concurrent.futures
+
+        self._engine.flush()
+        futures = self.futures
+        if self._engine.inline:
+            self._engine.drive(lambda: self._over, None)
+        yield from concurrent.futures.as_completed(futures)  # type: ignore[misc]
+
+    def items(self) -> list[ItemView]:
+        """The rows of the result table; items with one story share a row."""
+        self._engine.flush()
+        return self._engine.store.items(self.node_id)
+
+    @property
+    def failed(self) -> list[tuple[int, Failure]]:
+        """Items that ended without a value so far: index and what happened."""
+        bad = [item for item in self.items() if item.state in TERMINAL and item.state is not State.SUCCEEDED]
+        return [(i, Failure.from_json(item.error or "{}")) for item in bad for i in range(item.lo, item.hi)]
+
+    def to_frame(self) -> Any:
+        """One row for each item: index, state, attempts, worker, times and error (a DataFrame with pandas)."""
+        rows = []
+        for item in self.items():
+            failure = Failure.from_json(item.error) if item.error else None
+            for index in range(item.lo, item.hi):
+                rows.append(
+                    {
+                        "index": index,
+                        "state": str(item.state),
+                        "attempts": item.attempts,
+                        "worker": item.worker,
+                        "started_at": item.started_at,
+                        "took_s": None if item.took_s is None else item.took_s / (item.hi - item.lo),
+                        "error": f"{failure.type}: {failure.message}" if failure else None,
+                    }
+                )
+        return rows_or_frame(rows)
+
+    @property
+    def logs(self) -> dict[int, str]:
+        """What the items printed and logged, by index."""
+        found: dict[int, str] = {}
+        for index, text in self._engine.store.logs(self.node_id):
+            found[index] = found.get(index, "") + text
+        return found
+
+    # ── control ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def progress(self) -> RunView:
+        """The run as it stands: its state, and its items by state."""
+        self._engine.flush()
+        return self._engine.store.snapshot(self.id)[0]
+
+    @property
+    def state(self) -> State:
+        """The state of the run."""
+        return self.progress.state
+
+    def done(self) -> bool:
+        """Whether every item has ended."""
+        return self._over
+
+    def cancel(self) -> bool:
+        """Cancel what has not ended; `True` when there was anything to cancel."""
+        self._engine.flush()
+        return self._engine.store.cancel(self.id, reason="cancelled by its map")
+
+    def retry_failed(self) -> MapRun[R]:
+        """Run the items that gave no value again; the new run has the results of the others already."""
+        from taskflow.ids import new_id
+
+        new = RunId(new_id())
+        names = self._engine.store.rerun(self.id, new)
+        if self.node_id not in names:
+            return self
+        again: MapRun[R] = MapRun(self._engine, new, NodeId(names[self.node_id]), self._width, self.label)
+        self._engine.feed.catch_up(again.node_id, again)
+        self._engine.begin()
+        return again
+
+    def reduce(self, fn: Callable[[Any, Any], Any]) -> Future[Any]:
+        """Fold all results with a function of two, on a worker, when the last is there."""
+        return self._engine.fold(fn, self)
+
+    def __repr__(self) -> str:
+        return f"<MapRun {self.label} {self.id[:13]}… {self._count:,} of {'?' if self._width is None else format(self._width, ',')} ended>"
+
+
+def rows_or_frame(rows: list[dict[str, Any]]) -> Any:
+    """A DataFrame when pandas is installed, else the rows."""
+    with contextlib.suppress(ImportError):
+        import pandas
+
+        return pandas.DataFrame(rows)
+    return rows
+
+
+def follow(
+    engine: Engine,
+    run: RunId,
+    bars: Any,
+    board: Any,
+    done: Callable[[], bool],
+    block: Callable[[Callable[[], bool], float | None], None],
+    timeout: float | None,
+) -> None:
+    """Draw a run's progress until it has ended, from its snapshot and the events after it."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    engine.flush()
+    view, cursor = engine.store.snapshot(run)
+    board.show(view, now=time.time(), cursor=cursor)
+    while True:
+        over = done()
+        while events := engine.store.events(cursor):
+            cursor = events[-1].cursor
+            for event in events:
+                board.add(event)
+        if board.stale:
+            view, cursor = engine.store.snapshot(run)
+            board.show(view, now=time.time(), cursor=cursor)
+        bars.update(board.stages(time.time()))
+        if over:
+            return
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            block(done, 0)
+        with contextlib.suppress(WaitTimedOut):
+            block(done, 0.1 if left is None else min(0.1, left))

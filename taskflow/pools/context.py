@@ -1,0 +1,157 @@
+"""What a task may ask about itself while it runs.
+
+The slot that runs the task answers. Outside a task there is nobody to ask: `current` and `rng` raise, `lend`
+and `note` do nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from taskflow.errors import UsageError
+from taskflow.ids import NodeId, RunId
+
+if TYPE_CHECKING:
+    import numpy
+
+__all__ = ["Place", "Request", "current", "enter", "inside", "lend", "note", "place", "rng"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The item that runs here.
+
+    Args:
+        id: Its node.
+        run: The run the node belongs to.
+        index: Which item of the node; 0 for a call.
+        attempt: From 1; failures that are retried count.
+        delivery: From 1; crashes count too.
+        fence: The number of the lease.
+        label: What a person reads.
+        queue: Where it waited.
+        worker: Who runs it, as far as it has a name.
+        url: The store it came from.
+        width: How many items the node has.
+        seed: The seed of the run for this node, when it has one.
+    """
+
+    id: NodeId
+    run: RunId
+    index: int
+    attempt: int
+    delivery: int
+    fence: int
+    label: str
+    queue: str
+    worker: str = ""
+    url: str = ""
+    width: int = 1
+    seed: int | None = None
+
+    @property
+    def retries(self) -> int:
+        """How often it was retried."""
+        return self.attempt - 1
+
+
+class Place(Protocol):
+    """Where an item runs."""
+
+    def request(self) -> Request | None:
+        """The item that runs, if one does."""
+        ...
+
+    def lend(self) -> None:
+        """The item only waits from here on."""
+        ...
+
+    def resume(self) -> None:
+        """It goes on."""
+        ...
+
+    def note(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Say something of it."""
+        ...
+
+    def print(self, data: bytes) -> None:
+        """Keep what it printed."""
+        ...
+
+
+_place: ContextVar[Place | None] = ContextVar("taskflow_place", default=None)
+_only: Place | None = None
+
+
+def enter(here: Place | None, *, alone: bool = False) -> None:
+    """Say who answers in this context; `alone`: in the whole process, so in threads of the task too."""
+    global _only  # noqa: PLW0603 - one per process, on purpose
+    _place.set(here)
+    if alone:
+        _only = here
+
+
+def place() -> Place | None:
+    """Where this code runs, if it is in a pool."""
+    return _place.get() or _only
+
+
+def inside() -> bool:
+    """Whether this code runs in a task."""
+    here = place()
+    return here is not None and here.request() is not None
+
+
+def current() -> Request:
+    """The item that runs here.
+
+    Raises:
+        UsageError: This is no task.
+    """
+    here = place()
+    request = here.request() if here is not None else None
+    if request is None:
+        raise UsageError("There is no current task here: taskflow.current() and rng() work inside a task only.")
+    return request
+
+
+def rng() -> numpy.random.Generator:
+    """A generator of this item alone: seeded by run, node and index.
+
+    The same numbers come however items are grouped, retried or resumed. Each call begins anew.
+
+    Raises:
+        UsageError: This is no task.
+    """
+    from numpy.random import default_rng
+
+    request = current()
+    named = request.id if request.seed is None else str(request.seed)
+    entropy = int.from_bytes(hashlib.blake2b(named.encode(), digest_size=16).digest(), "big")
+    return default_rng([entropy, request.index])
+
+
+def note(kind: str, data: Mapping[str, Any]) -> None:
+    """Tell those who watch something of this item; `data` is small and JSON."""
+    here = place()
+    if here is not None and here.request() is not None:
+        here.note(kind, data)
+
+
+@contextmanager
+def lend() -> Iterator[None]:
+    """Wait for other tasks inside a ``with`` block: meanwhile the slot runs something else."""
+    here = place()
+    if here is None or here.request() is None:
+        yield
+        return
+    here.lend()
+    try:
+        yield
+    finally:
+        here.resume()

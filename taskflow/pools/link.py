@@ -1,0 +1,392 @@
+"""The pool's end of one child: its files, the work given to it, and what it said."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from taskflow.pools.capture import Leak
+from taskflow.pools.verdict import Why
+from taskflow.pools.wire import LANE_BYTES, PACKET_BYTES, PAGES_KEPT, Board, Lane, Line
+from taskflow.records import Lease, Page
+
+_log = logging.getLogger(__name__)
+
+__all__ = ["Item", "Link", "Message", "Target", "Work"]
+
+Item = tuple[int, int, int]
+"""Message, entry and index."""
+
+_MESSAGE_S = 0.002
+_AHEAD_S = 0.01
+_MESSAGE_ITEMS = 3000
+"""At most so many items in a message: results of that many numbers still fit into a record."""
+_MESSAGE_BYTES = PACKET_BYTES * 2 // 3
+_UNKNOWN_S = 1.0
+
+
+class Work:
+    """Items ``[lo, hi)`` of a lease that were not given to a child yet, or were."""
+
+    __slots__ = ("hi", "inputs", "lease", "lo", "pages")
+
+    def __init__(
+        self, lease: Lease, lo: int, hi: int, inputs: list[tuple[Any, ...]] | None, pages: Sequence[Page]
+    ) -> None:
+        self.lease = lease
+        self.lo = lo
+        self.hi = hi
+        self.inputs = inputs
+        self.pages = pages
+
+    def cut(self, count: int) -> Work:
+        """Take the first `count` items out of it."""
+        first = Work(self.lease, self.lo, min(self.hi, self.lo + count), self.inputs, self.pages)
+        self.lo = first.hi
+        return first
+
+
+class Message:
+    """Work that was sent in one packet; a slot runs it in order, and settles it in order."""
+
+    __slots__ = ("at", "lo", "number", "pages", "works")
+
+    def __init__(self, number: int, works: list[Work]) -> None:
+        self.number = number
+        self.works = works
+        self.pages: list[tuple[str, int]] = []
+        self.at = 0
+        self.lo = works[0].lo
+
+    def settle(self, at: int, hi: int) -> bool:
+        """Note that all up to item `hi` of entry `at` is settled; `False` when it was before."""
+        if (at, hi) <= (self.at, self.lo) or at >= len(self.works):
+            return False
+        if hi < self.works[at].hi:
+            self.at, self.lo = at, hi
+        else:
+            self.at = at + 1
+            self.lo = self.works[self.at].lo if self.at < len(self.works) else 0
+        return True
+
+    def left(self) -> list[Work]:
+        """What is not settled."""
+        works = self.works[self.at :]
+        if works and self.lo > works[0].lo:
+            first = works[0]
+            works[0] = Work(first.lease, self.lo, first.hi, first.inputs, first.pages)
+        return works
+
+    def drop(self, at: int, lo: int) -> list[Work]:
+        """Give up everything from an item on; returns it."""
+        lost = []
+        if at < len(self.works) and self.works[at].lo < lo < self.works[at].hi:
+            work = self.works[at]
+            lost.append(Work(work.lease, lo, work.hi, work.inputs, work.pages))
+            self.works[at] = Work(work.lease, work.lo, lo, work.inputs, work.pages)
+            at += 1
+        lost += self.works[at:]
+        del self.works[at:]
+        return lost
+
+
+class Target:
+    """An item for whose sake the pool wants a child to end."""
+
+    __slots__ = ("data", "item", "kill_at", "killed", "why")
+
+    def __init__(self, item: Item | None, why: Why, kill_at: float, data: Mapping[str, Any]) -> None:
+        self.item = item
+        self.why = why
+        self.kill_at = kill_at
+        self.data = data
+        self.killed = False
+
+
+class Link:
+    """One child, as the pool knows it.
+
+    Attributes:
+        number: The pool's name for it.
+        pid: Of the process, once it was born.
+        lanes: How many slots it has now.
+        backlog: Work that is meant for it and was not sent.
+        flying: Messages that were sent, by number, oldest first.
+        counts: Items it has, sent or not, by function.
+        lent: How many of its items only wait for others.
+        stuck: An item takes much longer than it should: nothing is put behind it.
+        retiring: It gets no more work.
+        calls: Items it settled.
+    """
+
+    def __init__(self, number: int, lanes: int, all_lanes: int) -> None:
+        self.number = number
+        self.alone = all_lanes == 1
+        self.pid: int | None = None
+        self.lanes = lanes
+        self.backlog: deque[Work] = deque()
+        self.flying: OrderedDict[int, Message] = OrderedDict()
+        self.counts: dict[str, int] = {}
+        self.lent = 0
+        self.stuck = False
+        self.retiring = False
+        self.finished = False
+        self.calls = 0
+        self.target: Target | None = None
+        self.soft: set[Item] = set()
+        self.streamed: dict[int, tuple[Item, int]] = {}
+        self.leaked: dict[Item, Lane] = {}
+        self.rss_peak = 0
+        self.idle_since = time.monotonic()
+        self._next = 1
+        self._pages: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._flying_s = 0.0
+        self._open_files(all_lanes)
+
+    def _open_files(self, lanes: int) -> None:
+        work, self._theirs = Line.pair()
+        reports, self._report_end = Line.pair()
+        work.setblocking(False)
+        reports.setblocking(False)
+        self.line, self.reports = Line(work), Line(reports)
+        # The child's own end of the work line, to read back what it did not take.
+        self._back = Line(self._theirs)
+        self._board_fd = Board.make(lanes)
+        self.board = Board(self._board_fd, lanes).lanes
+        self._leak_fd, self._output_fd = os.pipe()
+        os.set_blocking(self._leak_fd, False)
+        self.leak = Leak(self._leak_fd)
+
+    @property
+    def fds(self) -> list[int]:
+        """What the child gets."""
+        return [self._theirs.fileno(), self._report_end.fileno(), self._board_fd, self._output_fd, self._leak_fd]
+
+    def sent(self) -> None:
+        """The child has its files: close those that only it needs."""
+        self._report_end.close()
+        os.close(self._board_fd)
+        os.close(self._output_fd)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.line.close()
+        self.reports.close()
+        self._theirs.close()
+        os.close(self._leak_fd)
+
+    # ── load ────────────────────────────────────────────────────────────────────────
+
+    def load_s(self, pace_s: Mapping[str, float]) -> float:
+        """Seconds of work it has, as far as is known."""
+        return sum(count * pace_s.get(fn, _UNKNOWN_S) for fn, count in self.counts.items())
+
+    def free(self, pace_s: Mapping[str, float]) -> int:
+        """How many of its slots have less than one message of known work."""
+        if self.retiring or self.stuck:
+            return 0
+        if not self.counts:
+            return self.lanes
+        units = sum(min(1.0, pace_s.get(fn, _UNKNOWN_S) / _MESSAGE_S) * n for fn, n in self.counts.items())
+        return max(0, self.lanes - int(units + 1e-9))
+
+    def add(self, work: Work) -> None:
+        """Mean work for this child."""
+        self.backlog.append(work)
+        self.count(work.lease.fn, work.hi - work.lo)
+
+    def count(self, fn: str, items: int) -> None:
+        """Add to what it has; negative to take away."""
+        left = self.counts.get(fn, 0) + items
+        if left > 0:
+            self.counts[fn] = left
+        else:
+            self.counts.pop(fn, None)
+
+    # ── sending ─────────────────────────────────────────────────────────────────────
+
+    def feed(self, pace_s: Mapping[str, float]) -> None:
+        """Send as many messages as keep the child busy while the pool looks elsewhere."""
+        while self.backlog and not self.finished:
+            works, seconds = self._next_works(pace_s)
+            if not works:
+                return
+            message = Message(self._next, works)
+            try:
+                fits = self.line.send(self._packet(message))
+            except OSError:
+                fits = False  # It is gone; the template will say so.
+            if not fits:
+                self._unsend(message)
+                self._put_back(works)
+                return
+            self._next += 1
+            self.flying[message.number] = message
+
+    def _next_works(self, pace_s: Mapping[str, float]) -> tuple[list[Work], float]:
+        """Work for about one message; empty when enough is under way."""
+        backlog, works = self.backlog, list[Work]()
+        seconds, items, size = 0.0, 0, 0
+        if not self._room(pace_s):
+            return works, 0.0
+        while backlog and seconds < _MESSAGE_S and items < _MESSAGE_ITEMS and size < _MESSAGE_BYTES:
+            work = backlog[0]
+            pace = pace_s.get(work.lease.fn)
+            if pace is None and works:
+                break
+            count = work.hi - work.lo
+            if count > 1:
+                fits = 1 if pace is None else min(int((_MESSAGE_S - seconds) / pace) + 1, _MESSAGE_ITEMS - items)
+                count = max(1, min(count, fits))
+            if works and self.lanes > 1 and (pace or _UNKNOWN_S) * count >= _MESSAGE_S:
+                break
+            works.append(work.cut(count) if count < work.hi - work.lo else backlog.popleft())
+            seconds += count * (_UNKNOWN_S if pace is None else pace)
+            items += count
+            size += len(work.lease.args) + 200
+        return works, seconds
+
+    def _room(self, pace_s: Mapping[str, float]) -> bool:
+        flying = len(self.flying)
+        if self.lent and self.alone:
+            return False
+        if flying < self.lanes + self.lent:
+            return True
+        if self.stuck or self.lent or self.retiring:
+            return False
+        if flying >= 8 * self.lanes:
+            return False
+        ahead = 0.0
+        for message in self.flying.values():
+            for work in message.works[message.at :: max(1, len(message.works) - 1)]:
+                pace = pace_s.get(work.lease.fn)
+                if pace is None:
+                    return False
+            ahead += _MESSAGE_S
+        head = pace_s.get(self.backlog[0].lease.fn)
+        return head is not None and head < _AHEAD_S and ahead < _AHEAD_S * self.lanes
+
+    def _packet(self, message: Message) -> tuple[Any, ...]:
+        groups: list[tuple[Any, list[Any]]] = []
+        pages: list[tuple[str, int, int, bytes]] = []
+        last = None
+        for work in message.works:
+            lease = work.lease
+            key, policy = lease.key, lease.policy
+            limited = policy.soft_time_limit_s is not None or policy.time_limit_s is not None
+            head = (
+                *(lease.fn, lease.run, lease.label, lease.queue, lease.array, lease.width),
+                *(limited, policy.seed),
+            )
+            entry = (
+                *(key.node, work.lo, work.hi, key.fence, lease.attempt, lease.delivery),
+                *(lease.age_s, lease.args, work.inputs),
+            )
+            if head == last:
+                groups[-1][1].append(entry)
+            else:
+                groups.append((head, [entry]))
+                last = head
+            if lease.array:
+                self._add_pages(message, work, pages)
+        return message.number, groups, pages
+
+    def _add_pages(self, message: Message, work: Work, pages: list[tuple[str, int, int, bytes]]) -> None:
+        node = work.lease.key.node
+        for page in work.pages:
+            if page.hi <= work.lo or page.lo >= work.hi or (node, page.lo) in self._pages:
+                continue
+            pages.append((node, page.lo, page.hi, page.items))
+            message.pages.append((node, page.lo))
+            self._pages[node, page.lo] = None
+            while len(self._pages) > PAGES_KEPT:
+                self._pages.popitem(last=False)
+
+    def _unsend(self, message: Message) -> None:
+        for page in message.pages:
+            self._pages.pop(page, None)
+
+    def _put_back(self, works: list[Work]) -> None:
+        for work in reversed(works):
+            first = self.backlog[0] if self.backlog else None
+            if first is not None and first.lease is work.lease and first.lo == work.hi:
+                first.lo = work.lo
+            else:
+                self.backlog.appendleft(work)
+
+    # ── taking back ─────────────────────────────────────────────────────────────────
+
+    def take_back(self) -> None:
+        """Read back the messages that the child did not take: they are backlog again."""
+        taken: list[Message] = []
+        while True:
+            try:
+                packet = self._back.receive(now=True)
+            except OSError:
+                break
+            if packet is None:
+                break
+            message = self.flying.pop(packet[0], None) if isinstance(packet[0], int) else None
+            if message is not None:
+                self._unsend(message)
+                taken.append(message)
+        for message in reversed(taken):
+            self._put_back(message.works)
+
+    def give_up(self) -> list[Work]:
+        """Take everything out of the backlog."""
+        works = list(self.backlog)
+        self.backlog.clear()
+        for work in works:
+            self.count(work.lease.fn, work.lo - work.hi)
+        return works
+
+    # ── looking ─────────────────────────────────────────────────────────────────────
+
+    def running(self) -> Iterator[tuple[int, Lane, Item, Work]]:
+        """Lane and work of each item that runs and is not settled."""
+        for number, lane in enumerate(self.board if self.lanes > 1 else self.board[:1]):
+            item = lane.running
+            if item is None:
+                continue
+            message = self.flying.get(item[0])
+            if message is None or item[1] >= len(message.works) or item[1] < message.at:
+                continue
+            work = message.works[item[1]]
+            if item[2] >= work.hi or (item[1] == message.at and item[2] < message.lo):
+                continue
+            yield number, lane, item, work
+
+    def read_leak(self) -> None:
+        """Read output that bypassed Python, for the item that runs."""
+        before = [item for _, _, item, _ in self.running()]
+        data = self.leak.read()
+        if not data:
+            return
+        item = next(iter(before), None) or next((i for _, _, i, _ in self.running()), None)
+        if item is not None:
+            lane = self.leaked.get(item)
+            if lane is None:
+                lane = self.leaked[item] = Lane(memoryview(bytearray(LANE_BYTES)))
+            lane.print(data)
+        else:
+            _log.debug("output of a child between its tasks", extra={"text": data[-2000:].decode(errors="replace")})
+
+    def take_leaked(self, number: int, at: int, lo: int, hi: int) -> str:
+        """That output of an item, once."""
+        found = [item for item in self.leaked if item[0] == number and item[1] == at and lo <= item[2] < hi]
+        return "".join(self.leaked.pop(item).printed() for item in found)
+
+    def end(self) -> None:
+        """Tell the child to end when it has done what it has."""
+        if not self.finished:
+            self.finished = True
+            with suppress(OSError):
+                self.line.finish()
+
+

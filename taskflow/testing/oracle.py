@@ -1,0 +1,438 @@
+"""A second opinion: what a store must hold, worked out the slow way.
+
+Written unlike the machine on purpose: one object per item, no ranges, no counters, and everything that
+follows from an end is found by looking at all nodes again and again until nothing changes. It does not
+choose what a claim hands out; it judges what a store chose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from taskflow.records import Edge, Growth, Kind, Lease, LeaseKey, Node, Outcome, Plan, Want
+from taskflow.states import TERMINAL, State
+
+__all__ = ["Item", "Known", "Oracle"]
+
+_WORST = (State.SUCCEEDED, State.CANCELLED, State.SKIPPED, State.EXPIRED, State.FAILED, State.DEAD)
+_END = {Kind.SUCCEEDED: State.SUCCEEDED, Kind.FAILED: State.FAILED, Kind.CANCELLED: State.CANCELLED}
+_UNSTARTED = (State.QUEUED, State.WAITING)
+
+
+@dataclass
+class Item:
+    """One item. `fence` may settle it (held, or lost and unclaimed), `gave` gave it back, `done` ended it."""
+
+    state: State = State.QUEUED
+    fence: int = 0
+    gave: int = 0
+    done: int = 0
+    attempts: int = 0
+    deliveries: int = 0
+    until: float | None = None
+    cancelled: bool = False
+    kept: bool = False
+
+    @property
+    def live(self) -> bool:
+        """Whether it has not ended."""
+        return self.state not in TERMINAL
+
+    def end(self, state: State, fence: int = 0) -> None:
+        """For good."""
+        assert self.live
+        self.state, self.done, self.fence, self.gave, self.until = state, fence, 0, 0, None
+
+
+@dataclass
+class Known:
+    """A node. `items` is `None` while the width is unknown; `ended` its terminal state."""
+
+    node: Node
+    run: str
+    edges: tuple[Edge, ...]
+    items: list[Item] | None
+    due: float | None = None
+    expires: float | None = None
+    released: bool = False
+    cancelled: bool = False
+    final: str | None = None
+    fence: int = 0
+    ended: State | None = None
+    source: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.node.id
+
+    @property
+    def blocked(self) -> bool:
+        """Whether it waits for other nodes."""
+        return not self.released or self.final is not None
+
+    def units(self) -> list[State]:
+        """What the run counts: a node without items counts as one."""
+        if self.items is None or self.final is not None:
+            return [self.ended or State.BLOCKED]
+        return [State.BLOCKED if self.blocked and item.live else item.state for item in self.items]
+
+    def state(self) -> State:
+        """The state of the node as a whole."""
+        if self.ended is not None:
+            return self.ended
+        if self.blocked or self.items is None:
+            return State.BLOCKED
+        if any(self.ripe(item) for item in self.items):
+            return State.QUEUED
+        running = any(item.state is State.RUNNING for item in self.items)
+        return State.RUNNING if running else State.WAITING
+
+    def ripe(self, item: Item) -> bool:
+        """Whether an item may be claimed as far as time goes; the delay is for those never handed out."""
+        return item.state is State.QUEUED and (self.due is None or item.deliveries > 0 or item.gave > 0)
+
+    def unsure(self, now: float) -> bool:
+        """Whether time has passed a mark that nobody has acted on yet: the store may have, or not."""
+        marks = [self.due, self.expires, *(i.until for i in self.items or () if i.state is State.WAITING)]
+        return any(mark is not None and mark <= now for mark in marks)
+
+    def next_mark(self) -> float | None:
+        """The next moment at which something must be done."""
+        marks = [self.expires, None if self.blocked else self.due]
+        marks += [item.until for item in self.items or () if item.live]
+        return min((mark for mark in marks if mark is not None), default=None)
+
+
+@dataclass
+class Oracle:
+    """Everything that was submitted, and what became of it."""
+
+    nodes: dict[str, Known] = field(default_factory=dict)
+    runs: list[str] = field(default_factory=list)
+
+    # ── who is who ───────────────────────────────────────────────────────────────────
+
+    def of(self, run: str) -> list[Known]:
+        """The nodes of a run, in the order in which they were added."""
+        return [known for known in self.nodes.values() if known.run == run]
+
+    def live(self) -> list[Known]:
+        """Nodes that have not ended."""
+        return [known for known in self.nodes.values() if known.ended is None]
+
+    # ── the client ───────────────────────────────────────────────────────────────────
+
+    def submit(self, plan: Plan, now: float) -> None:
+        """Add a run, unless it is there."""
+        if plan.run in self.runs:
+            return
+        self.runs.append(plan.run)
+        self._add(plan.run, plan.nodes, now)
+        self._follow()
+
+    def _add(self, run: str, nodes: Iterable[Node], now: float) -> None:
+        for node in nodes:
+            if node.id not in self.nodes:
+                known = Known(node, run, node.edges, None if node.width is None else _items(node.width))
+                known.due = None if node.delay_s is None else now + node.delay_s
+                known.expires = None if node.expires_s is None else now + node.expires_s
+                if known.due is not None and known.due <= now:
+                    known.due = None
+                self.nodes[node.id] = known
+
+    def cancel(self, target: str, index: int | None) -> bool:
+        """Cancel a run, a node or an item; whether anything changed."""
+        nodes = self.of(target) if target in self.runs else [self.nodes[target]]
+        if index is not None:
+            changed = nodes[0].ended is None and self._cancel_item(nodes[0], index)
+        else:
+            changed = any([self._cancel(known) for known in nodes if known.ended is None])
+        self._follow()
+        return changed
+
+    def _cancel(self, known: Known) -> bool:
+        known.cancelled = True
+        if known.items is None or known.final is not None:
+            self._end(known, State.CANCELLED)
+            return True
+        idle = [item for item in known.items if item.state in _UNSTARTED]
+        for item in idle:
+            item.end(State.CANCELLED)
+        running = any(item.state is State.RUNNING for item in known.items)
+        if idle or running:
+            self._close(known)
+        return bool(idle) or running
+
+    def _cancel_item(self, known: Known, index: int) -> bool:
+        if not known.node.array:
+            return self._cancel(known)
+        if known.items is None or not 0 <= index < len(known.items) or not known.items[index].live:
+            return False
+        item = known.items[index]
+        if item.state is State.RUNNING:
+            beside = [known.items[i] for i in (index - 1, index + 1) if 0 <= i < len(known.items)]
+            if any(other.fence == item.fence and other.live for other in beside):
+                return False
+            item.cancelled = True
+            return True
+        item.end(State.CANCELLED)
+        self._close(known)
+        return True
+
+    def to_rerun(self, run: str) -> list[Known]:
+        """What gave no value."""
+        return [known for known in self.of(run) if known.ended not in (None, State.SUCCEEDED)]
+
+    def rerun(self, run: str, new: str, names: Mapping[str, str]) -> None:
+        """Add the run that a store made, under the names it chose."""
+        again = self.to_rerun(run)
+        assert set(names) == {known.id for known in again}
+        if not again or new in self.runs:
+            return
+        self.runs.append(new)
+        for known in again:
+            edges = tuple(Edge(names.get(e.parent, e.parent), e.mode) for e in known.edges)  # type: ignore[arg-type]
+            clone = Known(known.node, new, edges, None if known.items is None else _items(len(known.items)))
+            clone.source = known.source or known.id
+            clone.final = names.get(known.final or "")
+            if known.node.array:
+                for mine, theirs in zip(clone.items or (), known.items or (), strict=True):
+                    if theirs.state is State.SUCCEEDED:
+                        mine.end(State.SUCCEEDED, theirs.done)
+                        mine.kept = True
+            self.nodes[names[known.id]] = clone
+        self._rename(names)
+        self._follow()
+
+    def _rename(self, names: Mapping[str, str]) -> None:
+        for name in names.values():
+            node = self.nodes[name].node
+            self.nodes[name].node = Node(
+                name, node.fn, node.args, node.edges, node.width, node.array, node.pages, node.queue,  # type: ignore[arg-type]
+                node.priority, node.policy,
+            )  # fmt: skip
+
+    # ── the worker ───────────────────────────────────────────────────────────────────
+
+    def claimed(self, want: Want, leases: Sequence[Lease], now: float) -> None:
+        """Judge what a claim handed out, and remember it."""
+        ranks = [self._rank(self.nodes[lease.key.node]) for lease in leases]
+        assert ranks == sorted(ranks), "not in order of priority and submission"
+        for lease in leases:
+            self._claimed_one(want, lease, now)
+        if want.slots > 0:
+            left = [self._rank(k) for k in self.live() if k.node.queue in want.queues and _ripe(k, now)]
+            assert not left or ranks and min(left) >= ranks[-1], "something was passed over"
+
+    def _rank(self, known: Known) -> tuple[int, int]:
+        return -known.node.priority, list(self.nodes).index(known.id)
+
+    def _claimed_one(self, want: Want, lease: Lease, now: float) -> None:
+        known = self.nodes[lease.key.node]
+        assert known.node.queue in want.queues
+        assert known.ended is None
+        assert not known.blocked, "it ran before its predecessors"
+        assert known.items is not None
+        assert lease.key.fence > known.fence, "fences must rise"
+        known.fence = lease.key.fence
+        items = known.items[lease.key.lo : lease.key.hi]
+        assert 0 < len(items) == lease.key.hi - lease.key.lo <= (known.node.policy.chunk or len(items))
+        for item in items:
+            assert item.state is State.QUEUED or (item.until is not None and item.until <= now)
+            assert item.deliveries or item.gave or known.due is None or known.due <= now, "it was not due"
+            assert item.deliveries or known.expires is None or known.expires > now, "it ran after its expiry"
+            assert not item.cancelled
+            item.state, item.fence, item.gave = State.RUNNING, lease.key.fence, 0
+            item.deliveries, item.until = item.deliveries + 1, now + want.lease_s
+            assert (lease.attempt, lease.delivery) == (item.attempts + 1, item.deliveries)
+            assert item.deliveries <= known.node.policy.max_deliveries
+        assert lease.run == known.run
+        assert dict(lease.inputs) == {e.parent: e.mode for e in known.edges if e.mode.gives_value}
+
+    def renew(self, held: Collection[LeaseKey], now: float, lease_s: float) -> tuple[set[LeaseKey], set[LeaseKey]]:
+        """What is lost, and what was cancelled."""
+        lost, cancelled = set(), set()
+        for key in held:
+            known = self.nodes[key.node]
+            items = (known.items or [])[key.lo : key.hi]
+            if not all(item.state is State.RUNNING and item.fence == key.fence for item in items):
+                lost.add(key)
+                continue
+            for item in self._same_lease(known, key):
+                item.until = now + lease_s
+            if known.cancelled or items[0].cancelled:
+                cancelled.add(key)
+        return lost, cancelled
+
+    def _same_lease(self, known: Known, key: LeaseKey) -> Iterator[Item]:
+        """Items around a key that are held with it, without a gap."""
+        items = known.items or []
+        lo, hi = key.lo, key.hi
+        while lo > 0 and items[lo - 1].live and items[lo - 1].fence == key.fence:
+            lo -= 1
+        while hi < len(items) and items[hi].live and items[hi].fence == key.fence:
+            hi += 1
+        return iter(items[lo:hi])
+
+    def settle(self, key: LeaseKey, outcomes: Sequence[Outcome], growth: Growth | None, now: float) -> bool:
+        """Whether a settlement counts; what it says is so when it does."""
+        known = self.nodes[key.node]
+        assert known.items is not None
+        fresh: list[Outcome] = []
+        for outcome in outcomes:
+            items = known.items[outcome.lo : outcome.hi]
+            if all(item.live and item.fence == key.fence for item in items):
+                fresh.append(outcome)
+            elif not (items[0].done == key.fence or (items[0].live and items[0].gave == key.fence)) and not (
+                known.final and known.fence == key.fence
+            ):
+                return False
+        if fresh and growth is not None:
+            self._grow(known, growth, now)
+        for outcome in fresh:
+            for item in known.items[outcome.lo : outcome.hi]:
+                self._settled(known, item, outcome, now)
+        if fresh:
+            self._close(known)
+            self._follow()
+        return True
+
+    def _settled(self, known: Known, item: Item, outcome: Outcome, now: float) -> None:
+        fence, kind = item.fence, outcome.kind
+        if kind is Kind.FAILED:
+            item.attempts += 1
+        if kind in _END:
+            item.end(_END[kind], fence)
+        elif kind is Kind.REPLACED:
+            item.state, item.fence, item.until = State.BLOCKED, 0, None
+        elif known.cancelled or item.cancelled:
+            item.end(State.CANCELLED, fence)
+        else:
+            self._given_back(known, item, outcome, now)
+
+    def _given_back(self, known: Known, item: Item, outcome: Outcome, now: float) -> None:
+        item.attempts += outcome.kind is Kind.RETRY
+        item.deliveries -= outcome.kind is Kind.RELEASED
+        if outcome.kind is not Kind.RELEASED and item.deliveries >= known.node.policy.max_deliveries:
+            item.end(State.DEAD, item.fence)
+            return
+        item.gave, item.fence = item.fence, 0
+        item.state = State.WAITING if outcome.delay_s else State.QUEUED
+        item.until = now + outcome.delay_s if outcome.delay_s else None
+
+    def _grow(self, known: Known, growth: Growth, now: float) -> None:
+        self._add(known.run, growth.nodes, now)
+        for name, (width, _) in growth.widths.items():
+            for target in self.of(known.run):
+                if name in (target.id, target.source) and target.items is None and target.ended is None:
+                    target.items = _items(width)
+        known.final = growth.final
+        if known.cancelled:
+            for node in growth.nodes:
+                self._cancel(self.nodes[node.id])
+
+    # ── time ─────────────────────────────────────────────────────────────────────────
+
+    def reap(self, now: float) -> None:
+        """Do what time demands."""
+        self._follow()
+        marks = [(known.next_mark(), known) for known in self.live()]
+        for _, known in sorted(((m, k) for m, k in marks if m is not None and m <= now), key=lambda pair: pair[0]):
+            if known.ended is None:
+                self._late(known, now)
+        for known in self.live():
+            if known.due is not None and known.due <= now:
+                known.due = None
+        self._follow()
+
+    def _late(self, known: Known, now: float) -> None:
+        for item in known.items or ():
+            if item.until is None or item.until > now:
+                continue
+            item.until = None
+            if item.state is State.WAITING:
+                item.state = State.QUEUED
+            elif known.cancelled or item.cancelled:
+                item.end(State.CANCELLED)
+            elif item.deliveries >= known.node.policy.max_deliveries:
+                item.end(State.DEAD)
+            else:
+                item.state = State.QUEUED
+        if known.expires is not None and known.expires <= now:
+            self.expire(known)
+        else:
+            self._close(known)
+
+    def expire(self, known: Known) -> None:
+        """End what was never started."""
+        known.expires = None
+        if known.items is None:
+            self._end(known, State.EXPIRED)
+            return
+        for item in known.items:
+            if item.state in _UNSTARTED and item.deliveries == 0:
+                item.end(State.EXPIRED)
+        self._close(known)
+
+    def expired_in_claim(self, names: Iterable[str]) -> None:
+        """A claim came across these and found them too late."""
+        for name in sorted(names, key=lambda name: self._rank(self.nodes[name])):
+            if self.nodes[name].ended is None:
+                self.expire(self.nodes[name])
+        self._follow()
+
+    # ── what follows ─────────────────────────────────────────────────────────────────
+
+    def _close(self, known: Known) -> None:
+        if known.ended is None and known.items and known.final is None and not any(i.live for i in known.items):
+            self._end(known, max((item.state for item in known.items), key=_WORST.index))
+
+    def _end(self, known: Known, state: State) -> None:
+        known.ended = state
+        if known.node.policy.on_failure == "stop" and state in (State.FAILED, State.DEAD, State.EXPIRED):
+            for other in self.of(known.run):
+                if other.ended is None:
+                    self._cancel(other)
+
+    def _follow(self) -> None:
+        while any([self._next(known) for known in self.live()]):
+            pass
+
+    def _next(self, known: Known) -> bool:
+        if known.ended is not None:
+            return False
+        if known.final is not None:
+            end = self.nodes[known.final].ended
+            if end is not None:
+                self._end(known, end)
+            return end is not None
+        if known.released:
+            return False
+        parents = [(self.nodes[edge.parent].ended, edge.mode) for edge in known.edges]
+        if any(end not in (None, State.SUCCEEDED) and mode.needs_success for end, mode in parents):
+            for item in known.items or ():
+                if item.live:
+                    item.end(State.SKIPPED)
+            self._end(known, State.SKIPPED)
+            return True
+        if all(end is not None for end, _ in parents):
+            known.released = True
+            if known.items is None:
+                self._end(known, State.SKIPPED)
+            elif not known.items:
+                self._end(known, State.SUCCEEDED)
+            return True
+        return False
+
+
+def _items(width: int) -> list[Item]:
+    return [Item() for _ in range(width)]
+
+
+def _ripe(known: Known, now: float) -> bool:
+    """Whether it may be claimed beyond doubt."""
+    if known.ended is not None or known.blocked or known.unsure(now):
+        return False
+    return any(known.ripe(item) for item in known.items or ())

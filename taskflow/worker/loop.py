@@ -1,0 +1,677 @@
+"""The loop of a worker: one thread that waits in one place and does what the agenda says.
+
+::
+
+        store's bell ─┐                       ┌─► settle what ended + claim anew   (one step of the store)
+      pool's children ─┼─► wait ─► collect ─► decide ─► start ─► renew ─► reap ─► announce ─► sweep
+    wake · parent pipe ─┘                       └─► leave
+
+It batches what has gathered since it last looked, and has no timers of its own beyond the alarms of
+the agenda: when nothing rings it sleeps. It installs no signal handlers, needs no main thread and never
+ends the process; `taskflow.worker.process` does that. It never looks inside a payload.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from math import ceil, inf
+from typing import Any, TypeVar
+
+import taskflow
+from taskflow.errors import QueueFull, StoreUnavailable, TaskflowError
+from taskflow.ids import WorkerId, new_id
+from taskflow.policy import backoff_s
+from taskflow.ports import Pool, Store
+from taskflow.records import (
+    Failure,
+    Kind,
+    Lease,
+    LeaseKey,
+    Note,
+    Outcome,
+    Settled,
+    Settlement,
+    Want,
+    WorkerView,
+)
+from taskflow.worker.agenda import REST_S, Seen, Step, decide, rest_s
+from taskflow.worker.holding import Holding
+from taskflow.worker.inputs import Inputs, Ready
+
+__all__ = ["Worker"]
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+TRUST_MARGIN_S = 2.0
+RENEW_GAP_S = 0.05
+REAP_GAP_S = 0.1
+PAUSE_S = 3.0
+QUIET_S = 1.0
+SWEEP_GAP_S = 60.0
+SWEEP_IDLE_S = 3600.0
+LAST_WORD_S = 2.0
+NOTES_KEPT = 1000
+_FIRST_CHORE = Step._fields.index("note")
+
+steady = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+"""Seconds on a clock that nobody sets and that goes on while the machine sleeps: leases run out then too."""
+
+
+class _Away(Exception):
+    """The store did not answer; it will be asked again."""
+
+
+class Worker:
+    """Takes work from a store and has a pool run it, until it is told to stop.
+
+    Use `run` in a thread of your own or in a process, or call `step` again and again. `stop` and `wake`
+    may be called from any thread and from signal handlers; everything else belongs to one thread.
+
+    Args:
+        store: Where the work is. It is not closed by the worker.
+        pool: Who runs it. It is closed by the worker.
+        queues: In the order in which equal priorities are served.
+        lease_s: How long a lease holds when it is not renewed, which is tried three times as often.
+        name: The worker's id; made from host and process when not given.
+        idle_exit_s: `run` returns after so long without work, unless something is due later.
+        parent_fd: Reading end of a pipe: when the other side closes it the worker stops at once.
+        keep_s: Ended runs older than this are forgotten.
+        keep_bytes: The oldest ended runs are forgotten while the store is larger than this.
+        info: Added to what the worker says of itself.
+        clock: A steady clock, seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        pool: Pool,
+        *,
+        queues: Sequence[str] = ("default",),
+        lease_s: float = 15.0,
+        name: str | None = None,
+        idle_exit_s: float | None = None,
+        parent_fd: int | None = None,
+        keep_s: float = 7 * 86_400.0,
+        keep_bytes: int = 4 << 30,
+        info: dict[str, Any] | None = None,
+        clock: Callable[[], float] = steady,
+    ) -> None:
+        self.name = WorkerId(name or f"{socket.gethostname()}-{os.getpid()}-{new_id()[-4:]}")
+        self.turns = 0
+        self._store, self._pool = store, pool
+        self._queues, self._lease_s = tuple(queues), lease_s
+        self._trust_s = max(lease_s - TRUST_MARGIN_S, lease_s / 2)
+        self._idle_exit_s, self._parent_fd = idle_exit_s, parent_fd
+        self._keep_s, self._keep_bytes = keep_s, keep_bytes
+        self._info = _versions() | (info or {})
+        self._clock = clock
+        self._pace_s: dict[str, float] = getattr(pool, "pace_s", {})
+        self._start_many: Callable[[Sequence[Ready]], None] | None = getattr(pool, "start_many", None)
+        self._flush: Callable[[], None] = getattr(pool, "flush", _nothing)
+
+        self._holding = Holding()
+        self._inputs = Inputs(store)
+        self._unread: list[Lease] = []
+        self._ended: list[Settlement] = []
+        self._notes: list[Note] = []
+        self._dry = False
+        self._share = pool.slots
+        self._announce_gap_s = 1.0
+        self._failures = 0
+
+        now = clock()
+        self._started_at = time.time()
+        self._store_at = self._reap_at = self._announce_at = now
+        self._trusted_until = self._renew_at = inf
+        self._renewed_at = self._reaped_at = -inf
+        self._renew_gap_s = RENEW_GAP_S
+        self._busy_at = self._swept_at = now
+        self._sweep_at = now + SWEEP_IDLE_S
+        self._stop_at: float | None = None
+        self._later = False
+        self._closed = False
+
+        self._bell = store.listen("work")
+        self._wake_r, self._wake_w = os.pipe()
+        os.set_blocking(self._wake_r, False)
+        os.set_blocking(self._wake_w, False)
+        self._poll = select.poll()
+        self._polled: tuple[int, ...] = ()
+
+    # ── for others ───────────────────────────────────────────────────────────────────
+
+    def run(self) -> None:
+        """Work until `stop`, the end of the parent, or `idle_exit_s` without work; then `close`.
+
+        Raises:
+            Exception: What nobody expected; everything that was held has been released.
+        """
+        try:
+            while self._goes_on():
+                self.step()
+        except BaseException:
+            log.exception("worker fails", extra={"action": "fail", "worker": self.name})
+            raise
+        finally:
+            self.close()
+
+    def step(self, timeout_s: float | None = None) -> bool:
+        """One turn: wait until something rings or is due, but no longer than `timeout_s`, then do it.
+
+        Returns:
+            Whether anything was done; a `False` after ``step(0)`` means there is nothing to do now.
+        """
+        rang = self._wait(timeout_s)
+        moved = self._collect() or rang
+        todo = decide(self._seen())
+        self.turns += 1
+        try:
+            self._do(todo)
+        except _Away:
+            pass
+        finally:
+            self._flush()
+        return moved or any(todo[:-1])
+
+    def wake(self) -> None:
+        """Make a sleeping `step` look around."""
+        with suppress(OSError):
+            os.write(self._wake_w, b"!")
+
+    def stop(self, drain_s: float = 30.0) -> None:
+        """Take no more work, and leave when what runs has ended, after `drain_s` seconds at the latest.
+
+        What has not ended then goes back to the store as if it had never been handed out. A second call
+        can only bring the end nearer.
+        """
+        at = self._clock() + drain_s
+        self._stop_at = at if self._stop_at is None else min(at, self._stop_at)
+        self.wake()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called, or the parent has ended."""
+        return self._stop_at is not None
+
+    @property
+    def held(self) -> int:
+        """How many leases are held."""
+        return len(self._holding)
+
+    def close(self) -> None:
+        """Stop what runs, give back what is held, and go off the list of workers. Needs a store that
+        answers within seconds; when it does not, the leases run out by themselves."""
+        if self._closed:
+            return
+        self._closed = True
+        reports = self._pool.close(drain_s=0.0)
+        for key in self._holding.open_keys():
+            self._holding.stop(key, Kind.RELEASED)
+        for report in reports:
+            self._ended += self._holding.settled(report)
+        self._ended += self._holding.released()
+        self._unread.clear()
+        self._last_word()
+        self._bell.close()
+        self._poll = select.poll()
+        os.close(self._wake_r)
+        os.close(self._wake_w)
+
+    # ── wait and collect ─────────────────────────────────────────────────────────────
+
+    def _wait(self, timeout_s: float | None) -> bool:
+        """Sleep until something is readable or due; whether the bell rang."""
+        rest = rest_s(self._seen())
+        if timeout_s is not None:
+            rest = min(rest, timeout_s)
+        self._watch()
+        before = self._clock()
+        ready = self._poll.poll(ceil(rest * 1000))
+        if self._clock() - before > rest + PAUSE_S:
+            self._was_paused()
+        rang = False
+        for fd, _ in ready:
+            if fd == self._polled[0]:
+                self._bell.hush()
+                rang = True
+            elif fd == self._wake_r:
+                _drain(fd)
+            elif fd == self._parent_fd:
+                self._hear_parent(fd)
+        if rang:
+            self._on_bell()
+        return rang
+
+    def _watch(self) -> None:
+        """Wait for the pool's descriptors of this moment: children come and go."""
+        fds = (self._bell.fileno(), self._wake_r, *self._pool.filenos())
+        if self._parent_fd is not None:
+            fds = (*fds, self._parent_fd)
+        if fds != self._polled:
+            self._poll = select.poll()
+            for fd in fds:
+                self._poll.register(fd, select.POLLIN)
+            self._polled = fds
+
+    def _hear_parent(self, fd: int) -> None:
+        """End of file: the process that started this one is gone. ``slots N`` resizes the pool."""
+        try:
+            said = os.read(fd, 4096)
+        except BlockingIOError:
+            return
+        if not said:
+            log.info("parent is gone", extra={"action": "stop", "worker": self.name})
+            self._parent_fd = None
+            self.stop(drain_s=0.0)
+        for line in said.splitlines():
+            word, _, number = line.partition(b" ")
+            if word == b"slots" and number.isdigit():
+                self._pool.resize(int(number))
+                self._dry, self._announce_at = False, self._clock()
+
+    def _on_bell(self) -> None:
+        """There may be work, a lease may have been cancelled, something may be due sooner than thought."""
+        self._dry = False
+        self._renew_at = min(self._renew_at, self._renewed_at + self._renew_gap_s)
+        self._reap_soon()
+
+    def _reap_soon(self) -> None:
+        self._reap_at = min(self._reap_at, self._reaped_at + REAP_GAP_S)
+
+    def _was_paused(self) -> None:
+        """This process was stopped, or the machine slept: everyone's leases look stale, so give their
+        owners a moment to renew before any of them are reaped."""
+        now = self._clock()
+        log.warning("worker was paused", extra={"action": "pause", "worker": self.name})
+        self._renew_at = now
+        self._reap_at = max(self._reap_at, now + 1.0)
+
+    def _collect(self) -> bool:
+        """Take what the pool has for us."""
+        reports, notes = self._pool.finished()
+        for report in reports:
+            self._ended += self._holding.settled(report)
+        if notes:
+            self._notes += notes
+            del self._notes[:-NOTES_KEPT]
+        return bool(reports or notes)
+
+    def _seen(self) -> Seen:
+        now = self._clock()
+        due_s = self._pool.due_s()
+        return Seen(
+            now,
+            self._pool.free(),
+            len(self._holding),
+            len(self._ended),
+            len(self._unread),
+            bool(self._notes),
+            self._dry,
+            self._store_at,
+            self._trusted_until,
+            self._renew_at,
+            self._reap_at,
+            self._announce_at,
+            self._sweep_at,
+            inf if due_s is None else now + due_s,
+            self._idle_at(),
+            self._stop_at,
+        )
+
+    def _idle_at(self) -> float:
+        return inf if self._idle_exit_s is None or self._later else self._busy_at + self._idle_exit_s
+
+    # ── do ───────────────────────────────────────────────────────────────────────────
+
+    def _do(self, todo: Step) -> None:
+        if not any(todo):
+            return
+        before = self._clock()
+        if todo.abandon:
+            self._abandon()
+        if todo.settle or todo.claim:
+            self._exchange(todo.claim)
+        if self._unread and (todo.start or todo.claim):
+            self._start()
+        if any(todo[_FIRST_CHORE:]):
+            self._do_chores(todo)
+        if self._clock() - before > PAUSE_S:
+            self._was_paused()
+
+    def _do_chores(self, todo: Step) -> None:
+        if todo.note:
+            self._note()
+        if todo.renew and self._holding:
+            self._renew()
+        if todo.reap:
+            self._reap()
+        if todo.announce:
+            self._announce()
+        if todo.sweep and not self._holding:
+            self._sweep()
+
+    def _exchange(self, slots: int) -> None:
+        """Give outcomes and take work in one step of the store."""
+        began = self._clock()
+        want = self._want(slots) if slots else None
+        if not self._ended:
+            leases = self._ask(self._store.claim, want) if want is not None else []
+        else:
+            leases = self._settle(want)
+            self._reap_soon()
+        if want is not None:
+            self._take(leases, began)
+
+    def _want(self, slots: int) -> Want:
+        share = max(self._share, self._pool.slots)
+        return Want(self.name, self._queues, slots, self._lease_s, self._pace_s, share=share)
+
+    def _settle(self, want: Want | None) -> list[Lease]:
+        """Outcomes stay here until the store has them."""
+        done = self._ended
+        try:
+            settled: Settled = self._ask(self._store.settle, done, want=want)
+        except _Away:
+            raise
+        except Exception:
+            log.exception("settlements refused", extra={"action": "settle", "worker": self.name})
+            self._settle_apart()
+            return []
+        self._ended = []
+        self._count_delays(done)
+        if not self._holding:
+            self._be_quiet()
+        if settled.lost:
+            self._hear_lost(settled.lost)
+        return settled.leases
+
+    def _settle_apart(self) -> None:
+        """One of the settlements cannot be stored, perhaps it adds a broken graph: its items fail."""
+        while self._ended:
+            settlement = self._ended[0]
+            try:
+                settled = self._ask(self._store.settle, [settlement])
+            except _Away:
+                raise
+            except Exception as error:  # noqa: BLE001 - it is told to whoever waits for the item
+                settled = self._ask(self._store.settle, [_refused(settlement, error)])
+            self._ended.pop(0)
+            self._hear_lost(settled.lost)
+
+    def _hear_lost(self, lost: Iterable[LeaseKey]) -> None:
+        """What else is held of a lost lease is lost too; the next renewal says so exactly."""
+        if any(self._holding.has(key) for key in lost):
+            self._renew_at = self._clock()
+
+    def _count_delays(self, done: Iterable[Settlement]) -> None:
+        """A retry is due when its wait is over, whatever the last reap said."""
+        delays = [o.delay_s for s in done for o in s.outcomes if o.kind is Kind.RETRY]
+        if delays:
+            self._reap_at = min(self._reap_at, self._clock() + min(delays))
+
+    def _take(self, leases: list[Lease], began: float) -> None:
+        if leases:
+            if not self._holding:
+                self._trusted_until = began + self._trust_s
+                self._renew_at = began + self._lease_s / 3
+            self._holding.add(leases)
+            self._unread += leases
+        else:
+            self._dry = True
+
+    def _start(self) -> None:
+        """Start what was claimed; a lease that cannot start fails, the others go on."""
+        leases = [lease for lease in self._unread if self._holding.has(lease.key)]
+        try:
+            ready = self._ask(self._inputs.read, leases)
+        except _Away:
+            raise
+        except TaskflowError:
+            ready = [one for lease in leases for one in self._read_apart(lease)]
+        self._unread = []
+        self._give(ready)
+        self._flush()
+        self._dry = self._pool.free() > 0
+
+    def _give(self, ready: Sequence[Ready]) -> None:
+        if self._start_many is not None:
+            self._start_many(ready)
+            return
+        for one in ready:
+            try:
+                self._pool.start(*one)
+            except TaskflowError as error:
+                self._fail(one.lease, error)
+
+    def _read_apart(self, lease: Lease) -> list[Ready]:
+        """A predecessor of another run may have been forgotten meanwhile."""
+        try:
+            return self._ask(self._inputs.read, [lease])
+        except TaskflowError as error:
+            self._fail(lease, error)
+            return []
+
+    def _fail(self, lease: Lease, error: Exception) -> None:
+        self._ended += self._holding.settled(_failed(lease.key, error))
+
+    def _note(self) -> None:
+        notes, self._notes = self._notes, []
+        try:
+            self._ask(self._store.note, notes)
+        except TaskflowError:
+            log.warning("notes refused", exc_info=True, extra={"action": "note", "worker": self.name})
+
+    def _renew(self) -> None:
+        """Hold on to everything; stop what was cancelled or lost."""
+        began = self._clock()
+        self._renewed_at = began
+        renewal = self._ask(self._store.renew, self._holding.open_keys(), lease_s=self._lease_s)
+        self._renewed_at = now = self._clock()
+        self._renew_gap_s = max(RENEW_GAP_S, 20 * (now - began))
+        self._renew_at = began + self._lease_s / 3
+        self._trusted_until = began + self._trust_s
+        for key in renewal.lost:
+            known = self._holding.drop(key)
+            if known is not None:
+                log.warning("lease lost", extra={"action": "lose", "worker": self.name, "node": key.node})
+                self._pool.kill(known, "the lease was lost")
+        unread = {lease.key for lease in self._unread}
+        for key in renewal.cancelled.keys() - unread:
+            known = self._holding.stop(key, Kind.CANCELLED)
+            if known is not None:
+                self._pool.kill(known, renewal.cancelled[key] or "cancelled")
+
+    def _abandon(self) -> None:
+        """The store was silent for so long that others may have these leases: stop, and give them back."""
+        self._trusted_until = inf
+        log.warning("leases abandoned", extra={"action": "abandon", "worker": self.name, "count": self.held})
+        for lease in self._unread:
+            self._ended += self._holding.settled(_released(lease.key))
+        self._unread = []
+        for key in self._holding.open_keys():
+            known = self._holding.stop(key, Kind.RELEASED)
+            if known is not None:
+                self._pool.kill(known, "the store did not answer for too long")
+
+    def _reap(self) -> None:
+        """Do what time demands; look again when the store says, or when a lost ring would have been late."""
+        due_s = self._ask(self._store.reap)
+        now = self._reaped_at = self._clock()
+        self._later = due_s is not None
+        if due_s == 0.0:
+            self._reap_at = now
+        else:
+            wait = REST_S if due_s is None else min(due_s, REST_S)
+            self._reap_at = now + max(wait, 0.01) + _jitter(wait)
+        self._dry = False
+
+    def _announce(self) -> None:
+        now = self._clock()
+        self._ask(self._store.announce, self._view())
+        others = self._ask(self._store.workers)
+        self._share = sum(view.slots for view in others if view.id != self.name) + self._pool.slots
+        self._announce_at = now + self._announce_gap_s
+        self._announce_gap_s = REST_S
+
+    def _view(self) -> WorkerView:
+        slots = self._pool.slots
+        busy = max(0, slots - self._pool.free())
+        info = self._info | {"memory_bytes": _resident_bytes(), "held": self.held}
+        return WorkerView(
+            self.name,
+            socket.gethostname(),
+            os.getpid(),
+            self._queues,
+            slots,
+            busy,
+            self._started_at,
+            time.time(),
+            info,
+        )
+
+    def _be_quiet(self) -> None:
+        """The last lease is gone: from now the worker counts as idle, and may tidy up soon."""
+        self._busy_at = self._clock()
+        self._sweep_at = max(self._busy_at + QUIET_S, self._swept_at + SWEEP_GAP_S)
+
+    def _sweep(self) -> None:
+        now = self._swept_at = self._clock()
+        self._sweep_at = now + SWEEP_IDLE_S
+        try:
+            self._ask(self._store.sweep, age_s=self._keep_s, size_bytes=self._keep_bytes)
+        except TaskflowError:
+            log.warning("sweep failed", exc_info=True, extra={"action": "sweep", "worker": self.name})
+
+    # ── the store, when it does not answer ───────────────────────────────────────────
+
+    def _ask(self, verb: Callable[..., T], *args: Any, **named: Any) -> T:
+        """Call the store; when it is away, leave it alone for a while and end the turn.
+
+        Every verb may be repeated, and children go on meanwhile.
+        """
+        try:
+            answer = verb(*args, **named)
+        except Exception as error:
+            if not _passes(error):
+                raise
+            self._failures += 1
+            if self._failures == 1:
+                log.warning("store away: %s", error, extra={"action": "wait", "worker": self.name})
+            cap_s = min(5.0, self._lease_s / 5)
+            wait_s = backoff_s(self._failures, base_s=0.05, factor=2.0, cap_s=cap_s)
+            self._store_at = self._clock() + wait_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+            raise _Away from error
+        if self._failures:
+            log.warning("store is back", extra={"action": "resume", "worker": self.name})
+            self._failures, self._store_at = 0, 0.0
+        return answer
+
+    # ── leave ────────────────────────────────────────────────────────────────────────
+
+    def _goes_on(self) -> bool:
+        if not decide(self._seen()).leave:
+            return True
+        return self._stop_at is None and self._finds_more()
+
+    def _finds_more(self) -> bool:
+        """Who submits looks for a living worker: go off the list first, then look for work once more."""
+        began = self._clock()
+        try:
+            self._ask(self._store.announce, self._view(), gone=True)
+            leases = self._ask(self._store.claim, self._want(max(1, self._pool.free())))
+        except _Away:
+            return True
+        if leases:
+            self._take(leases, began)
+            self._announce_at = began
+        return bool(leases)
+
+    def _last_word(self) -> None:
+        until = self._clock() + LAST_WORD_S
+        while True:
+            try:
+                if self._ended:
+                    self._settle(None)
+                self._ask(self._store.announce, self._view(), gone=True)
+            except _Away:
+                if self._clock() < until:
+                    time.sleep(0.02 * self._failures)
+                    continue
+                log.warning("leases left to run out", extra={"action": "leave", "worker": self.name})
+            except Exception:
+                log.exception("leaving fails", extra={"action": "leave", "worker": self.name})
+            return
+
+
+def _passes(error: Exception) -> bool:
+    """Whether to try again: the store is locked, full or unreachable, all of which pass."""
+    if isinstance(error, StoreUnavailable | QueueFull | ConnectionError):
+        return True
+    return type(error).__name__ == "OperationalError" and any(
+        word in str(error) for word in ("locked", "busy", "full")
+    )
+
+
+def _failed(key: LeaseKey, error: Exception) -> Settlement:
+    """Every item of a lease fails for a reason that is not the task's own."""
+    text = _failure(error)
+    return Settlement(key, tuple(Outcome(i, i + 1, Kind.FAILED, error=text) for i in range(key.lo, key.hi)))
+
+
+def _refused(settlement: Settlement, error: Exception) -> Settlement:
+    """The same items, failed."""
+    text = _failure(error)
+    items = (i for outcome in settlement.outcomes for i in range(outcome.lo, outcome.hi))
+    return Settlement(settlement.key, tuple(Outcome(i, i + 1, Kind.FAILED, error=text) for i in items))
+
+
+def _failure(error: Exception) -> str:
+    kind = type(error)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return Failure("failed", name, str(error), data={"error": kind.__name__}).to_json()
+
+
+def _released(key: LeaseKey) -> Settlement:
+    return Settlement(key, (Outcome(key.lo, key.hi, Kind.RELEASED),))
+
+
+def _versions() -> dict[str, Any]:
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "taskflow": taskflow.__version__,
+        "platform": sys.platform,
+    }
+
+
+def _resident_bytes() -> int:
+    """Memory of this process, without its children; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _jitter(wait_s: float) -> float:
+    """Workers that wait for the same moment should not all come at once."""
+    return random.uniform(0.0, min(0.002 + wait_s / 100, 0.2))  # noqa: S311 - chance, not secrecy
+
+
+def _drain(fd: int) -> None:
+    with suppress(BlockingIOError):
+        while os.read(fd, 4096):
+            pass
+
+
+def _nothing() -> None:
+    pass

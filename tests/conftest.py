@@ -1,0 +1,28 @@
+"""What every test may rely on: a home of its own for keys, stores and sockets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis prints how to repeat a failure, and is not hurried by a busy machine."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile(
+        "taskflow", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("taskflow")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _private_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keys, stores and sockets of the tests are their own; processes they start inherit this."""
+    home: Path = tmp_path_factory.mktemp("home")
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        os.environ[name] = str(home)
+    for name in ("XDG_RUNTIME_DIR", "TASKFLOW_KEY", "TASKFLOW_KEY_FILE", "TASKFLOW_URL"):
+        os.environ.pop(name, None)
