@@ -21,7 +21,8 @@
     │  ├─ ResultExpired
     │  └─ VersionMismatch         written by another Python or another release
     ├─ TaskError                  the task gave no value
-    │  ├─ TaskFailed              the task's exception could not be rebuilt here
+    │  ├─ TaskFailed              the task raised
+    │  │  └─ RemoteError          its exception could not be rebuilt here
     │  ├─ TaskTimedOut            also a TimeoutError
     │  ├─ TaskCancelled           also a concurrent.futures.CancelledError
     │  ├─ UpstreamFailed          a task it depends on gave no value

@@ -132,7 +132,8 @@ class Policy:
         chunk: At most so many items in one lease of an array node; `None` leaves it to the claim.
         on_failure: What the failure of this node does to the rest of its run: ``"continue"`` skips
             what depends on it, ``"stop"`` cancels all that has not started.
-        seed: Where `taskflow.rng()` of its items begins; the id of the node when it is `None`.
+        seed: Where `taskflow.rng()` of its items begins; the id of the node when it is `None`. A rerun
+            keeps that of the first run, so that its items see the same numbers.
     """
 
     max_deliveries: int = 3
@@ -141,7 +142,7 @@ class Policy:
     memory_limit_bytes: int | None = None
     chunk: int | None = None
     on_failure: Literal["continue", "stop"] = "continue"
-    seed: int | None = None
+    seed: int | str | None = None
 
     def to_json(self) -> str:
         """Only what differs from the defaults, so that most policies are ``{}``."""
@@ -245,6 +246,7 @@ class Options:
             memory_limit_bytes=self.memory_limit,
             chunk=self.chunksize,
             on_failure=self.on_failure,
+            seed=self.seed,
         )
 
     def delay_s(self, now: float) -> float | None:

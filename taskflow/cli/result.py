@@ -98,7 +98,12 @@ def _value(target: Target, segments: Sequence[tuple[NodeView, list[Segment]]], c
     # Classes of modules that lie where the command is run can be loaded; they shadow nothing.
     sys.path.append(str(Path.cwd()))
     codec = Codec(Keyring.load(), console.store.blobs)
-    values = [_of_node(node, found, target.item, codec) for node, found in segments]
+    is_array = {node.id: node.array for node in target.run.nodes}
+    values = []
+    for node, found in segments:
+        # A node that was replaced has the value, and the shape, of its replacement.
+        array = is_array.get(found[0].node, node.array) if found else node.array
+        values.append(_of_node(found, target.item, codec, array=array))
     if len(values) == 1:
         return values[0]
     labels = [node.label for node, _ in segments]
@@ -106,9 +111,9 @@ def _value(target: Target, segments: Sequence[tuple[NodeView, list[Segment]]], c
     return dict(zip(labels if unique else [node.id for node, _ in segments], values, strict=True))
 
 
-def _of_node(node: NodeView, found: Sequence[Segment], index: int | None, codec: Codec) -> Any:
+def _of_node(found: Sequence[Segment], index: int | None, codec: Codec, *, array: bool) -> Any:
     loaded = [(segment.lo, _load(segment, codec)) for segment in found]
-    if not node.array:
+    if not array:
         return loaded[0][1] if loaded else None
     if index is not None:
         lo, values = loaded[0]

@@ -23,9 +23,7 @@ taskflow runs --state running      those that are at work now
 taskflow runs --match census       those with "census" in their name
 """
 
-_STATES = tuple(
-    state.value for state in (State.RUNNING, State.SUCCEEDED, *FAILURES, State.CANCELLED)
-)
+_STATES = tuple(state.value for state in (State.RUNNING, State.SUCCEEDED, *FAILURES, State.CANCELLED))
 _COLUMNS = (
     Column("id"),
     Column("name", shrinks=True),

@@ -37,13 +37,13 @@ taskflow show 019a9a3b-4f21 --items    a row for every item with a story of its 
 """
 
 ROWS_MOST = 40
-BAR_CELLS = 20
+BAR_CELLS = 16
 
 _NODES = (
     Column("id"),
     Column("task", shrinks=True),
     Column("state", state=True),
-    Column(""),
+    Column("", spare=True),
     Column("done", right=True),
     Column("running", right=True),
     Column("failed", right=True),
@@ -55,7 +55,7 @@ _ITEMS = (
     Column("state", state=True),
     Column("tries", right=True),
     Column("took", right=True),
-    Column("worker", shrinks=True),
+    Column("worker", shrinks=True, spare=True),
     Column("error", shrinks=True),
 )
 
@@ -93,7 +93,7 @@ def _follow(run: RunView, console: Console) -> RunView:
     from taskflow.observe.terminal import Bars
 
     board = Board()
-    with Bars(console.err) as bars:
+    with Bars(console.err, interval_s=0.0) as bars:  # `news` keeps the pace
         for _ in news(console.store):
             run, cursor = console.store.snapshot(run.id)
             board.show(run, now=console.now(), cursor=cursor)

@@ -11,6 +11,7 @@ from argparse import SUPPRESS, Namespace
 from typing import TYPE_CHECKING
 
 from taskflow.cli.exits import Exit
+from taskflow.errors import ConfigError
 
 if TYPE_CHECKING:
     from taskflow.cli.console import Console
@@ -56,7 +57,10 @@ def run(options: Namespace, console: Console) -> int:
     """Be the worker."""
     from taskflow.worker.process import main
 
-    words = ["--url", options.store or console.url]
+    url = options.store or console.url
+    if url.startswith("memory:"):
+        raise ConfigError("A memory:// store is seen by its own process alone: name a file, such as runs.db.")
+    words = ["--url", url]
     for flags, _, _ in _OPTIONS:
         value = getattr(options, flags[-1].removeprefix("--").replace("-", "_"), None)
         words += [] if value is None else [f"{flags[-1]}={value}"]

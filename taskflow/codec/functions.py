@@ -12,7 +12,6 @@ import itertools
 import linecache
 import operator
 import os
-import platform
 import sys
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -405,7 +404,7 @@ def _versions() -> dict[str, str]:
 
     return {
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-        "implementation": platform.python_implementation(),
+        "implementation": sys.implementation.name,
         "cloudpickle": cloudpickle.__version__,
         "taskflow": str(getattr(sys.modules.get("taskflow"), "__version__", "unknown")),
     }

@@ -23,7 +23,11 @@ def broken(row: NodeRow, parts: Iterable[Part], ended: Iterable[tuple[int, int]]
     faults = []
     if row.width is not None and row.final is None:
         faults += _partition(row, parts, ended)
-    for state, tally in ((State.RUNNING, row.held), (State.WAITING, row.waiting), (State.QUEUED, row.returned)):
+    for state, tally in (
+        (State.RUNNING, row.held),
+        (State.WAITING, row.waiting),
+        (State.QUEUED, row.returned),
+    ):
         items = sum(part.size for part in parts if part.state is state)
         if items != tally:
             faults.append(f"{items} items of its parts are {state}, the node counts {tally}")
@@ -41,7 +45,9 @@ def broken(row: NodeRow, parts: Iterable[Part], ended: Iterable[tuple[int, int]]
 
 def _partition(row: NodeRow, parts: list[Part], ended: list[tuple[int, int]]) -> list[str]:
     width = row.width or 0
-    pieces = sorted([(part.lo, part.hi) for part in parts] + ended + [(row.cursor, width)] * (row.cursor < width))
+    pieces = sorted(
+        [(part.lo, part.hi) for part in parts] + ended + [(row.cursor, width)] * (row.cursor < width)
+    )
     at = 0
     for lo, hi in pieces:
         if lo != at or hi <= lo:

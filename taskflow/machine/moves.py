@@ -13,6 +13,7 @@ these functions inside one atomic step, so all stores keep the same semantics.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import ceil
 
 from taskflow.errors import NoSuchRun
@@ -31,6 +32,7 @@ from taskflow.machine.graph import (
     wait_for,
 )
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
+from taskflow.policy import Policy
 from taskflow.records import (
     Edge,
     EdgeMode,
@@ -533,7 +535,7 @@ def _clone(
         node.array,
         node.queue,
         node.priority,
-        node.policy,
+        _same_numbers(node),
         node.label,
         rows.now,
     )
@@ -558,3 +560,8 @@ def _keep_successes(rows: Rows, node: NodeRow, clone: NodeRow) -> None:
         _put(rows, clone, Part(lo, hi, State.QUEUED))
     count(rows, clone, State.SUCCEEDED, kept)
     rows.save(clone)
+
+
+def _same_numbers(node: NodeRow) -> Policy:
+    """The policy of a clone: its items draw the random numbers that the first node's would."""
+    return node.policy if node.policy.seed is not None else replace(node.policy, seed=node.id)

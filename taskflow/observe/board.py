@@ -47,11 +47,12 @@ class Stage(NamedTuple):
 
 @dataclass
 class _Tally:
-    """The items of all nodes of a stage."""
+    """The items of all nodes of a stage; `running_before` are those of which a snapshot told no more."""
 
     total: int = 0
     undecided: int = 0
     running: int = 0
+    running_before: int = 0
     ended: dict[State, int] = field(default_factory=dict)
     started_at: float | None = None
     ended_at: float | None = None
@@ -117,6 +118,7 @@ class Board:
         """Whether the run grew since the last snapshot: take another."""
         self._stage_of: dict[str, str] = {}
         self._undecided: set[str] = set()
+        self._running: dict[str, list[tuple[int, int]]] = {}
         self._tallies: dict[str, _Tally] = {}
         self._history: dict[str, _History] = {}
 
@@ -129,7 +131,7 @@ class Board:
         """Take a snapshot with its nodes; events up to `cursor` are part of it."""
         self.run, self.state, self.stale = run, run.state, False
         self.cursor = max(self.cursor, cursor)
-        self._stage_of, self._undecided, self._tallies = {}, set(), {}
+        self._stage_of, self._undecided, self._running, self._tallies = {}, set(), {}, {}
         for node in run.nodes:
             self._take(node)
         self._sample(now)
@@ -166,7 +168,8 @@ class Board:
             tally.undecided += 1
             self._undecided.add(node.id)
         tally.total += sum(ended.values()) if node.width is None else node.width
-        tally.running += node.counts.get(State.RUNNING, 0)
+        tally.running_before += node.counts.get(State.RUNNING, 0)
+        tally.running = tally.running_before
         for state, items in ended.items():
             tally.end(state, items)
         tally.started_at = _least(tally.started_at, node.started_at)
@@ -175,18 +178,33 @@ class Board:
     def _move(self, label: str, event: Event) -> None:
         tally, items = self._tallies[label], event.hi - event.lo
         if event.state is State.RUNNING:
+            self._running.setdefault(event.node, []).append((event.lo, event.hi))
             tally.running += items
             tally.started_at = _least(tally.started_at, event.at)
             return
-        if event.state not in TERMINAL or event.state in _RAN:
-            tally.running = max(0, tally.running - items)
+        self._stop(tally, event)
         if event.state in TERMINAL:
             tally.end(event.state, items)
             tally.ended_at = event.at
-            # What was cancelled may have been running or not: the event does not say.
-            tally.running = min(tally.running, max(0, tally.total - tally.done))
         elif event.state is State.WAITING:
             self._past(label).retried += items
+
+    def _stop(self, tally: _Tally, event: Event) -> None:
+        """Items of an event run no more, those of them that did."""
+        stopped, left = 0, []
+        for lo, hi in self._running.get(event.node, ()):
+            inside = max(0, min(hi, event.hi) - max(lo, event.lo))
+            stopped += inside
+            if not inside:
+                left.append((lo, hi))
+                continue
+            left += [piece for piece in ((lo, event.lo), (event.hi, hi)) if piece[0] < piece[1]]
+        self._running[event.node] = left
+        if event.state not in TERMINAL or event.state in _RAN:
+            before = min(tally.running_before, event.hi - event.lo - stopped)
+            tally.running_before -= before
+            stopped += before
+        tally.running -= stopped
 
     def _past(self, label: str) -> _History:
         return self._history.setdefault(label, _History())

@@ -11,7 +11,7 @@ from taskflow.states import State
 __all__ = ["COLOURS", "Column", "paint", "render"]
 
 GAP = "  "
-NARROWEST = 6
+NARROWEST, COMFORTABLE = 6, 16
 
 COLOURS: Mapping[str, str] = {
     State.SUCCEEDED: "32",
@@ -38,12 +38,14 @@ class Column(NamedTuple):
         right: Whether it is aligned to the right, as numbers are.
         shrinks: Whether it may be cut when the terminal is narrow.
         state: Whether its texts are states, and coloured as such.
+        spare: Whether it may be left out when the terminal is narrow.
     """
 
     title: str
     right: bool = False
     shrinks: bool = False
     state: bool = False
+    spare: bool = False
 
 
 def paint(text: str, name: str) -> str:
@@ -75,13 +77,29 @@ def render(
         sum       1
     """
     body = [[visible(text) for text in row] for row in rows]
-    titles = [column.title for column in columns]
-    widths = [max(map(cells, texts)) for texts in zip(titles, *body, strict=True)]
+    widths = _widths(columns, body)
     if width is not None:
-        widths = _squeezed(columns, widths, width)
-    lines = [_line(columns, titles, widths, width, bold=colour)]
+        kept = _kept(columns, widths, width)
+        columns, body = [columns[i] for i in kept], [[row[i] for i in kept] for row in body]
+        widths = _squeezed(columns, _widths(columns, body), width)
+    lines = [_line(columns, [column.title for column in columns], widths, width, bold=colour)]
     lines += [_line(columns, row, widths, width, colour=colour) for row in body]
     return lines
+
+
+def _widths(columns: Sequence[Column], body: Sequence[Sequence[str]]) -> list[int]:
+    titles = [column.title for column in columns]
+    return [max(map(cells, texts)) for texts in zip(titles, *body, strict=True)]
+
+
+def _kept(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """Leave spare columns out, the last first, until the others have enough room."""
+    kept = list(range(len(columns)))
+    need = [min(wide, COMFORTABLE) if c.shrinks else wide for c, wide in zip(columns, widths, strict=True)]
+    for i in reversed(range(len(columns))):
+        if columns[i].spare and sum(need[k] + len(GAP) for k in kept) - len(GAP) > width:
+            kept.remove(i)
+    return kept
 
 
 def _squeezed(columns: Sequence[Column], widths: list[int], width: int) -> list[int]:

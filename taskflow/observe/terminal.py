@@ -100,12 +100,12 @@ def bar_lines(stages: Sequence[Stage], *, width: int, colour: bool = False, plai
 def _facts(stage: Stage, kept: int) -> list[str]:
     known = {
         "failed": f"{count(stage.failed)} failed" if stage.failed else "",
-        "ETA": "" if stage.state in TERMINAL else f"ETA {clock(stage.eta_s)}",
+        "ETA": f"ETA {clock(stage.eta_s)}" if stage.state is State.RUNNING else "",
         "running": f"{count(stage.running)} running" if stage.running else "",
         "cancelled": f"{count(stage.cancelled)} cancelled" if stage.cancelled else "",
         "skipped": f"{count(stage.skipped)} skipped" if stage.skipped else "",
         "rate": "" if stage.rate is None else _rate(stage.rate),
-        "elapsed": clock(stage.elapsed_s),
+        "elapsed": clock(stage.elapsed_s) if stage.state is not State.QUEUED else "",
         "retried": f"{count(stage.retried)} retried" if stage.retried else "",
     }
     return [known[name] for name in _ORDER if known[name] and _FACTS.index(name) < kept]
@@ -129,6 +129,7 @@ class Bars:
     Args:
         stream: Where to; the standard error by default. Nothing is written when it is not a
             terminal, or when ``TASKFLOW_PROGRESS`` is ``0``.
+        interval_s: Seconds between two drawings, at least.
         monotonic: Seconds that never go back.
 
     Example:
@@ -140,8 +141,13 @@ class Bars:
     """
 
     def __init__(
-        self, stream: TextIO | None = None, *, monotonic: Callable[[], float] = time.monotonic
+        self,
+        stream: TextIO | None = None,
+        *,
+        interval_s: float = INTERVAL_S,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._interval_s = interval_s
         self._stream = sys.stderr if stream is None else stream
         self._monotonic = monotonic
         self._drawn = 0
@@ -152,7 +158,7 @@ class Bars:
     @property
     def due(self) -> bool:
         """Whether `update` would draw now: saves the work of finding out what."""
-        return self.live and self._monotonic() - self._drawn_at >= INTERVAL_S
+        return self.live and self._monotonic() - self._drawn_at >= self._interval_s
 
     def update(self, stages: Iterable[Stage]) -> None:
         """Show these stages; what comes too soon after the last is kept for the next, or for the end."""

@@ -52,7 +52,7 @@ class Request:
     worker: str = ""
     url: str = ""
     width: int = 1
-    seed: int | None = None
+    seed: int | str | None = None
 
     @property
     def retries(self) -> int:

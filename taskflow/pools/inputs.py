@@ -7,26 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow.errors import InternalError
 from taskflow.ids import NodeId
-from taskflow.records import EdgeMode, Failure, Lease, Segment
+from taskflow.records import EdgeMode, Failure
 from taskflow.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from taskflow.codec import Codec
 
-__all__ = ["Inputs", "pack_inputs"]
-
-
-def pack_inputs(lease: Lease, inputs: Mapping[NodeId, list[Segment]]) -> list[tuple[Any, ...]] | None:
-    """The inputs of a lease as plain tuples, in the order of its positions."""
-    if not lease.inputs:
-        return None
-    return [(str(mode), [_pack(s) for s in inputs.get(node, ())]) for node, mode in lease.inputs]
-
-
-def _pack(s: Segment) -> tuple[Any, ...]:
-    return (s.node, s.lo, s.hi, str(s.state), s.value, s.error, s.fence, s.array)
+__all__ = ["Inputs"]
 
 
 class Inputs:

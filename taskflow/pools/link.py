@@ -6,18 +6,19 @@ import logging
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from taskflow.pools.capture import Leak
+from taskflow.pools.packing import Work, packet
 from taskflow.pools.verdict import Why
 from taskflow.pools.wire import LANE_BYTES, PACKET_BYTES, PAGES_KEPT, Board, Lane, Line
-from taskflow.records import Lease, Page
+from taskflow.records import Page
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["Item", "Link", "Message", "Target", "Work"]
+__all__ = ["Item", "Link", "Message", "Target"]
 
 Item = tuple[int, int, int]
 """Message, entry and index."""
@@ -28,27 +29,6 @@ _MESSAGE_ITEMS = 3000
 """At most so many items in a message: results of that many numbers still fit into a record."""
 _MESSAGE_BYTES = PACKET_BYTES * 2 // 3
 _UNKNOWN_S = 1.0
-
-
-class Work:
-    """Items ``[lo, hi)`` of a lease that were not given to a child yet, or were."""
-
-    __slots__ = ("hi", "inputs", "lease", "lo", "pages")
-
-    def __init__(
-        self, lease: Lease, lo: int, hi: int, inputs: list[tuple[Any, ...]] | None, pages: Sequence[Page]
-    ) -> None:
-        self.lease = lease
-        self.lo = lo
-        self.hi = hi
-        self.inputs = inputs
-        self.pages = pages
-
-    def cut(self, count: int) -> Work:
-        """Take the first `count` items out of it."""
-        first = Work(self.lease, self.lo, min(self.hi, self.lo + count), self.inputs, self.pages)
-        self.lo = first.hi
-        return first
 
 
 class Message:
@@ -79,7 +59,7 @@ class Message:
         works = self.works[self.at :]
         if works and self.lo > works[0].lo:
             first = works[0]
-            works[0] = Work(first.lease, self.lo, first.hi, first.inputs, first.pages)
+            works[0] = first.part(self.lo, first.hi)
         return works
 
     def drop(self, at: int, lo: int) -> list[Work]:
@@ -87,8 +67,8 @@ class Message:
         lost = []
         if at < len(self.works) and self.works[at].lo < lo < self.works[at].hi:
             work = self.works[at]
-            lost.append(Work(work.lease, lo, work.hi, work.inputs, work.pages))
-            self.works[at] = Work(work.lease, work.lo, lo, work.inputs, work.pages)
+            lost.append(work.part(lo, work.hi))
+            self.works[at] = work.part(work.lo, lo)
             at += 1
         lost += self.works[at:]
         del self.works[at:]
@@ -272,40 +252,16 @@ class Link:
         return head is not None and head < _AHEAD_S and ahead < _AHEAD_S * self.lanes
 
     def _packet(self, message: Message) -> tuple[Any, ...]:
-        groups: list[tuple[Any, list[Any]]] = []
-        pages: list[tuple[str, int, int, bytes]] = []
-        last = None
-        for work in message.works:
-            lease = work.lease
-            key, policy = lease.key, lease.policy
-            limited = policy.soft_time_limit_s is not None or policy.time_limit_s is not None
-            head = (
-                *(lease.fn, lease.run, lease.label, lease.queue, lease.array, lease.width),
-                *(limited, policy.seed),
-            )
-            entry = (
-                *(key.node, work.lo, work.hi, key.fence, lease.attempt, lease.delivery),
-                *(lease.age_s, lease.args, work.inputs),
-            )
-            if head == last:
-                groups[-1][1].append(entry)
-            else:
-                groups.append((head, [entry]))
-                last = head
-            if lease.array:
-                self._add_pages(message, work, pages)
-        return message.number, groups, pages
-
-    def _add_pages(self, message: Message, work: Work, pages: list[tuple[str, int, int, bytes]]) -> None:
-        node = work.lease.key.node
-        for page in work.pages:
-            if page.hi <= work.lo or page.lo >= work.hi or (node, page.lo) in self._pages:
-                continue
-            pages.append((node, page.lo, page.hi, page.items))
+        def wanted(node: str, page: Page) -> bool:
+            if (node, page.lo) in self._pages:
+                return False
             message.pages.append((node, page.lo))
             self._pages[node, page.lo] = None
             while len(self._pages) > PAGES_KEPT:
                 self._pages.popitem(last=False)
+            return True
+
+        return packet(message.number, message.works, wanted)
 
     def _unsend(self, message: Message) -> None:
         for page in message.pages:

@@ -31,7 +31,7 @@ class Loop:
 
     async def serve(self) -> None:
         """Run until the line ends and what came over it is done."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._child.work.wait(False)
         loop.add_reader(self._child.work.fd, self._read)
         self._want(self._child.setup.slots)
@@ -66,12 +66,15 @@ class Loop:
         else:
             self._todo.put_nowait(message)
 
+    def _want_from_task(self, more: int) -> None:
+        self._loop.call_soon_threadsafe(self._want, more)
+
     def _want(self, more: int) -> None:
         self._wanted += more
         while len(self._tasks) < self._wanted:
-            slot = self._child.slot(want=self._want)
+            slot = self._child.slot(want=self._want_from_task)
             runner = self._runners[slot.number] = _Runner(slot)
-            self._tasks[slot.number] = asyncio.get_running_loop().create_task(self._run(runner))
+            self._tasks[slot.number] = self._loop.create_task(self._run(runner))
         for _ in range(-more):
             self._todo.put_nowait(None)
 
@@ -126,21 +129,33 @@ class _Runner:
         slot = self.slot
         for step in slot.steps(at, head, entry):
             self._order, result, failed = None, None, None
-            self._call = asyncio.get_running_loop().create_task(_await(step.call))
+            self._call = asyncio.get_running_loop().create_task(_outcome(step.call))
             slot.calling = True
             try:
-                result = await self._call
-            except BaseException as error:  # noqa: BLE001 - whatever user code raises is an outcome
-                failed = self._order or error
+                result, failed = await self._call
+            except asyncio.CancelledError as error:
+                failed = error
             slot.calling = False
-            slot.finish(step, result, failed)
+            slot.finish(step, result, self._order if self._order and failed else failed)
 
 
-async def _await(thunk: Callable[[], Any]) -> Any:
-    if is_coroutine_function(thunk):
-        return await thunk()
-    copied = contextvars.copy_context()
-    result = await asyncio.get_running_loop().run_in_executor(None, copied.run, thunk)
-    return await result if asyncio.iscoroutine(result) else result
+async def _outcome(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """What a call gives or raises; nothing else may be raised in a loop."""
+    if not is_coroutine_function(call):
+        copied = contextvars.copy_context()
+        result, failed = await asyncio.get_running_loop().run_in_executor(None, copied.run, _caught, call)
+        if failed is not None or not asyncio.iscoroutine(result):
+            return result, failed
+    else:
+        result = call()
+    try:
+        return await result, None
+    except BaseException as error:  # noqa: BLE001 - whatever user code raises is an outcome
+        return None, error
 
 
+def _caught(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    try:
+        return call(), None
+    except BaseException as error:  # noqa: BLE001 - whatever user code raises is an outcome
+        return None, error

@@ -26,9 +26,10 @@ from typing import Any, Literal
 
 from taskflow.errors import ConfigError, InternalError, nearest
 from taskflow.ids import NodeId
-from taskflow.pools.inputs import pack_inputs
-from taskflow.pools.link import Item, Link, Message, Target, Work
+from taskflow.pools.link import Item, Link, Message, Target
 from taskflow.pools.linux import oom_kills, tree_rss_bytes
+from taskflow.pools.packing import Work
+from taskflow.pools.packing import growth as growth_of
 from taskflow.pools.template import Setup, Template
 from taskflow.pools.verdict import Why, cancelled, lost, of_kill
 from taskflow.pools.wire import BACK, CANCEL, SOFT, Lane, Say
@@ -162,8 +163,7 @@ class ProcessPool:
                 given = 0.0
             given += cost
             loads[link.number] = loads.get(link.number, 0.0) + cost
-            packed = pack_inputs(lease, inputs) if lease.inputs else None
-            link.add(Work(lease, key.lo, key.hi, packed, pages))
+            link.add(Work.of(lease, inputs, pages) if lease.inputs else Work(lease, key.lo, key.hi, None, pages))
         for link in touched.values():
             link.feed(pace_s)
         self._watch_at = min(self._watch_at, time.monotonic() + _STUCK_S)
@@ -386,7 +386,7 @@ class ProcessPool:
         works = before[:gone]
         if gone < len(before) and before[gone].lo < index:
             work = before[gone]
-            works.append(Work(work.lease, work.lo, index, work.inputs, work.pages))
+            works.append(work.part(work.lo, index))
         self._release(works)
 
     def _oom_happened(self) -> bool:
@@ -477,7 +477,7 @@ class ProcessPool:
         if kind == Kind.CANCELLED:
             error = cancelled(self._cancelled.get(work.lease.key, "")).to_json()
         outcome = Outcome(lo, hi, Kind(kind), value, error, delay_s, started, took, log)
-        self._settle(work.lease, outcome, _growth(growth))
+        self._settle(work.lease, outcome, growth_of(growth))
         self._count(link, work.lease.fn, hi - lo, took if kind != Kind.RELEASED else 0.0)
 
     def _take_done(self, link: Link, number: int) -> None:
@@ -729,10 +729,3 @@ class ProcessPool:
 
 def _works(link: Link) -> list[Work]:
     return [*link.backlog, *(work for message in link.flying.values() for work in message.works[message.at :])]
-
-
-def _growth(made: tuple[Any, ...] | None) -> Growth | None:
-    if made is None:
-        return None
-    target, width, pages = made
-    return Growth(widths={NodeId(target): (width, tuple(Page(*page) for page in pages))})

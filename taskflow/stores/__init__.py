@@ -61,7 +61,9 @@ def open_store(url: str | None = None, *, clock: Clock | None = None) -> Store:
             name = min(unknown)
             raise ConfigError(f"A sqlite store has no option {name!r}.{nearest(name, ['sync'])}")
         if not path.strip("/"):
-            raise ConfigError(f"{url!r} names no file. Write sqlite:////absolute/path.db or sqlite:///relative.db")
+            raise ConfigError(
+                f"{url!r} names no file. Write sqlite:////absolute/path.db or sqlite:///relative.db"
+            )
         return SQLiteStore(path[1:], clock=clock, sync=options.get("sync", "normal"))
     raise ConfigError(
         f"{url!r}: there is no store {scheme!r}.{nearest(scheme, _SCHEMES)}"

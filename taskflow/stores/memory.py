@@ -323,7 +323,9 @@ class MemoryStore:
                 return self._nodes[nodes[0]].row.run, NodeId(nodes[0])
             raise not_found(prefix, runs or nodes, self._gone.get(prefix))
 
-    def values(self, nodes: Sequence[NodeId], /, *, lo: int = 0, hi: int | None = None) -> dict[NodeId, list[Segment]]:
+    def values(
+        self, nodes: Sequence[NodeId], /, *, lo: int = 0, hi: int | None = None
+    ) -> dict[NodeId, list[Segment]]:
         """See `WatchPort.values`."""
         with self._lock:
             found = {}
@@ -616,14 +618,18 @@ class _MemoryRows:
 
     def ready(self, queues: Sequence[str], /) -> Iterator[NodeRow]:
         wanted = set(queues)
-        queued = [r for r in self._store._nodes.values() if r.row.state is State.QUEUED and r.row.queue in wanted]
+        queued = [
+            r for r in self._store._nodes.values() if r.row.state is State.QUEUED and r.row.queue in wanted
+        ]
         for record in sorted(queued, key=lambda r: (-r.row.priority, r.seq)):
             self._record(record.row.id)
             yield record.row
 
     def alarms(self, limit: int, /) -> list[NodeRow]:
         late = [
-            r.row for r in self._store._nodes.values() if r.row.alarm_at is not None and r.row.alarm_at <= self.now
+            r.row
+            for r in self._store._nodes.values()
+            if r.row.alarm_at is not None and r.row.alarm_at <= self.now
         ]
         late.sort(key=lambda row: row.alarm_at or 0.0)
         for row in late[:limit]:

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 from taskflow.blobs.files import FileBlobs
 from taskflow.clock import Clock, SystemClock
+from taskflow.codec import blob_names
 from taskflow.errors import (
     ConfigError,
     NoSuchRun,
@@ -136,7 +137,12 @@ class SQLiteStore:
             )
             self._patiently(lambda: db.execute("pragma auto_vacuum=incremental"))
             self._patiently(lambda: db.execute("pragma journal_mode=wal"))
-            for pragma in (f"synchronous={self._sync}", "wal_autocheckpoint=0", "temp_store=memory", "cache_size=-16000"):
+            for pragma in (
+                f"synchronous={self._sync}",
+                "wal_autocheckpoint=0",
+                "temp_store=memory",
+                "cache_size=-16000",
+            ):
                 db.execute(f"pragma {pragma}")
         return db
 
@@ -212,7 +218,10 @@ class SQLiteStore:
         events = rows.events
         for at in range(0, len(events), EVENTS_PER_ROW):
             body = json.dumps(
-                [(run if run != node else "", node, lo, hi, state.value) for run, node, lo, hi, state in events[at : at + EVENTS_PER_ROW]],
+                [
+                    (run if run != node else "", node, lo, hi, state.value)
+                    for run, node, lo, hi, state in events[at : at + EVENTS_PER_ROW]
+                ],
                 separators=(",", ":"),
             )
             self._writer.execute("insert into event(at, body) values(?, ?)", (rows.now, body))
@@ -257,7 +266,9 @@ class SQLiteStore:
             if record.state not in TERMINAL:
                 raise UsageError(f"Run {run} has not ended: cancel it first.")
             if not self._delete([record.key]):
-                raise UsageError(f"A run that has not ended, or a rerun, needs run {run}: forget or cancel that first.")
+                raise UsageError(
+                    f"A run that has not ended, or a rerun, needs run {run}: forget or cancel that first."
+                )
 
     # ── WorkPort ─────────────────────────────────────────────────────────────────────
 
@@ -317,7 +328,9 @@ class SQLiteStore:
                 row = rows.node(n.key.node)
                 if row is not None and rows.held(row, n.key) is not None:
                     index = int(n.data.get("index", n.key.lo))
-                    self._writer.execute("insert into log values(?,?,?)", (row.key, index, str(n.data["text"])))
+                    self._writer.execute(
+                        "insert into log values(?,?,?)", (row.key, index, str(n.data["text"]))
+                    )
 
     # ── WatchPort ────────────────────────────────────────────────────────────────────
 
@@ -454,7 +467,9 @@ class SQLiteStore:
             raise NoSuchRun(f"Several ids begin with {prefix!r}: give more of it.")
         raise self._missing(prefix)
 
-    def values(self, nodes: Sequence[NodeId], /, *, lo: int = 0, hi: int | None = None) -> dict[NodeId, list[Segment]]:
+    def values(
+        self, nodes: Sequence[NodeId], /, *, lo: int = 0, hi: int | None = None
+    ) -> dict[NodeId, list[Segment]]:
         """See `WatchPort.values`."""
         found: dict[NodeId, list[Segment]] = {}
         finals: dict[NodeId, list[NodeId]] = {}
@@ -464,7 +479,9 @@ class SQLiteStore:
             " where id in (select value from json_each(?))"
         )
         with self._one_moment():
-            for node, key, array, final, state, value, error, fence in self._read(sql, (json.dumps(list(nodes)),)):
+            for node, key, array, final, state, value, error, fence in self._read(
+                sql, (json.dumps(list(nodes)),)
+            ):
                 found[node] = []
                 if final is not None:
                     finals.setdefault(final, []).append(node)
@@ -501,8 +518,12 @@ class SQLiteStore:
                     " from node where key=? and end_state is not null"
                 )
             else:
-                columns = "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
-                parts = [part_from(t) for t in self._read(f"select {columns} from part where node=?", (row.key,))]
+                columns = (
+                    "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
+                )
+                parts = [
+                    part_from(t) for t in self._read(f"select {columns} from part where node=?", (row.key,))
+                ]
                 sql = (
                     "select lo, hi, state, attempts, deliveries, worker, started_at, took_s, error"
                     " from segment where node=?"
@@ -540,7 +561,9 @@ class SQLiteStore:
             body = json.dumps(
                 [view.host, view.pid, view.queues, view.slots, view.busy, view.started_at, dict(view.info)]
             )
-            self._writer.execute("insert or replace into worker values(?,?,?)", (view.id, body, self._clock.now()))
+            self._writer.execute(
+                "insert or replace into worker values(?,?,?)", (view.id, body, self._clock.now())
+            )
 
     def workers(self, /) -> list[WorkerView]:
         """See `StatusPort.workers`."""
@@ -589,7 +612,9 @@ class SQLiteStore:
             removed += more
             self._compact()
         with self._step():
-            self._writer.execute("delete from event where key <= (select max(key) from event) - ?", (EVENTS_KEPT,))
+            self._writer.execute(
+                "delete from event where key <= (select max(key) from event) - ?", (EVENTS_KEPT,)
+            )
             self._writer.execute("delete from gone where at < ?", (self._clock.now() - TOMBSTONES_KEPT_S,))
         self._compact()
         freed = self._sweep_blobs(age_s)
@@ -632,7 +657,8 @@ class SQLiteStore:
             db.execute(f"delete from edge where {column} {mine}", (keys,))
         now = self._clock.now()
         db.execute(
-            "insert or replace into gone select id, ? from run where key in (select value from json_each(?))", (now, keys)
+            "insert or replace into gone select id, ? from run where key in (select value from json_each(?))",
+            (now, keys),
         )
         db.execute("delete from node where run in (select value from json_each(?))", (keys,))
         return db.execute("delete from run where key in (select value from json_each(?))", (keys,)).rowcount
@@ -649,7 +675,11 @@ class SQLiteStore:
     def _sweep_blobs(self, age_s: float) -> int:
         with self._one_moment():
             keep = {name for (name,) in self._read("select name from blob")}
-            keep |= {name for (name,) in self._read("select distinct fn from node")}
+            functions = [name for (name,) in self._read("select distinct fn from node")]
+        for name in functions:
+            keep.add(name)
+            with contextlib.suppress(ResultExpired):
+                keep.update(blob_names(self.blobs.open(name)))
         return self.blobs.sweep(keep, age_s=max(age_s, 3600.0))
 
     def check(self, /) -> list[tuple[str, bool, str]]:
@@ -675,7 +705,10 @@ class SQLiteStore:
                 row = node_from(t)
                 if row.array:
                     columns = "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
-                    parts = [part_from(p) for p in self._read(f"select {columns} from part where node=?", (row.key,))]
+                    parts = [
+                        part_from(p)
+                        for p in self._read(f"select {columns} from part where node=?", (row.key,))
+                    ]
                     ended = self._read("select lo, hi from segment where node=?", (row.key,))
                 else:
                     parts = [row.part] if row.part else []
@@ -716,9 +749,13 @@ def _like(text: str) -> str:
 def _explain(error: sqlite3.Error, path: Path) -> Exception:
     text = str(error)
     if "full" in text:
-        return QueueFull(f"The disk that holds {path} is full; nothing was stored. Free some space and try again.")
+        return QueueFull(
+            f"The disk that holds {path} is full; nothing was stored. Free some space and try again."
+        )
     if "readonly" in text or "unable to open" in text:
-        return ConfigError(f"{path} cannot be opened for writing ({text}). Check the path and its permissions.")
+        return ConfigError(
+            f"{path} cannot be opened for writing ({text}). Check the path and its permissions."
+        )
     if "not a database" in text or "malformed" in text:
         return ConfigError(f"{path} is not a taskflow store ({text}). Give another path, or restore a copy.")
     if isinstance(error, sqlite3.OperationalError):
@@ -752,9 +789,15 @@ def _private_file(path: Path) -> None:
     except OSError as error:
         if error.errno == 28:
             raise QueueFull(f"The disk that would hold {path} is full.") from error
-        raise ConfigError(f"{path} cannot be opened: {error.strerror}. Check the path and its permissions.") from error
+        raise ConfigError(
+            f"{path} cannot be opened: {error.strerror}. Check the path and its permissions."
+        ) from error
     found = os.stat(path)
     if found.st_uid != os.getuid():
-        raise ConfigError(f"{path} belongs to another user; tasks in it would run as you. Use a file of your own.")
+        raise ConfigError(
+            f"{path} belongs to another user; tasks in it would run as you. Use a file of your own."
+        )
     if found.st_mode & 0o077:
-        raise ConfigError(f"{path} is open to other users, who could put tasks into it. Run: chmod 600 {path}")
+        raise ConfigError(
+            f"{path} is open to other users, who could put tasks into it. Run: chmod 600 {path}"
+        )

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from taskflow.codec.payload import blob_names
+from taskflow.codec import blob_names
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import NodeRow, Part, RunRow
 from taskflow.policy import Policy
@@ -69,9 +69,33 @@ create table blob(node int, name text, primary key(node, name)) without rowid;
 STATES = {state.value: state for state in State}
 _MAYBE: dict[str | None, State | None] = {None: None} | STATES
 
-_FIXED = ("id", "fn", "args", "width", "array", "queue", "priority", "policy", "label", "created_at", "source")
+_FIXED = (
+    "id",
+    "fn",
+    "args",
+    "width",
+    "array",
+    "queue",
+    "priority",
+    "policy",
+    "label",
+    "created_at",
+    "source",
+)
 _CHANGING = (
-    *("state", "width", "cursor", "open", "held", "waiting", "returned", "bad", "worst", "fence", "remaining"),
+    *(
+        "state",
+        "width",
+        "cursor",
+        "open",
+        "held",
+        "waiting",
+        "returned",
+        "bad",
+        "worst",
+        "fence",
+        "remaining",
+    ),
     *("due_at", "expires_at", "alarm_at", "cancelled", "root", "final", "started_at", "ended_at"),
 )
 _PART = (
@@ -92,8 +116,20 @@ _NODE_WIDTH = LOAD_NODE.count(",") + 1
 _INSERT_COLUMNS = ("key", "run", *_FIXED, *(c for c in _CHANGING if c != "width"), "inputs", *_PART)
 _INSERT = f"insert into node({', '.join(_INSERT_COLUMNS)}) values({', '.join('?' * len(_INSERT_COLUMNS))})"
 _UPDATE = f"update node set {', '.join(f'{c}=?' for c in (*_CHANGING, *_PART))} where key=?"
-_STORY = ("end_state", "value", "error", "end_fence", "item_started_at", "took_s", "worker", "attempts", "deliveries")
-_UPDATE_ENDED = f"update node set {', '.join(f'{c}=?' for c in (*_CHANGING, 'part_state', *_STORY))} where key=?"
+_STORY = (
+    "end_state",
+    "value",
+    "error",
+    "end_fence",
+    "item_started_at",
+    "took_s",
+    "worker",
+    "attempts",
+    "deliveries",
+)
+_UPDATE_ENDED = (
+    f"update node set {', '.join(f'{c}=?' for c in (*_CHANGING, 'part_state', *_STORY))} where key=?"
+)
 _NO_PART = (None,) * len(_PART)
 
 
@@ -336,7 +372,9 @@ class SqliteRows:
             " started_at, took_s, coalesce(origin, ?) from segment where node=? and state='succeeded'",
             (target.key, source.id, source.key),
         )
-        self._db.execute("insert or ignore into blob select ?, name from blob where node=?", (target.key, source.key))
+        self._db.execute(
+            "insert or ignore into blob select ?, name from blob where node=?", (target.key, source.key)
+        )
         missing, at = [], 0
         for lo, hi in self._db.execute("select lo, hi from segment where node=? order by lo", (target.key,)):
             if lo > at:
@@ -431,13 +469,18 @@ class SqliteRows:
             if live:
                 db.executemany(_UPDATE, live)
             if self._ends:
-                db.executemany(_UPDATE_ENDED, [_ended(self._nodes[node], end) for node, end in self._ends.items()])
+                db.executemany(
+                    _UPDATE_ENDED, [_ended(self._nodes[node], end) for node, end in self._ends.items()]
+                )
             self._dirty.clear()
             self._ends.clear()
         if self._dirty_runs:
             db.executemany(
                 "update run set total=?, open=?, state=?, counts=?, ended_at=? where key=?",
-                [(r.total, r.open, r.state.value, _counts(r), r.ended_at, r.key) for r in self._dirty_runs.values()],
+                [
+                    (r.total, r.open, r.state.value, _counts(r), r.ended_at, r.key)
+                    for r in self._dirty_runs.values()
+                ],
             )
             self._dirty_runs.clear()
         if self._logs:

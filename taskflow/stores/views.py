@@ -25,7 +25,9 @@ def node_counts(row: NodeRow, ended: Mapping[State, int]) -> dict[State, int]:
     return counts
 
 
-def node_view(row: NodeRow, parents: Iterable[Edge], ended: Mapping[State, int], error: str | None) -> NodeView:
+def node_view(
+    row: NodeRow, parents: Iterable[Edge], ended: Mapping[State, int], error: str | None
+) -> NodeView:
     """A node as it stands."""
     part = row.part
     return NodeView(
@@ -47,7 +49,11 @@ def node_view(row: NodeRow, parents: Iterable[Edge], ended: Mapping[State, int],
         part.worker if part else None,
         error if error is not None else part.error if part else None,
         row.fn,
-        row.due_at if row.due_at is not None else part.until if part and part.state is State.WAITING else None,
+        row.due_at
+        if row.due_at is not None
+        else part.until
+        if part and part.state is State.WAITING
+        else None,
     )
 
 
@@ -61,7 +67,9 @@ def run_counts(row: RunRow, nodes: Iterable[NodeView]) -> dict[State, int]:
     return counts
 
 
-def run_view(row: RunRow, nodes: tuple[NodeView, ...] = (), counts: Mapping[State, int] | None = None) -> RunView:
+def run_view(
+    row: RunRow, nodes: tuple[NodeView, ...] = (), counts: Mapping[State, int] | None = None
+) -> RunView:
     """A run as it stands."""
     return RunView(
         row.id,

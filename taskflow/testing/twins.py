@@ -58,4 +58,4 @@ class Twins:
 
 
 def _without_cursor(event: Event) -> Sequence[Any]:
-    return (*event[1:7], repr(sorted(event.info)))
+    return event[1:]

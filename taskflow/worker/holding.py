@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from taskflow.ids import NodeId
-from taskflow.records import Kind, Lease, LeaseKey, Outcome, Settlement
+from taskflow.records import Failure, Kind, Lease, LeaseKey, Outcome, Settlement
 
-__all__ = ["Holding"]
+__all__ = ["Holding", "failed", "refused", "released"]
 
 _Name: TypeAlias = tuple[NodeId, int]
 
@@ -118,3 +118,27 @@ def _gaps(key: LeaseKey, outcomes: tuple[Outcome, ...]) -> list[LeaseKey]:
     if at < key.hi:
         gaps.append(key._replace(lo=at))
     return gaps
+
+
+def failed(key: LeaseKey, error: Exception) -> Settlement:
+    """Every item of a lease fails for a reason that is not the task's own."""
+    text = _failure(error)
+    return Settlement(key, tuple(Outcome(i, i + 1, Kind.FAILED, error=text) for i in range(key.lo, key.hi)))
+
+
+def refused(settlement: Settlement, error: Exception) -> Settlement:
+    """The same items, failed."""
+    text = _failure(error)
+    items = (i for outcome in settlement.outcomes for i in range(outcome.lo, outcome.hi))
+    return Settlement(settlement.key, tuple(Outcome(i, i + 1, Kind.FAILED, error=text) for i in items))
+
+
+def _failure(error: Exception) -> str:
+    kind = type(error)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return Failure("failed", name, str(error), data={"error": kind.__name__}).to_json()
+
+
+def released(key: LeaseKey) -> Settlement:
+    """A lease goes back as if it had never been handed out."""
+    return Settlement(key, (Outcome(key.lo, key.hi, Kind.RELEASED),))

@@ -17,8 +17,6 @@ import logging
 import os
 import random
 import select
-import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -26,26 +24,24 @@ from functools import partial
 from math import ceil, inf
 from typing import Any, TypeVar
 
-import taskflow
-from taskflow.errors import QueueFull, StoreUnavailable, TaskflowError
-from taskflow.ids import WorkerId, new_id
-from taskflow.policy import backoff_s
+from taskflow.errors import TaskflowError
+from taskflow.ids import WorkerId
 from taskflow.ports import Pool, Store
 from taskflow.records import (
-    Failure,
     Kind,
     Lease,
     LeaseKey,
     Note,
-    Outcome,
     Settled,
     Settlement,
     Want,
     WorkerView,
 )
 from taskflow.worker.agenda import REST_S, Seen, Step, decide, rest_s
-from taskflow.worker.holding import Holding
+from taskflow.worker.card import Card, worker_name
+from taskflow.worker.holding import Holding, failed, refused, released
 from taskflow.worker.inputs import Inputs, Ready
+from taskflow.worker.patience import Away, Patience
 
 __all__ = ["Worker"]
 
@@ -65,10 +61,6 @@ _FIRST_CHORE = Step._fields.index("note")
 
 steady = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 """Seconds on a clock that nobody sets and that goes on while the machine sleeps: leases run out then too."""
-
-
-class _Away(Exception):
-    """The store did not answer; it will be asked again."""
 
 
 class Worker:
@@ -106,14 +98,14 @@ class Worker:
         info: dict[str, Any] | None = None,
         clock: Callable[[], float] = steady,
     ) -> None:
-        self.name = WorkerId(name or f"{socket.gethostname()}-{os.getpid()}-{new_id()[-4:]}")
+        self.name = WorkerId(name or worker_name())
         self.turns = 0
         self._store, self._pool = store, pool
         self._queues, self._lease_s = tuple(queues), lease_s
         self._trust_s = max(lease_s - TRUST_MARGIN_S, lease_s / 2)
         self._idle_exit_s, self._parent_fd = idle_exit_s, parent_fd
         self._keep_s, self._keep_bytes = keep_s, keep_bytes
-        self._info = _versions() | (info or {})
+        self._card = Card(self.name, tuple(queues), info or {})
         self._clock = clock
         self._pace_s: dict[str, float] = getattr(pool, "pace_s", {})
         self._start_many: Callable[[Sequence[Ready]], None] | None = getattr(pool, "start_many", None)
@@ -127,11 +119,10 @@ class Worker:
         self._dry = False
         self._share = pool.slots
         self._announce_gap_s = 1.0
-        self._failures = 0
+        self._patience = Patience(clock, cap_s=min(5.0, lease_s / 5))
 
         now = clock()
-        self._started_at = time.time()
-        self._store_at = self._reap_at = self._announce_at = now
+        self._reap_at = self._announce_at = now
         self._trusted_until = self._renew_at = inf
         self._renewed_at = self._reaped_at = -inf
         self._renew_gap_s = RENEW_GAP_S
@@ -159,7 +150,10 @@ class Worker:
         try:
             while self._goes_on():
                 self.step()
-        except BaseException:
+        except TaskflowError as error:
+            log.error("worker fails: %s", error, extra={"action": "fail", "worker": self.name})
+            raise
+        except Exception:
             log.exception("worker fails", extra={"action": "fail", "worker": self.name})
             raise
         finally:
@@ -177,7 +171,7 @@ class Worker:
         self.turns += 1
         try:
             self._do(todo)
-        except _Away:
+        except Away:
             pass
         finally:
             self._flush()
@@ -214,7 +208,7 @@ class Worker:
         if self._closed:
             return
         self._closed = True
-        reports = self._pool.close(drain_s=0.0)
+        reports = self._close_pool()
         for key in self._holding.open_keys():
             self._holding.stop(key, Kind.RELEASED)
         for report in reports:
@@ -226,6 +220,13 @@ class Worker:
         self._poll = select.poll()
         os.close(self._wake_r)
         os.close(self._wake_w)
+
+    def _close_pool(self) -> list[Settlement]:
+        try:
+            return self._pool.close(drain_s=0.0)
+        except Exception:
+            log.exception("pool does not close", extra={"action": "leave", "worker": self.name})
+            return []
 
     # ── wait and collect ─────────────────────────────────────────────────────────────
 
@@ -292,7 +293,7 @@ class Worker:
         """This process was stopped, or the machine slept: everyone's leases look stale, so give their
         owners a moment to renew before any of them are reaped."""
         now = self._clock()
-        log.warning("worker was paused", extra={"action": "pause", "worker": self.name})
+        log.warning("worker was held up", extra={"action": "pause", "worker": self.name})
         self._renew_at = now
         self._reap_at = max(self._reap_at, now + 1.0)
 
@@ -317,7 +318,7 @@ class Worker:
             len(self._unread),
             bool(self._notes),
             self._dry,
-            self._store_at,
+            self._patience.until,
             self._trusted_until,
             self._renew_at,
             self._reap_at,
@@ -365,7 +366,7 @@ class Worker:
         began = self._clock()
         want = self._want(slots) if slots else None
         if not self._ended:
-            leases = self._ask(self._store.claim, want) if want is not None else []
+            leases = self._patience.ask(self._store.claim, want) if want is not None else []
         else:
             leases = self._settle(want)
             self._reap_soon()
@@ -380,8 +381,8 @@ class Worker:
         """Outcomes stay here until the store has them."""
         done = self._ended
         try:
-            settled: Settled = self._ask(self._store.settle, done, want=want)
-        except _Away:
+            settled: Settled = self._patience.ask(self._store.settle, done, want=want)
+        except Away:
             raise
         except Exception:
             log.exception("settlements refused", extra={"action": "settle", "worker": self.name})
@@ -400,11 +401,11 @@ class Worker:
         while self._ended:
             settlement = self._ended[0]
             try:
-                settled = self._ask(self._store.settle, [settlement])
-            except _Away:
+                settled = self._patience.ask(self._store.settle, [settlement])
+            except Away:
                 raise
             except Exception as error:  # noqa: BLE001 - it is told to whoever waits for the item
-                settled = self._ask(self._store.settle, [_refused(settlement, error)])
+                settled = self._patience.ask(self._store.settle, [refused(settlement, error)])
             self._ended.pop(0)
             self._hear_lost(settled.lost)
 
@@ -433,8 +434,8 @@ class Worker:
         """Start what was claimed; a lease that cannot start fails, the others go on."""
         leases = [lease for lease in self._unread if self._holding.has(lease.key)]
         try:
-            ready = self._ask(self._inputs.read, leases)
-        except _Away:
+            ready = self._patience.ask(self._inputs.read, leases)
+        except Away:
             raise
         except TaskflowError:
             ready = [one for lease in leases for one in self._read_apart(lease)]
@@ -456,18 +457,18 @@ class Worker:
     def _read_apart(self, lease: Lease) -> list[Ready]:
         """A predecessor of another run may have been forgotten meanwhile."""
         try:
-            return self._ask(self._inputs.read, [lease])
+            return self._patience.ask(self._inputs.read, [lease])
         except TaskflowError as error:
             self._fail(lease, error)
             return []
 
     def _fail(self, lease: Lease, error: Exception) -> None:
-        self._ended += self._holding.settled(_failed(lease.key, error))
+        self._ended += self._holding.settled(failed(lease.key, error))
 
     def _note(self) -> None:
         notes, self._notes = self._notes, []
         try:
-            self._ask(self._store.note, notes)
+            self._patience.ask(self._store.note, notes)
         except TaskflowError:
             log.warning("notes refused", exc_info=True, extra={"action": "note", "worker": self.name})
 
@@ -475,7 +476,7 @@ class Worker:
         """Hold on to everything; stop what was cancelled or lost."""
         began = self._clock()
         self._renewed_at = began
-        renewal = self._ask(self._store.renew, self._holding.open_keys(), lease_s=self._lease_s)
+        renewal = self._patience.ask(self._store.renew, self._holding.open_keys(), lease_s=self._lease_s)
         self._renewed_at = now = self._clock()
         self._renew_gap_s = max(RENEW_GAP_S, 20 * (now - began))
         self._renew_at = began + self._lease_s / 3
@@ -496,7 +497,7 @@ class Worker:
         self._trusted_until = inf
         log.warning("leases abandoned", extra={"action": "abandon", "worker": self.name, "count": self.held})
         for lease in self._unread:
-            self._ended += self._holding.settled(_released(lease.key))
+            self._ended += self._holding.settled(released(lease.key))
         self._unread = []
         for key in self._holding.open_keys():
             known = self._holding.stop(key, Kind.RELEASED)
@@ -505,7 +506,7 @@ class Worker:
 
     def _reap(self) -> None:
         """Do what time demands; look again when the store says, or when a lost ring would have been late."""
-        due_s = self._ask(self._store.reap)
+        due_s = self._patience.ask(self._store.reap)
         now = self._reaped_at = self._clock()
         self._later = due_s is not None
         if due_s == 0.0:
@@ -517,27 +518,14 @@ class Worker:
 
     def _announce(self) -> None:
         now = self._clock()
-        self._ask(self._store.announce, self._view())
-        others = self._ask(self._store.workers)
+        self._patience.ask(self._store.announce, self._view())
+        others = self._patience.ask(self._store.workers)
         self._share = sum(view.slots for view in others if view.id != self.name) + self._pool.slots
         self._announce_at = now + self._announce_gap_s
         self._announce_gap_s = REST_S
 
     def _view(self) -> WorkerView:
-        slots = self._pool.slots
-        busy = max(0, slots - self._pool.free())
-        info = self._info | {"memory_bytes": _resident_bytes(), "held": self.held}
-        return WorkerView(
-            self.name,
-            socket.gethostname(),
-            os.getpid(),
-            self._queues,
-            slots,
-            busy,
-            self._started_at,
-            time.time(),
-            info,
-        )
+        return self._card.view(slots=self._pool.slots, free=self._pool.free(), held=self.held)
 
     def _be_quiet(self) -> None:
         """The last lease is gone: from now the worker counts as idle, and may tidy up soon."""
@@ -548,33 +536,9 @@ class Worker:
         now = self._swept_at = self._clock()
         self._sweep_at = now + SWEEP_IDLE_S
         try:
-            self._ask(self._store.sweep, age_s=self._keep_s, size_bytes=self._keep_bytes)
+            self._patience.ask(self._store.sweep, age_s=self._keep_s, size_bytes=self._keep_bytes)
         except TaskflowError:
             log.warning("sweep failed", exc_info=True, extra={"action": "sweep", "worker": self.name})
-
-    # ── the store, when it does not answer ───────────────────────────────────────────
-
-    def _ask(self, verb: Callable[..., T], *args: Any, **named: Any) -> T:
-        """Call the store; when it is away, leave it alone for a while and end the turn.
-
-        Every verb may be repeated, and children go on meanwhile.
-        """
-        try:
-            answer = verb(*args, **named)
-        except Exception as error:
-            if not _passes(error):
-                raise
-            self._failures += 1
-            if self._failures == 1:
-                log.warning("store away: %s", error, extra={"action": "wait", "worker": self.name})
-            cap_s = min(5.0, self._lease_s / 5)
-            wait_s = backoff_s(self._failures, base_s=0.05, factor=2.0, cap_s=cap_s)
-            self._store_at = self._clock() + wait_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-            raise _Away from error
-        if self._failures:
-            log.warning("store is back", extra={"action": "resume", "worker": self.name})
-            self._failures, self._store_at = 0, 0.0
-        return answer
 
     # ── leave ────────────────────────────────────────────────────────────────────────
 
@@ -587,9 +551,9 @@ class Worker:
         """Who submits looks for a living worker: go off the list first, then look for work once more."""
         began = self._clock()
         try:
-            self._ask(self._store.announce, self._view(), gone=True)
-            leases = self._ask(self._store.claim, self._want(max(1, self._pool.free())))
-        except _Away:
+            self._patience.ask(self._store.announce, self._view(), gone=True)
+            leases = self._patience.ask(self._store.claim, self._want(max(1, self._pool.free())))
+        except Away:
             return True
         if leases:
             self._take(leases, began)
@@ -602,64 +566,15 @@ class Worker:
             try:
                 if self._ended:
                     self._settle(None)
-                self._ask(self._store.announce, self._view(), gone=True)
-            except _Away:
+                self._patience.ask(self._store.announce, self._view(), gone=True)
+            except Away:
                 if self._clock() < until:
-                    time.sleep(0.02 * self._failures)
+                    time.sleep(0.05)
                     continue
                 log.warning("leases left to run out", extra={"action": "leave", "worker": self.name})
             except Exception:
                 log.exception("leaving fails", extra={"action": "leave", "worker": self.name})
             return
-
-
-def _passes(error: Exception) -> bool:
-    """Whether to try again: the store is locked, full or unreachable, all of which pass."""
-    if isinstance(error, StoreUnavailable | QueueFull | ConnectionError):
-        return True
-    return type(error).__name__ == "OperationalError" and any(
-        word in str(error) for word in ("locked", "busy", "full")
-    )
-
-
-def _failed(key: LeaseKey, error: Exception) -> Settlement:
-    """Every item of a lease fails for a reason that is not the task's own."""
-    text = _failure(error)
-    return Settlement(key, tuple(Outcome(i, i + 1, Kind.FAILED, error=text) for i in range(key.lo, key.hi)))
-
-
-def _refused(settlement: Settlement, error: Exception) -> Settlement:
-    """The same items, failed."""
-    text = _failure(error)
-    items = (i for outcome in settlement.outcomes for i in range(outcome.lo, outcome.hi))
-    return Settlement(settlement.key, tuple(Outcome(i, i + 1, Kind.FAILED, error=text) for i in items))
-
-
-def _failure(error: Exception) -> str:
-    kind = type(error)
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    return Failure("failed", name, str(error), data={"error": kind.__name__}).to_json()
-
-
-def _released(key: LeaseKey) -> Settlement:
-    return Settlement(key, (Outcome(key.lo, key.hi, Kind.RELEASED),))
-
-
-def _versions() -> dict[str, Any]:
-    return {
-        "python": ".".join(map(str, sys.version_info[:3])),
-        "taskflow": taskflow.__version__,
-        "platform": sys.platform,
-    }
-
-
-def _resident_bytes() -> int:
-    """Memory of this process, without its children; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
 
 
 def _jitter(wait_s: float) -> float:

@@ -15,9 +15,7 @@ import argparse
 import faulthandler
 import logging
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from taskflow.errors import ConfigError, StoreError, TaskflowError
+from taskflow.worker.card import worker_name
 
 if TYPE_CHECKING:
     from taskflow.ports import Pool, Store
@@ -309,11 +308,10 @@ class _Signals:
             self._say("Stopping now; what was running goes back to the store.")
             self._worker.stop(drain_s=0.0)
             return
-        if self._worker.held:
-            self._say(
-                f"Finishing {self._worker.held} running calls, {self._grace_s:.0f} s at most, and taking no"
-                " more. Ctrl-C again stops now."
-            )
+        self._say(
+            f"Taking no more work; {self._worker.held} calls may go on for {self._grace_s:.0f} s."
+            " Ctrl-C again stops them now."
+        )
         self._worker.stop(drain_s=self._grace_s)
 
     def _hang_up(self, *_: object) -> None:
@@ -402,7 +400,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     from taskflow.stores import default_url
 
     options.url = options.url or options.store or default_url()
-    options.name = options.name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+    options.name = options.name or worker_name()
     return options
 
 

@@ -26,4 +26,4 @@ def test_the_sqlite_store_lives_as_the_memory_store_event_for_event(tmp_path: Pa
     def twins(clock: ManualClock) -> Twins:
         return Twins(MemoryStore(clock=clock), sqlite.SQLiteStore(tmp_path / f"{next(number)}.db", clock=clock))
 
-    live(twins, examples=15, steps=30)
+    live(twins, examples=8, steps=25)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from taskflow.cli.program import run
@@ -88,11 +89,9 @@ class Shop:
     def fail(self, error: Exception, *, log: str | None = None) -> None:
         """The next item raises."""
         lease = self.take()
-        try:
-            raise error
-        except Exception as raised:
-            text = self.codec.failure(raised).to_json()
-        self.settle(lease, Kind.FAILED, error=text, took_s=0.5, log=log)
+        with suppress(type(error)):
+            raise error  # so that it has a traceback
+        self.settle(lease, Kind.FAILED, error=self.codec.failure(error).to_json(), took_s=0.5, log=log)
 
     def work(self, do: Callable[[int], Any]) -> None:
         """Run everything that may run, by a function of the item's index."""

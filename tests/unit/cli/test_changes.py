@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.shop import Shop
 
 from taskflow.cli import main
 from taskflow.ids import WorkerId
 from taskflow.records import Event, WorkerView
 from taskflow.states import State
+from tests.unit.cli.shop import Shop
 
 
 def test_runs_tasks_and_items_are_cancelled(shop: Shop) -> None:

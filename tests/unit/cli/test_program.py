@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.shop import Shop
 
 import taskflow
 from taskflow.cli import main
 from taskflow.cli.program import COMMANDS, run
 from taskflow.errors import StoreUnavailable
+from tests.unit.cli.shop import Shop
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import threading
 
-from tests.unit.cli.shop import Shop
-
 from taskflow.codec import Codec, Keyring
+from tests.unit.cli.shop import Shop
 
 
 def test_a_value_is_printed_as_its_repr(shop: Shop) -> None:

@@ -22,6 +22,7 @@ from taskflow.codec import INLINE_MAX, Codec, Keyring, Reference, blob_names
 from taskflow.errors import CannotPickle, PayloadError, ResultExpired, Untrusted
 
 FN = "f" * 40
+NESTED = b"\x02TFE1" + bytes(10) + (60_000).to_bytes(4, "little") + b"[" * 60_000 + bytes(32)
 Cell = Callable[[str], dict[str, Any]]
 
 
@@ -252,7 +253,8 @@ def test_a_blob_that_is_gone_has_expired(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"\x02", b"\x02TFE1", b"\x02" + b"TFE1" + b"\xff" * 100, os.urandom(200), b"TFE1" * 40]
+    "value",
+    [b"", b"\x02", b"\x02TFE1", b"\x02" + b"TFE1" + b"\xff" * 100, os.urandom(200), b"TFE1" * 40, NESTED],
 )
 def test_garbage_names_no_blobs(value: bytes) -> None:
     assert blob_names(value) == ()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from taskflow.ids import NodeId, RunId
 from taskflow.observe.board import Board, Stage
@@ -57,6 +59,38 @@ def test_events_lead_to_what_a_snapshot_shows(story: Story) -> None:
         assert getattr(followed, field) == getattr(fresh, field), field
     assert followed.running == 1
     assert followed.failed == 1
+
+
+STEPS = st.sampled_from(
+    ["take", "range", "succeed", "fail", "retry", "lose", "release", "cancel", "cancel all", "expire"]
+)
+
+
+@given(st.lists(st.tuples(STEPS, st.integers(0, 9)), max_size=40))
+def test_whatever_happens_events_and_snapshots_agree(steps: list[tuple[str, int]]) -> None:
+    clock = ManualClock(1000.0)
+    story = Story(MemoryStore(clock=clock), clock)
+    story.submit(array("map", 10), call("sum", "map"))
+    board, held = shown(story), []
+
+    for step, number in steps:
+        if step == "take":
+            held += story.claim(1)
+        elif step == "range":
+            held += story.claim(1, pace_s={"f": 0.001}, batch_s=0.004)
+        elif step == "cancel":
+            story.cancel("map", number)
+        elif step == "cancel all":
+            story.cancel("run")
+        elif step == "expire":
+            story.wait(5.0)
+        elif held:
+            getattr(story, step)(held.pop(number % len(held)))
+        catch_up(board, story)
+
+    same = ("label", "state", "total", "done", "running", "failed", "cancelled", "skipped")
+    for seen, true in zip(board.stages(clock.now()), shown(story).stages(clock.now()), strict=True):
+        assert [getattr(seen, f) for f in same] == [getattr(true, f) for f in same]
 
 
 def test_nodes_with_the_same_label_are_one_stage(story: Story) -> None:

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from taskflow.observe.table import Column, render
 from taskflow.observe.text import cells
 
-COLUMNS = [Column("id"), Column("name", shrinks=True), Column("state", state=True), Column("done", right=True)]
+COLUMNS = [
+    Column("id"),
+    Column("name", shrinks=True),
+    Column("state", state=True),
+    Column("done", right=True),
+]
 ROW = ("7f3a", "census", "failed", "3")
 
 
@@ -51,3 +56,11 @@ def test_a_name_that_is_a_state_is_not_coloured() -> None:
     (_, line) = render(COLUMNS, [("7f3a", "failed", "queued", "")], colour=True)
 
     assert "\x1b" not in line
+
+
+def test_a_spare_column_is_left_out_of_a_narrow_terminal_before_others_are_cut() -> None:
+    columns = [Column("name", shrinks=True), Column("host", spare=True), Column("done", right=True)]
+    row = ("a-name-of-twenty-two-c", "host.example.org", "3")
+
+    assert "host" in render(columns, [row], width=46)[0]
+    assert render(columns, [row], width=30)[1] == "a-name-of-twenty-two-c     3"

@@ -86,7 +86,7 @@ def test_a_line_tells_everything_there_is_to_tell() -> None:
     assert line.split() == [
         "map",
         bar(3, 10, 32).strip(),
-        *"3/10 2 running 1 failed 1 retried 12.3/s 1:15 ETA 0:30".split(),
+        *["3/10", "2", "running", "1", "failed", "1", "retried", "12.3/s", "1:15", "ETA", "0:30"],
     ]
 
 

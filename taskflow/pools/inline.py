@@ -1,0 +1,115 @@
+"""The pool without processes: `InlinePool.start` runs the call before it returns.
+
+For debugging: breakpoints work, output goes where it always goes. Limits of time and memory are not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskflow.ids import NodeId
+from taskflow.pools import context
+from taskflow.pools.packing import Work, growth, packet
+from taskflow.pools.slot import Reports, Slot, Stash
+from taskflow.pools.wire import LANE_BYTES, Lane, Say
+from taskflow.records import Kind, Lease, LeaseKey, Note, Outcome, Page, Segment, Settlement
+
+if TYPE_CHECKING:
+    from taskflow.codec import Codec
+
+__all__ = ["InlinePool"]
+
+
+class InlinePool:
+    """Runs calls in the thread that starts them; see `taskflow.ports.Pool`.
+
+    Args:
+        codec: Of this process: the objects still make the way through bytes, as in the other pools.
+        url: The store, for tasks that open a client.
+        worker: The name of the worker, for tasks that ask.
+    """
+
+    def __init__(self, codec: Codec, *, url: str = "", worker: str = "") -> None:
+        self.slots = 1
+        self.pace_s: dict[str, float] = {}
+        self._codec = codec
+        self._url = url
+        self._worker = worker
+        self._stash = Stash()
+        self._settlements: list[Settlement] = []
+        self._notes: list[Note] = []
+
+    def free(self) -> int:
+        """Always one: whoever calls is free to run something."""
+        return self.slots
+
+    def start(self, lease: Lease, inputs: Mapping[NodeId, list[Segment]], pages: Sequence[Page], /) -> None:
+        """Run a lease to its end, in this thread."""
+        records: list[tuple[Any, ...]] = []
+        lane = Lane(memoryview(bytearray(LANE_BYTES)))
+        slot = Slot(
+            self._codec, lane, Reports(records.extend), self._stash, url=self._url, worker=self._worker
+        )
+        before = context.place()
+        context.enter(slot)
+        try:
+            slot.run(packet(1, [Work.of(lease, inputs, pages)]))
+        finally:
+            context.enter(before)
+        for record in records:
+            self._take(lease, record)
+
+    def start_many(
+        self, batch: Iterable[tuple[Lease, Mapping[NodeId, list[Segment]], Sequence[Page]]], /
+    ) -> None:
+        """Run leases one after another."""
+        for lease, inputs, pages in batch:
+            self.start(lease, inputs, pages)
+
+    def _take(self, lease: Lease, record: tuple[Any, ...]) -> None:
+        key, say = lease.key, record[0]
+        if say == Say.CALLS:
+            _, _, _, values, started, tooks = record
+            outcome = Outcome(key.lo, key.hi, Kind.SUCCEEDED, values[0], None, 0.0, started, tooks[0])
+            self._settlements.append(Settlement(key, (outcome,)))
+        elif say == Say.OUTCOME:
+            _, _, _, lo, hi, kind, *rest, grown = record
+            outcome = Outcome(lo, hi, Kind(kind), *rest)
+            self._settlements.append(Settlement(key, (outcome,), growth(grown)))
+        elif say == Say.BACK:
+            lo = max(record[3], key.lo) if record[2] == 0 else key.hi
+            if lo < key.hi:
+                self._settlements.append(Settlement(key, (Outcome(lo, key.hi, Kind.RELEASED),)))
+        elif say == Say.NOTE:
+            self._notes.append(Note(key, record[4], {"index": record[3], **_json(record[5])}))
+
+    def kill(self, key: LeaseKey, reason: str, /) -> None:
+        """Nothing: what was started has ended."""
+
+    def finished(self) -> tuple[list[Settlement], list[Note]]:
+        """What ended since the last call."""
+        settlements, self._settlements = self._settlements, []
+        notes, self._notes = self._notes, []
+        return settlements, notes
+
+    def filenos(self) -> Sequence[int]:
+        """None: nothing happens behind the caller's back."""
+        return ()
+
+    def due_s(self) -> float | None:
+        """At once, when something ended."""
+        return 0.0 if self._settlements or self._notes else None
+
+    def resize(self, slots: int, /) -> None:
+        """Nothing: there is one thread."""
+
+    def close(self, /, *, drain_s: float) -> list[Settlement]:
+        """What ended and was not fetched."""
+        return self.finished()[0]
+
+
+def _json(text: str) -> dict[str, Any]:
+    import json
+
+    return dict(json.loads(text))
