@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskflow.codec import Codec, Keyring
@@ -22,34 +24,76 @@ from taskflow.stores import default_url, open_store
 
 if TYPE_CHECKING:
     from taskflow.future import Future
+    from taskflow.ports import Store
     from taskflow.worker.loop import Worker
 
-__all__ = ["Crew", "Engine"]
+__all__ = ["Crew", "Engine", "inline_engine"]
 
 IDLE_EXIT_S = 600.0
 STOP_S = 5.0
 EARLY_S = 3.0
 MOST_EARLY_DEATHS = 3
+LOOK_S = 0.25
+ALONE_S = 2.0
+INLINE_LEASE_S = 1e9
+INLINE_REST_S = 0.02
 
 
 class Crew:
-    """The embedded workers: one worker process with some slots, started when it is needed."""
+    """The embedded workers: one worker process with some slots, started when it is needed.
 
-    def __init__(self, url: str, slots: int, pool: str, *, detach: bool) -> None:
+    Clients of one store share it: `join` gives every client the same crew, and it stops when the last
+    one leaves.
+
+    Args:
+        url: The store.
+        slots: Calls at once; with 0 it never starts anything.
+        pool: How it runs calls.
+        queues: What it serves.
+        detach: It outlives this process.
+    """
+
+    def __init__(self, url: str, slots: int, pool: str, queues: Sequence[str] = ("default",), *, detach: bool) -> None:
         self.url = url
         self.slots = slots
         self.pool = pool
+        self.queues = tuple(queues)
         self.detach = detach
         self._process: Any = None
         self._spawned_at = 0.0
         self._early_deaths = 0
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        self._members = 0
+
+    @classmethod
+    def join(cls, url: str, slots: int, pool: str, queues: Sequence[str], *, detach: bool) -> Crew:
+        """The crew of this process for a store; it grows to `slots` when it has fewer."""
+        if slots == 0:
+            return cls(url, 0, pool, queues, detach=detach)
+        key = (os.getpid(), url, pool, tuple(queues), detach)
+        with _joining:
+            crew = _crews.setdefault(key, cls(url, slots, pool, queues, detach=detach))
+            crew._members += 1
+            if slots > crew.slots:
+                crew.scale(slots)
+            return crew
+
+    def leave(self) -> None:
+        """Need it no more: when nobody does, it stops at once."""
+        with _joining:
+            self._members -= 1
+            if self._members > 0:
+                return
+            for key in [key for key, crew in _crews.items() if crew is self]:
+                del _crews[key]
+        self._stop()
 
     @property
     def alive(self) -> bool:
         """Whether the worker process runs."""
-        return self._process is not None and self._process.poll() is None
+        process = self._process
+        return process is not None and process.poll() is None
 
     @property
     def broken(self) -> bool:
@@ -58,9 +102,9 @@ class Crew:
 
     def ensure(self) -> None:
         """Start the worker process unless it runs; one that dies at every start is given up."""
-        if self.slots and not self.alive and not self.broken:
+        if self.slots and not self.alive and not self.broken and os.getpid() == self._pid:
             with self._lock:
-                if not self.alive:
+                if not self.alive and self._members > 0:
                     self._spawn()
 
     def _spawn(self) -> None:
@@ -71,7 +115,9 @@ class Crew:
             self._early_deaths = self._early_deaths + 1 if now - self._spawned_at < EARLY_S else 0
         self._spawned_at = now
         idle_exit_s = None if self.detach else IDLE_EXIT_S
-        self._process = spawn(self.url, self.slots, pool=self.pool, detach=self.detach, idle_exit_s=idle_exit_s)
+        self._process = spawn(
+            self.url, self.slots, pool=self.pool, queues=self.queues, detach=self.detach, idle_exit_s=idle_exit_s
+        )
 
     def scale(self, slots: int) -> None:
         """Have another number of slots."""
@@ -81,9 +127,10 @@ class Crew:
         else:
             self.ensure()
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """Stop the worker process at once; what it had not ended goes back to the store."""
-        process, self._process = self._process, None
+        with self._lock:
+            process, self._process = self._process, None
         if process is None or self.detach or os.getpid() != self._pid or process.poll() is not None:
             return
         process.leave()
@@ -94,6 +141,10 @@ class Crew:
             process.wait()
 
 
+_crews: dict[tuple[Any, ...], Crew] = {}
+_joining = threading.RLock()
+
+
 class Engine:
     """One open store with everything that makes it usable.
 
@@ -101,55 +152,68 @@ class Engine:
         url: The store; see `taskflow.stores.open_store`.
         workers: Slots of the embedded worker process; 0 leaves the work to others.
         pool: How it runs calls: ``"process"``, ``"thread"`` or ``"async"``.
+        queues: What the embedded workers serve.
         inline: Run everything in the calling thread over a store in memory.
         detach: The workers outlive this process.
+
+    Attributes:
+        cancel_on_interrupt: Whether Ctrl-C in a wait cancels what was waited for.
+        was_interrupted: Ctrl-C ended a wait, and nothing was sent since.
     """
 
     def __init__(
-        self, url: str | None, *, workers: int | str, pool: str = "process", inline: bool = False, detach: bool = False
+        self,
+        url: str | None,
+        *,
+        workers: int | str,
+        pool: str = "process",
+        queues: Sequence[str] = ("default",),
+        inline: bool = False,
+        detach: bool = False,
     ) -> None:
         self.inline = inline
         self.pid = os.getpid()
         self.cancel_on_interrupt = True
-        self.store = open_store("memory://" if inline else url or default_url())
-        self.url = self.store.url
-        self.codec = Codec(Keyring.load(), self.store.blobs)
-        self.feed = Feed(self.store, None if inline else lambda: self.store.listen("watch"), self._tick)
-        self.outbox = Outbox(self.store)
+        self.was_interrupted = False
         self.closed = False
-        self._worker: Worker | None = self._inline_worker() if inline else None
-        self._driving = False
-        slots = 0 if inline else self._slots(workers)
-        self.crew = Crew(self.url, slots, pool, detach=detach)
+        slots = 0 if inline else _slots(workers)
+        self._store: Store = _private_store() if inline else open_store(url or default_url())
+        self.url = self._store.url
+        self.codec = Codec(Keyring.load(), self._store.blobs)
+        self.feed = Feed(self._store, None if inline else lambda: self._store.listen("watch"), self._tick)
+        self.outbox = Outbox(self._store)
+        self.crew = Crew.join(self.url, slots, pool, queues, detach=detach)
+        self._hands: list[tuple[tuple[str, ...], Worker]] = []
+        self._named_queues: tuple[str, ...] = ("default",)
+        self._driving = 0
+        if inline:
+            _inline_engines[self.url] = self
 
-    @staticmethod
-    def _slots(workers: int | str) -> int:
-        if workers == "auto":
-            return 0 if context.inside() else cpu_count()
-        if isinstance(workers, int) and workers >= 0:
-            return workers
-        raise ConfigError(f"workers={workers!r} is not possible: give a number of at least 0, or 'auto'.")
+    @property
+    def store(self) -> Store:
+        """The store.
 
-    def _inline_worker(self) -> Worker:
-        from taskflow.pools.inline import InlinePool
-        from taskflow.worker.loop import Worker
-
-        return Worker(self.store, InlinePool(self.codec))
+        Raises:
+            TaskflowError: This process is a fork of the one that opened it.
+        """
+        if os.getpid() != self.pid:
+            raise _forked()
+        return self._store
 
     # ── sending ──────────────────────────────────────────────────────────────────────
 
     def post(self, plan: Plan, refused: Callable[[BaseException], None]) -> None:
         """Hand over a plan soon: a burst is committed together, a single one at once."""
-        self._check_open()
-        quiet = self.inline or self.feed.pending <= 2 * self.crew.slots
+        quiet = self.inline or self.feed.pending <= max(2 * self.crew.slots, 1)
+        self._about_to_send(plan)
         self.outbox.put(plan, refused, at_once=quiet)
         self.begin()
 
     def send(self, plan: Plan) -> None:
         """Hand over a plan now; raises what the store says of it."""
-        self._check_open()
+        self._about_to_send(plan)
         self.outbox.flush()
-        self.store.submit([plan])
+        self._store.submit([plan])
         self.begin()
 
     def begin(self) -> None:
@@ -166,28 +230,41 @@ class Engine:
 
     def flush(self) -> None:
         """Return when everything that was posted is in the store."""
+        if os.getpid() != self.pid:
+            raise _forked()
         self.outbox.flush()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Refuse work where none can be taken.
+
+        Raises:
+            RuntimeError: After `close`.
+            TaskflowError: This process is a fork of the one that opened the client.
+        """
         if self.closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if os.getpid() != self.pid:
-            raise TaskflowError(
-                "This client was opened before the process forked, and cannot be used in the child:"
-                " open a new Client() there."
-            )
+            raise _forked()
+
+    def _about_to_send(self, plan: Plan) -> None:
+        self.check_open()
+        self.was_interrupted = False
+        if self.inline:
+            new = {node.queue for node in plan.nodes}.difference(self._named_queues)
+            self._named_queues += tuple(sorted(new))
 
     # ── waiting ──────────────────────────────────────────────────────────────────────
 
     def drive(self, done: Callable[[], bool], timeout: float | None) -> None:
-        """Inline mode: run what can run, in this thread, until `done` or nothing is left to do."""
-        worker = self._worker
-        if worker is None or self._driving:
-            return
+        """Inline mode: run what can run, in this thread, until `done` or nothing is left to do.
+
+        A task that waits for its own subtasks drives too, with hands of its own.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
-        self._driving = True
+        queues, worker = self._take_hands()
+        self._driving += 1
         try:
-            while True:
+            while not done():
                 busy = worker.step(0)
                 while self.feed.pump():
                     pass
@@ -195,28 +272,76 @@ class Engine:
                     return
                 if deadline is not None and time.monotonic() >= deadline:
                     return
-                if not busy:
-                    due = self.store.reap()
-                    if due is None:
-                        return
-                    time.sleep(min(due, 0.05, max(0.0, deadline - time.monotonic()) if deadline else 0.05))
+                if not busy and not self._rest(deadline):
+                    return
         finally:
-            self._driving = False
+            self._driving -= 1
+            self._hands.append((queues, worker))
+
+    def _rest(self, deadline: float | None) -> bool:
+        """Wait a moment for what is due later, or for another thread; `False` when there is neither."""
+        due = self._store.reap()
+        if due is None and self._driving < 2:
+            return False
+        left = INLINE_REST_S if deadline is None else max(0.0, deadline - time.monotonic())
+        time.sleep(min(INLINE_REST_S if due is None else due, INLINE_REST_S, left))
+        return True
+
+    def _take_hands(self) -> tuple[tuple[str, ...], Worker]:
+        """A worker that nobody uses at the moment, and that serves every queue that was named."""
+        from taskflow.pools.inline import InlinePool
+        from taskflow.worker.loop import Worker
+
+        while self._hands:
+            queues, worker = self._hands.pop()
+            if queues == self._named_queues:
+                return queues, worker
+            worker.close()
+        # A call holds its lease as long as it likes: nobody renews it, and nobody else could take it.
+        pool = InlinePool(self.codec, url=self.url, worker="inline")
+        queues = self._named_queues
+        return queues, Worker(self._store, pool, queues=queues, lease_s=INLINE_LEASE_S, name="inline")
 
     def why_waiting(self) -> str:
         """A sentence for a wait that ended: whether anybody works here."""
+        if self.inline:
+            return "Nothing that can run is left, or it is due later."
         if self.crew.broken:
             return f"The worker of this process dies at every start: try `taskflow worker {self.url}` in a terminal."
-        if self.inline or self.crew.alive or self.store.workers():
-            return "It goes on; wait again, or cancel it."
-        return f"No worker serves {self.url}: start one with `taskflow worker {self.url}`."
+        served = self._served()
+        if not served:
+            return f"No worker serves {self.url}: start one with `taskflow worker {self.url}`."
+        names = ",".join(row["queue"] for row in self._busy_queues() if row["queue"] not in served)
+        if names:
+            return f"No worker serves the queue {names!r}: start one with `taskflow worker {self.url} -Q {names}`."
+        return "It goes on; wait again, or cancel it."
+
+    def _served(self) -> set[str]:
+        """Queues that somebody serves."""
+        workers = self._store.workers()
+        served = {queue for worker in workers for queue in (*worker.queues, f"worker/{worker.id}")}
+        if self.crew.slots and not self.crew.broken:
+            served.update(self.crew.queues)
+        return served
+
+    def _busy_queues(self) -> list[Mapping[str, Any]]:
+        """The queues in which something waits or runs."""
+        rows = self._store.queues()
+        return [row for row in rows if any(row.get(state) for state in ("queued", "waiting", "running"))]
+
+    def _somebody_works(self) -> bool:
+        """Whether anything that is pending may still move."""
+        served = self._served()
+        busy = self._busy_queues()
+        return bool(served) and (not busy or any(row["queue"] in served or row.get("running") for row in busy))
 
     def interrupted(self, runs: Iterable[RunId]) -> None:
         """Ctrl-C ended a wait: cancel what it waited for, unless asked otherwise."""
+        self.was_interrupted = True
         if self.cancel_on_interrupt:
-            for run in runs:
+            for run in dict.fromkeys(runs):
                 try:
-                    self.store.cancel(run, reason="interrupted")
+                    self._store.cancel(run, reason="interrupted")
                 except TaskflowError:
                     continue
 
@@ -251,22 +376,25 @@ class Engine:
     def wait_all(self, timeout: float | None) -> bool:
         """Wait until nothing of this engine is pending; `False` when the time was up, or nobody works."""
         self.flush()
+        if self.inline:
+            self.drive(lambda: not self.feed.pending, timeout)
+            return not self.feed.pending
         deadline = None if timeout is None else time.monotonic() + timeout
         alone_since: float | None = None
+        look_at = 0.0
         while self.feed.pending:
-            if self.inline:
-                self.drive(lambda: not self.feed.pending, timeout)
-                return not self.feed.pending
             now = time.monotonic()
             if deadline is not None and now > deadline:
                 return False
-            if self.crew.alive or self.store.workers():
-                alone_since = None
-            elif alone_since is None:
-                alone_since = now
-            elif now - alone_since > 2:
-                return False
-            time.sleep(0.01)
+            if now >= look_at:
+                look_at = now + LOOK_S
+                if self._somebody_works():
+                    alone_since = None
+                elif alone_since is None:
+                    alone_since = now
+                elif now - alone_since > ALONE_S:
+                    return False
+            self.feed.idle.wait(LOOK_S if deadline is None else min(LOOK_S, max(0.0, deadline - now)))
         return True
 
     def close(self) -> None:
@@ -277,9 +405,43 @@ class Engine:
         if os.getpid() != self.pid:
             return
         self.outbox.close()
-        self.crew.stop()
+        self.crew.leave()
         self.feed.close()
-        self.store.close()
+        _inline_engines.pop(self.url, None)
+        while self._hands:
+            self._hands.pop()[1].close()
+        self._store.close()
+
+
+_inline_engines: weakref.WeakValueDictionary[str, Engine] = weakref.WeakValueDictionary()
+_inline_numbers = itertools.count(1)
+
+
+def inline_engine(url: str | None) -> Engine | None:
+    """The open inline engine of this process with that URL: tasks that it runs use it too."""
+    found = _inline_engines.get(url) if url else None
+    return None if found is None or found.closed or found.pid != os.getpid() else found
+
+
+def _private_store() -> Store:
+    from taskflow.stores.memory import MemoryStore
+
+    return MemoryStore(url=f"memory://inline-{next(_inline_numbers)}")
+
+
+def _slots(workers: int | str) -> int:
+    if workers == "auto":
+        return 0 if context.inside() else cpu_count()
+    if isinstance(workers, int) and workers >= 0:
+        return int(workers)
+    raise ConfigError(f"workers={workers!r} is not possible: give a number of at least 0, or 'auto'.")
+
+
+def _forked() -> TaskflowError:
+    return TaskflowError(
+        "This client was opened before the process forked, and cannot be used in the child:"
+        " open a new Client() there."
+    )
 
 
 class _Fold:

@@ -50,6 +50,10 @@ class Listener(Protocol):
         """Cancel what is waited for."""
         ...
 
+    def running(self) -> bool:
+        """Whether it has started."""
+        ...
+
 
 class Feed:
     """Tells listeners what happens to their nodes.
@@ -58,6 +62,9 @@ class Feed:
         store: What to watch.
         listen: Makes a bell; without one the feed has no thread, and `pump` moves it.
         tick: Called every `POLL_S` in which nothing happened while something is waited for.
+
+    Attributes:
+        idle: Set while nothing is waited for.
     """
 
     def __init__(
@@ -68,8 +75,11 @@ class Feed:
         self._tick = tick
         self._listeners: dict[NodeId, Listener] = {}
         self._lock = threading.RLock()
+        self.idle = threading.Event()
+        self.idle.set()
         self._thread: threading.Thread | None = None
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
         self._closed = False
         self._pid = os.getpid()
         newest = store.events(-1)
@@ -86,17 +96,23 @@ class Feed:
         Call it before the submit, or use `catch_up`.
         """
         self._listeners[node] = listener
+        self.idle.clear()
         if self._thread is None and self._listen is not None:
             self._start()
 
     def unwatch(self, node: NodeId) -> None:
         """Stop telling."""
         self._listeners.pop(node, None)
+        if not self._listeners:
+            self.idle.set()
+            if self._listeners:  # another thread began to watch between the two lines
+                self.idle.clear()
 
-    def cancel_all(self) -> None:
-        """Cancel everything that is waited for."""
+    def cancel_all(self, *, running: bool = True) -> None:
+        """Cancel everything that is waited for; or, without `running`, what has not started."""
         for listener in list(self._listeners.values()):
-            listener.cancel()
+            if running or not listener.running():
+                listener.cancel()
 
     def catch_up(self, node: NodeId, listener: Listener) -> None:
         """Watch a node that may have begun, or ended, long ago."""
@@ -114,8 +130,9 @@ class Feed:
                 return True
             if not events:
                 return False
-            self._cursor = events[-1].cursor
+            # The cursor moves last: when the store cannot be read meanwhile, everything is told again.
             self._tell(events)
+            self._cursor = events[-1].cursor
             return True
 
     def _skip(self) -> bool:
@@ -148,6 +165,9 @@ class Feed:
     def _run(self) -> None:
         assert self._listen is not None
         bell = self._listen()
+        poll = select.poll()
+        poll.register(bell.fileno(), select.POLLIN)
+        poll.register(self._wake_read, select.POLLIN)
         try:
             while not self._closed:
                 bell.hush()
@@ -158,15 +178,24 @@ class Feed:
                         return
                     log.warning("the feed could not read the store: %s", error)
                     moved = False
+                except Exception:
+                    if self._closed:
+                        return
+                    log.exception("the feed stumbled; it reads the state again")
+                    moved = False
+                    self._stumble()
                 if not moved and not self._closed:
-                    self._rest(bell)
+                    self._rest(poll)
         finally:
             bell.close()
 
-    def _rest(self, bell: Bell) -> None:
-        rang, _, _ = select.select([bell.fileno(), self._wake_read], [], [], POLL_S)
+    def _rest(self, poll: select.poll) -> None:
+        rang = poll.poll(POLL_S * 1000)
         if not rang and self._listeners:
-            self._tick()
+            try:
+                self._tick()
+            except Exception:
+                log.exception("no worker could be started")
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 64)
 
@@ -192,3 +221,12 @@ class Feed:
         self._cursor = newest[0].cursor if newest else 0
         for listener in list(self._listeners.values()):
             listener.look()
+
+    def _stumble(self) -> None:
+        """A listener raised: pass over what it could not bear, and let all the others look for themselves."""
+        with self._lock:
+            newest = self._store.events(-1)
+            self._cursor = newest[0].cursor if newest else self._cursor
+            for listener in list(self._listeners.values()):
+                with contextlib.suppress(Exception):
+                    listener.look()

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskflow.codec import Reference
-from taskflow.errors import ResultExpired, TaskCancelled, WaitTimedOut
+from taskflow.errors import TaskCancelled, WaitTimedOut
 from taskflow.ids import NodeId, RunId
 from taskflow.pools import context
 from taskflow.records import Event, Failure, Segment
@@ -68,6 +68,11 @@ class Future(concurrent.futures.Future[R], Reference):
         return State.SKIPPED
 
     @property
+    def url(self) -> str:
+        """The store it belongs to: only tasks of the same store can take it as an argument."""
+        return self._engine.url
+
+    @property
     def logs(self) -> str:
         """What the task printed and logged."""
         self._engine.flush()
@@ -85,46 +90,59 @@ class Future(concurrent.futures.Future[R], Reference):
             WaitTimedOut: The wait ended, the task did not.
             TaskError: The task gave no value; when it raised, its own exception is raised instead.
         """
-        if not self.done():
-            self._wait(timeout)
-        if self.cancelled():
-            raise TaskCancelled(f"{self.label or self.node_id} was cancelled: {self._reason}", reason=self._reason)
+        self._wait(timeout)
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or `None`; waits and raises as `result` does."""
-        if not self.done():
-            self._wait(timeout)
-        if self.cancelled():
-            raise TaskCancelled(f"{self.label or self.node_id} was cancelled: {self._reason}", reason=self._reason)
+        self._wait(timeout)
         return super().exception(0)
 
     def _wait(self, timeout: float | None) -> None:
+        """Return when it has ended with a value or an error, raise when it was cancelled."""
+        if not self.done():
+            try:
+                self._block(timeout)
+            except KeyboardInterrupt:
+                self._engine.interrupted([self.run_id])
+                raise
+        if self.cancelled():
+            raise TaskCancelled(f"{self.label or self.node_id} was cancelled: {self._reason}", reason=self._reason)
+
+    def _block(self, timeout: float | None) -> None:
         engine = self._engine
         engine.flush()
         if engine.inline:
             engine.drive(self.done, timeout)
-        try:
-            with context.lend():
-                super().exception(timeout)
-        except concurrent.futures.CancelledError:
+            if not self.done():
+                raise self._timed_out(timeout)
             return
-        except TimeoutError:
-            if self.done():
-                return
-            raise WaitTimedOut(
-                f"{self.label or 'the task'} had not ended after {timeout} s. {engine.why_waiting()}"
-            ) from None
-        except KeyboardInterrupt:
-            engine.interrupted([self.run_id])
-            raise
+        # Not by `super().exception`: it could not tell a task that raised TimeoutError from a wait that ended.
+        with context.lend(), self._condition:
+            if not self._condition.wait_for(self.done, timeout):
+                raise self._timed_out(timeout)
+
+    def _timed_out(self, timeout: float | None) -> WaitTimedOut:
+        after = "" if timeout is None else f" after {timeout:g} s"
+        return WaitTimedOut(f"{self.label or 'the task'} had not ended{after}. {self._engine.why_waiting()}")
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait without blocking the event loop."""
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> R:
         import asyncio
 
         self._engine.flush()
-        return asyncio.wrap_future(self).__await__()
+        try:
+            await asyncio.shield(asyncio.wrap_future(self))
+        except asyncio.CancelledError:
+            if not self.cancelled():
+                self._engine.interrupted([self.run_id])
+                raise
+        except BaseException:  # noqa: BLE001 - `result` raises it, in our words
+            pass
+        return self.result(0)
 
     # ── control ──────────────────────────────────────────────────────────────────────
 
@@ -152,15 +170,21 @@ class Future(concurrent.futures.Future[R], Reference):
                 return
             self._reason = reason
             self._state = _PENDING
-        super().cancel()
-        self.set_running_or_notify_cancel()
+            super().cancel()
+            self.set_running_or_notify_cancel()
 
     # ── Listener ─────────────────────────────────────────────────────────────────────
 
     def happened(self, event: Event, /) -> None:
         """See `feed.Listener`."""
-        if event.state is State.RUNNING and self._state == _PENDING:
-            self._state = _RUNNING
+        if event.state is State.RUNNING:
+            self.begun()
+
+    def begun(self) -> None:
+        """A worker has taken it up."""
+        with self._condition:
+            if self._state == _PENDING:
+                self._state = _RUNNING
 
     def ended(self, segments: Sequence[Segment], /) -> None:
         """See `feed.Listener`."""
@@ -179,7 +203,10 @@ class Future(concurrent.futures.Future[R], Reference):
         if segment.state is State.CANCELLED:
             self._cancelled(Failure.from_json(segment.error or "{}").message)
             return
-        value, error = decode(self._engine, segment, self.index)
+        self.take(*decode(self._engine, segment, self.index))
+
+    def take(self, value: Any, error: BaseException | None) -> None:
+        """Take its value, or what was raised."""
         try:
             if error is None:
                 self.set_result(value)
@@ -214,8 +241,6 @@ def decode(engine: Engine, segment: Segment, index: int | None) -> tuple[Any, Ba
         assert segment.value is not None
         found = engine.codec.load_result(segment.node, segment.lo, segment.hi, segment.fence, segment.value)
         return (found if index is None else found[index - segment.lo]), None
-    except ResultExpired as error:
-        return None, error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - rebuilding an object runs the user's code
         return None, error
 

@@ -94,9 +94,8 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
             room_s -= cost
             leases.append(_lease_call(rows, row, want))
         else:
-            before = slots
             slots = _lease_ranges(rows, row, want, pace, slots, leases)
-            if slots == before and slots <= 0:
+            if row.state is State.QUEUED:  # what is left of it is not overtaken
                 break
     if expired:
         drain(rows)

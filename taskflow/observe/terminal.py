@@ -198,8 +198,9 @@ class Bars:
         if rest:
             lines.append(fit(rest, screen.columns - 1))
         up = f"\x1b[{self._drawn}F" if self._drawn else ""
-        self._write(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+        # First noted, then written: a Ctrl-C in between must not make `close` draw them once more below.
         self._drawn, self._drawn_at, self._pending = len(lines), self._monotonic(), None
+        self._write(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
 
     def _write(self, text: str) -> None:
         encoding = self._stream.encoding or "ascii"

@@ -13,7 +13,7 @@ from typing import Any
 from taskflow.pools.capture import Leak
 from taskflow.pools.packing import Work, packet
 from taskflow.pools.verdict import Why
-from taskflow.pools.wire import LANE_BYTES, PACKET_BYTES, PAGES_KEPT, Board, Lane, Line
+from taskflow.pools.wire import LANE_BYTES, PACKET_BYTES, PAGES_KEPT, PAGES_SENT, Board, Lane, Line
 from taskflow.records import Page
 
 _log = logging.getLogger(__name__)
@@ -116,6 +116,7 @@ class Link:
         self.stuck = False
         self.retiring = False
         self.finished = False
+        self.closed = False
         self.calls = 0
         self.target: Target | None = None
         self.soft: set[Item] = set()
@@ -155,6 +156,7 @@ class Link:
 
     def close(self) -> None:
         """Let go of everything."""
+        self.closed = True
         self.line.close()
         self.reports.close()
         self._theirs.close()
@@ -193,7 +195,7 @@ class Link:
     def feed(self, pace_s: Mapping[str, float]) -> None:
         """Send as many messages as keep the child busy while the pool looks elsewhere."""
         while self.backlog and not self.finished:
-            works, seconds = self._next_works(pace_s)
+            works = self._next_works(pace_s)
             if not works:
                 return
             message = Message(self._next, works)
@@ -208,28 +210,33 @@ class Link:
             self._next += 1
             self.flying[message.number] = message
 
-    def _next_works(self, pace_s: Mapping[str, float]) -> tuple[list[Work], float]:
+    def _next_works(self, pace_s: Mapping[str, float]) -> list[Work]:
         """Work for about one message; empty when enough is under way."""
         backlog, works = self.backlog, list[Work]()
-        seconds, items, size = 0.0, 0, 0
+        seconds, items, size, pages = 0.0, 0, 0, 0
         if not self._room(pace_s):
-            return works, 0.0
+            return works
         while backlog and seconds < _MESSAGE_S and items < _MESSAGE_ITEMS and size < _MESSAGE_BYTES:
             work = backlog[0]
             pace = pace_s.get(work.lease.fn)
             if pace is None and works:
                 break
+            pace = pace or _UNKNOWN_S
             count = work.hi - work.lo
-            if count > 1:
-                fits = 1 if pace is None else min(int((_MESSAGE_S - seconds) / pace) + 1, _MESSAGE_ITEMS - items)
-                count = max(1, min(count, fits))
-            if works and self.lanes > 1 and (pace or _UNKNOWN_S) * count >= _MESSAGE_S:
+            if work.pages:
+                count = min(count, int((_MESSAGE_S - seconds) / pace) + 1, _MESSAGE_ITEMS - items)
+                own = work.part(work.lo, work.lo + count).own_pages[: PAGES_SENT - pages]
+                if not own:
+                    break
+                count = min(count, own[-1].hi - work.lo)
+                pages += len(own)
+            if works and self.lanes > 1 and pace * count >= _MESSAGE_S:
                 break
             works.append(work.cut(count) if count < work.hi - work.lo else backlog.popleft())
-            seconds += count * (_UNKNOWN_S if pace is None else pace)
+            seconds += count * pace
             items += count
             size += len(work.lease.args) + 200
-        return works, seconds
+        return works
 
     def _room(self, pace_s: Mapping[str, float]) -> bool:
         flying = len(self.flying)
@@ -257,7 +264,7 @@ class Link:
                 return False
             message.pages.append((node, page.lo))
             self._pages[node, page.lo] = None
-            while len(self._pages) > PAGES_KEPT:
+            while len(self._pages) > PAGES_KEPT - PAGES_SENT:
                 self._pages.popitem(last=False)
             return True
 
@@ -320,6 +327,8 @@ class Link:
 
     def read_leak(self) -> None:
         """Read output that bypassed Python, for the item that runs."""
+        if self.closed:
+            return
         before = [item for _, _, item, _ in self.running()]
         data = self.leak.read()
         if not data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,12 @@ class Work:
         """All of a lease."""
         given = [(str(mode), [_plain(s) for s in inputs.get(node, ())]) for node, mode in lease.inputs]
         return cls(lease, lease.key.lo, lease.key.hi, given or None, pages)
+
+    @property
+    def own_pages(self) -> Sequence[Page]:
+        """The pages that hold its items."""
+        first = bisect_right(self.pages, self.lo, key=lambda page: page.hi)
+        return self.pages[first : bisect_left(self.pages, self.hi, key=lambda page: page.lo)]
 
     def part(self, lo: int, hi: int) -> Work:
         """Some of its items."""
@@ -76,9 +83,8 @@ def packet(
         else:
             groups.append((head, [entry]))
             last = head
-        for page in work.pages:
-            if page.hi > work.lo and page.lo < work.hi and wanted(key.node, page):
-                pages.append((key.node, page.lo, page.hi, page.items))
+        if work.pages:
+            pages += [(key.node, *page) for page in work.own_pages if wanted(key.node, page)]
     return number, groups, pages
 
 

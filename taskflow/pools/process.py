@@ -397,7 +397,7 @@ class ProcessPool:
 
     def _hear(self, link: Link) -> None:
         receive = link.reports.receive
-        while True:
+        while not link.closed:
             try:
                 records = receive()
             except BlockingIOError:
@@ -478,7 +478,10 @@ class ProcessPool:
             error = cancelled(self._cancelled.get(work.lease.key, "")).to_json()
         outcome = Outcome(lo, hi, Kind(kind), value, error, delay_s, started, took, log)
         self._settle(work.lease, outcome, growth_of(growth))
-        self._count(link, work.lease.fn, hi - lo, took if kind != Kind.RELEASED else 0.0)
+        if kind == Kind.RELEASED:
+            link.count(work.lease.fn, lo - hi)
+        else:
+            self._count(link, work.lease.fn, hi - lo, took)
 
     def _take_done(self, link: Link, number: int) -> None:
         message = link.flying.pop(number, None)
@@ -536,7 +539,7 @@ class ProcessPool:
         link.stuck = False
         if self._recycle_after and link.calls >= self._recycle_after and not link.retiring:
             self._retire(link)
-        pace = took_s / items
+        pace = max(1e-8, took_s / items)
         known = self.pace_s.get(fn)
         if known is not None:
             weight = 0.5 if pace > known else min(0.5, 0.05 * items)

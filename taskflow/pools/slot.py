@@ -19,6 +19,7 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from taskflow import faults
 from taskflow.errors import InternalError, SoftTimeLimitExceeded, TaskCancelled
 from taskflow.ids import NodeId, RunId
 from taskflow.policy import roll
@@ -66,6 +67,7 @@ class Reports:
         with self._lock:
             records, self._records, self._bytes = self._records, [], 0
             if records:
+                faults.point("child.after_run")
                 self._send(records)
         self.flushed_at = time.monotonic()
 
@@ -252,6 +254,7 @@ class Slot:
     def run(self, message: tuple[Any, ...]) -> None:
         """Run all items of a message and report each, then that it is done."""
         with self.message(message) as groups:
+            faults.point("child.before_run")
             first = 0
             for head, entries in groups:
                 self._group(first, head, entries)

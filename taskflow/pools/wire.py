@@ -26,11 +26,13 @@ import socket
 import tempfile
 from typing import Any
 
-__all__ = ["BACK", "CANCEL", "LANE_BYTES", "PACKET_BYTES", "PAGES_KEPT", "SOFT", "Board", "Lane", "Line", "Say"]
+__all__ = ["BACK", "CANCEL", "LANE_BYTES", "PACKET_BYTES", "PAGES_KEPT", "PAGES_SENT", "SOFT", "Board", "Lane", "Line", "Say"]
 
 PACKET_BYTES = 96 * 1024
-PAGES_KEPT = 32
-"""Pages a child keeps; the pool keeps the same list, so that a page is sent to a child once."""
+PAGES_KEPT = 48
+"""Pages a child keeps, the latest that it got."""
+PAGES_SENT = 16
+"""At most so many pages are in a packet. What is among the latest `PAGES_KEPT` less these is not sent again."""
 
 SOFT, CANCEL, BACK = 1, 2, 3
 """What the pool wants of a running item: a soft time limit, an end, or to hand back what waits behind it."""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from taskflow.clock import Clock
     from taskflow.ports import Store
 
-__all__ = ["default_url", "open_store"]
+__all__ = ["blobs_directory", "default_url", "open_store"]
 
-_SCHEMES = ("sqlite", "memory")
+_OPTIONS: dict[str, frozenset[str]] = {"sqlite": frozenset({"sync"}), "memory": frozenset()}
 
 
 def default_url() -> str:
@@ -37,35 +37,54 @@ def default_url() -> str:
     return f"sqlite:///{Path(state) / 'taskflow' / name / 'store.db'}"
 
 
-def open_store(url: str | None = None, *, clock: Clock | None = None) -> Store:
+def open_store(url: str | None = None, *, clock: Clock | None = None, wait_s: float = 20.0) -> Store:
     """Open the store that a URL names; it is made when it is not there.
+
+    Args:
+        url: See the module; the default store when it is `None`.
+        clock: Where time comes from.
+        wait_s: How long a step waits for its turn before `StoreUnavailable`.
 
     Raises:
         ConfigError: Unknown scheme or option (the nearest is named), or a file that others could touch.
     """
-    url = url or default_url()
+    scheme, path, options = _parse(url or default_url())
+    if scheme == "memory":
+        from taskflow.stores.memory import MemoryStore
+
+        return MemoryStore(clock=clock)
+    from taskflow.stores.sqlite import SQLiteStore
+
+    return SQLiteStore(path, clock=clock, sync=options.get("sync", "normal"), wait_s=wait_s)
+
+
+def blobs_directory(url: str) -> Path:
+    """Where the blobs of a store are: a pool needs to know before the store is opened.
+
+    Raises:
+        ConfigError: The store keeps no blobs in files, or others could touch them.
+    """
+    scheme, path, _ = _parse(url)
+    if scheme != "sqlite":
+        raise ConfigError(f"A {scheme} store keeps no blobs in files: it is for one process only.")
+    from taskflow.stores.place import blobs_directory
+
+    return blobs_directory(path)
+
+
+def _parse(url: str) -> tuple[str, str, dict[str, str]]:
     scheme, colon, rest = url.partition("://")
     if not colon:
         scheme, rest = "sqlite", "/" + url
     path, _, query = rest.partition("?")
     options = dict(parse_qsl(query))
-    if scheme == "memory":
-        from taskflow.stores.memory import MemoryStore
-
-        return MemoryStore(clock=clock)
-    if scheme == "sqlite":
-        from taskflow.stores.sqlite import SQLiteStore
-
-        unknown = options.keys() - {"sync"}
-        if unknown:
-            name = min(unknown)
-            raise ConfigError(f"A sqlite store has no option {name!r}.{nearest(name, ['sync'])}")
-        if not path.strip("/"):
-            raise ConfigError(
-                f"{url!r} names no file. Write sqlite:////absolute/path.db or sqlite:///relative.db"
-            )
-        return SQLiteStore(path[1:], clock=clock, sync=options.get("sync", "normal"))
-    raise ConfigError(
-        f"{url!r}: there is no store {scheme!r}.{nearest(scheme, _SCHEMES)}"
-        f" Known are {', '.join(name + '://' for name in _SCHEMES)}."
-    )
+    if scheme not in _OPTIONS:
+        raise ConfigError(
+            f"{url!r}: there is no store {scheme!r}.{nearest(scheme, _OPTIONS)}"
+            f" Known are {', '.join(name + '://' for name in _OPTIONS)}."
+        )
+    for name in options.keys() - _OPTIONS[scheme]:
+        raise ConfigError(f"A {scheme} store has no option {name!r}.{nearest(name, _OPTIONS[scheme])}")
+    if scheme == "sqlite" and not path.strip("/"):
+        raise ConfigError(f"{url!r} names no file. Write sqlite:////absolute/path.db or sqlite:///relative.db")
+    return scheme, path[1:], options

@@ -7,6 +7,7 @@ Ringing never blocks: a listener whose socket is full has been rung already.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import socket
@@ -55,51 +56,57 @@ class Bells:
         self._sender_pid = 0
         self._seen: dict[str, tuple[int, list[str]]] = {}
         self._own: set[str] = set()
+        self._folders: dict[str, str] = {}
 
     def listen(self, topic: str) -> SocketBell:
         """A new bell for a topic."""
         folder = self._folder(topic)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         bell = SocketBell(folder / f"{os.getpid()}-{secrets.token_hex(4)}")
-        self._own.add(bell.path.name)
+        self._own.add(str(bell.path))
         return bell
 
     def ring(self, topic: str, *, others_only: bool = False) -> None:
         """Ring every listener of a topic; those of this process may be left out."""
-        for name in self._listeners(topic):
-            if not (others_only and name in self._own):
-                self._send(self._folder(topic) / name)
+        for path in self._listeners(topic):
+            if not (others_only and path in self._own):
+                self._send(path)
 
     def _folder(self, topic: str) -> Path:
         return self._directory / topic
 
     def _listeners(self, topic: str) -> list[str]:
-        """Names of sockets, listed anew only when the folder has changed."""
-        folder = str(self._folder(topic))
+        """Paths of sockets, listed anew only when the folder has changed."""
+        folder = self._folders.get(topic)
+        if folder is None:
+            folder = self._folders[topic] = str(self._folder(topic))
         try:
             changed = os.stat(folder).st_mtime_ns
         except FileNotFoundError:
             return []
         seen = self._seen.get(topic)
         if seen is None or seen[0] != changed:
-            seen = self._seen[topic] = (changed, os.listdir(folder))
+            seen = self._seen[topic] = (changed, [f"{folder}/{name}" for name in os.listdir(folder)])
         return seen[1]
 
-    def _send(self, path: Path) -> None:
+    def _send(self, path: str) -> None:
         if self._sender is None or self._sender_pid != os.getpid():
             self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._sender.setblocking(False)
             self._sender_pid = os.getpid()
         try:
-            with _address(path) as address:
-                self._sender.sendto(b"!", address)
+            if len(path) <= _LONGEST_ADDRESS:
+                self._sender.sendto(b"!", path)
+            else:
+                with _address(Path(path)) as address:
+                    self._sender.sendto(b"!", address)
         except BlockingIOError:
             pass
         except (ConnectionRefusedError, FileNotFoundError):
             with contextlib.suppress(OSError):
-                path.unlink()
+                os.unlink(path)
         except OSError as error:
-            if error.errno != 105:  # ENOBUFS: as good as full
+            if error.errno != errno.ENOBUFS:  # as good as full
                 raise
 
     def close(self) -> None:

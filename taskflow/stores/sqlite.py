@@ -18,13 +18,13 @@ import json
 import os
 import random
 import sqlite3
-import stat
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from taskflow import faults
 from taskflow.blobs.files import FileBlobs
 from taskflow.clock import Clock, SystemClock
 from taskflow.codec import blob_names
@@ -64,6 +64,7 @@ from taskflow.records import (
 )
 from taskflow.states import TERMINAL, State
 from taskflow.stores.bells import Bells, SocketBell
+from taskflow.stores.place import private_directory, private_file
 from taskflow.stores.sqlite_rows import (
     LOAD_NODE,
     LOAD_RUN,
@@ -88,7 +89,11 @@ EVENTS_KEPT = 20_000
 TOMBSTONES_KEPT_S = 7 * 86_400.0
 WAL_BYTES = 8 << 20
 _CURSOR_BITS = 16
-_QUIET = frozenset({State.QUEUED, State.WAITING, State.BLOCKED})
+_SUBMIT, _CLAIM, _SETTLE, _RENEW, _STEP = (
+    (f"{verb}.before", f"{verb}.inside", f"{verb}.after")
+    for verb in ("submit", "claim", "settle", "renew", "step")
+)
+_compact = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class SQLiteStore:
@@ -118,7 +123,7 @@ class SQLiteStore:
         self._wait_s = wait_s
         self._lock = threading.RLock()
         self._read_lock = threading.RLock()
-        side = _private_directory(self.path)
+        side = private_directory(self.path)
         self._writer = self._connect()
         self._reader = self._connect()
         self._steps = 0
@@ -130,7 +135,7 @@ class SQLiteStore:
     # ── the file ─────────────────────────────────────────────────────────────────────
 
     def _connect(self) -> sqlite3.Connection:
-        _private_file(self.path)
+        private_file(self.path)
         with self._explained():
             db = sqlite3.connect(
                 self.path, isolation_level=None, timeout=0, check_same_thread=False, cached_statements=256
@@ -195,43 +200,58 @@ class SQLiteStore:
     # ── a step ───────────────────────────────────────────────────────────────────────
 
     @contextlib.contextmanager
-    def _step(self, *, own_bell: bool = True) -> Iterator[SqliteRows]:
+    def _step(
+        self, points: tuple[str, str, str] = _STEP, *, own_bell: bool = True, go_on: bool = False
+    ) -> Iterator[SqliteRows]:
+        before, inside, after = points
         with self._lock:
+            faults.point(before)
             with self._explained():
-                self._patiently(lambda: self._writer.execute("begin immediate"))
                 try:
-                    rows = SqliteRows(self._writer, self._clock.now())
+                    self._begin()
+                    rows = SqliteRows(self._writer, self._clock.now(), go_on=go_on)
                     yield rows
                     rows.finish()
                     self._append(rows)
+                    faults.point(inside)
                     self._writer.execute("commit")
                 except BaseException:
                     with contextlib.suppress(sqlite3.Error):
                         self._writer.execute("rollback")
                     raise
+            faults.point(after)
             self._steps += 1
             if self._steps % 512 == 0:
                 self._checkpoint(WAL_BYTES * 8)
         self._ring(rows, own_bell)
 
+    def _begin(self) -> None:
+        if self._writer.in_transaction:  # Ctrl-C came while the last step was rolled back
+            self._writer.execute("rollback")
+        self._patiently(lambda: self._writer.execute("begin immediate"))
+
     def _append(self, rows: SqliteRows) -> None:
         events = rows.events
         for at in range(0, len(events), EVENTS_PER_ROW):
-            body = json.dumps(
+            body = _compact(
                 [
-                    (run if run != node else "", node, lo, hi, state.value)
+                    (run if run != node else "", node, lo, hi, state)
                     for run, node, lo, hi, state in events[at : at + EVENTS_PER_ROW]
-                ],
-                separators=(",", ":"),
+                ]
             )
             self._writer.execute("insert into event(at, body) values(?, ?)", (rows.now, body))
 
     def _ring(self, rows: SqliteRows, own_bell: bool) -> None:
+        """Wake workers when something may be claimed, and watchers when something has ended.
+
+        That something began to run is told with the next end: nobody waits for it.
+        """
         if rows.freed:
             self._bells.ring("work", others_only=not own_bell)
-        if rows.events:
-            quiet = not own_bell and all(event[4] in _QUIET for event in rows.events)
-            self._bells.ring("watch", others_only=quiet)
+        if any(event[4] in TERMINAL for event in rows.events):
+            self._bells.ring("watch")
+        elif rows.freed:
+            self._bells.ring("watch", others_only=not own_bell)
 
     def _checkpoint(self, above_bytes: int) -> None:
         with contextlib.suppress(OSError, sqlite3.Error):
@@ -242,7 +262,7 @@ class SQLiteStore:
 
     def submit(self, plans: Sequence[Plan], /) -> None:
         """See `GraphPort.submit`."""
-        with self._step(own_bell=False) as rows:
+        with self._step(_SUBMIT, own_bell=False) as rows:
             moves.submit(rows, plans)
 
     def cancel(self, node: NodeId | RunId, /, *, index: int | None = None, reason: str = "") -> bool:
@@ -276,7 +296,7 @@ class SQLiteStore:
         """See `WorkPort.claim`. Takes no lock while there is nothing to claim."""
         if not self._may_claim(want.queues):
             return []
-        with self._step() as rows:
+        with self._step(_CLAIM) as rows:
             return moves.claim(rows, want)
 
     def _may_claim(self, queues: Sequence[str]) -> bool:
@@ -285,12 +305,12 @@ class SQLiteStore:
 
     def renew(self, held: Sequence[LeaseKey], /, *, lease_s: float) -> Renewal:
         """See `WorkPort.renew`."""
-        with self._step() as rows:
+        with self._step(_RENEW) as rows:
             return moves.renew(rows, held, lease_s)
 
     def settle(self, done: Sequence[Settlement], /, *, want: Want | None = None) -> Settled:
         """See `WorkPort.settle`."""
-        with self._step(own_bell=False) as rows:
+        with self._step(_SETTLE, own_bell=False) as rows:
             lost = moves.settle(rows, done)
             leases = moves.claim(rows, want) if want is not None else []
         return Settled(lost, leases)
@@ -303,7 +323,7 @@ class SQLiteStore:
         alarm = self._read("select alarm_at from node where alarm_at is not null order by alarm_at limit 1")
         if not self._read("select 1 from todo limit 1") and (not alarm or alarm[0][0] > now):
             return max(0.0, alarm[0][0] - now) if alarm else None
-        with self._step() as rows:
+        with self._step(go_on=True) as rows:
             return moves.reap(rows, limit)
 
     def pages(self, node: NodeId, lo: int, hi: int, /) -> list[Page]:
@@ -346,11 +366,12 @@ class SQLiteStore:
             if self._reader.in_transaction:
                 yield
                 return
-            self._reader.execute("begin")
             try:
+                self._reader.execute("begin")
                 yield
             finally:
-                self._reader.execute("commit")
+                if self._reader.in_transaction:
+                    self._reader.execute("commit")
 
     def runs(self, /, *, limit: int = 100, states: Collection[str] = (), match: str = "") -> list[RunView]:
         """See `WatchPort.runs`."""
@@ -761,43 +782,3 @@ def _explain(error: sqlite3.Error, path: Path) -> Exception:
     if isinstance(error, sqlite3.OperationalError):
         return StoreUnavailable(f"{path}: {text}")
     return error
-
-
-def _private_directory(path: Path) -> Path:
-    """Make the directory beside the file, and refuse places where others could write."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    place = path.parent.stat()
-    if place.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not place.st_mode & stat.S_ISVTX:
-        raise ConfigError(
-            f"Others can write to {path.parent}, so anyone could put tasks into the store."
-            f" Run: chmod go-w {path.parent}"
-        )
-    side = path.with_name(path.name + ".d")
-    side.mkdir(mode=0o700, exist_ok=True)
-    found = os.lstat(side)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise ConfigError(
-            f"{side} must be a directory of your own that no one else can enter. Run: chmod 700 {side}"
-        )
-    return side
-
-
-def _private_file(path: Path) -> None:
-    """Make the file 0600, or check that it is the user's own and closed to others."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        if error.errno == 28:
-            raise QueueFull(f"The disk that would hold {path} is full.") from error
-        raise ConfigError(
-            f"{path} cannot be opened: {error.strerror}. Check the path and its permissions."
-        ) from error
-    found = os.stat(path)
-    if found.st_uid != os.getuid():
-        raise ConfigError(
-            f"{path} belongs to another user; tasks in it would run as you. Use a file of your own."
-        )
-    if found.st_mode & 0o077:
-        raise ConfigError(
-            f"{path} is open to other users, who could put tasks into it. Run: chmod 600 {path}"
-        )

@@ -163,9 +163,15 @@ _PART_COLUMNS = "lo, hi, state, fence, worker, until, attempts, deliveries, star
 
 
 class SqliteRows:
-    """The rows of one transaction; `flush` writes what was changed."""
+    """The rows of one transaction; `flush` writes what was changed.
 
-    def __init__(self, db: sqlite3.Connection, now: float) -> None:
+    Args:
+        db: A connection in a transaction.
+        now: The time of this step.
+        go_on: Go on with what an earlier step left to do.
+    """
+
+    def __init__(self, db: sqlite3.Connection, now: float, *, go_on: bool = False) -> None:
         self.now = now
         self.events: list[tuple[str, str, int, int, State]] = []
         self.freed = False
@@ -176,14 +182,14 @@ class SqliteRows:
         self._dirty_runs: dict[str, RunRow] = {}
         self._new: dict[str, NodeRow] = {}
         self._new_runs: dict[str, RunRow] = {}
-        self._next_node: int | None = None
-        self._next_run: int | None = None
+        self._next_node = 0
+        self._next_run = 0
         self._edges: list[tuple[str, int, int, EdgeMode, bool]] = []
         self._pages: list[tuple[int, int, int, bytes]] = []
         self._ends: dict[str, tuple[Any, ...]] = {}
         self._todo: deque[tuple[NodeId, str]] = deque()
         self._unchecked: list[NodeRow] = []
-        self._stored_todo = True
+        self._stored_todo = go_on
         self._logs: list[tuple[int, int, str]] = []
         self._blobs: list[tuple[int, str]] = []
 
@@ -386,19 +392,19 @@ class SqliteRows:
 
     # ── adding ───────────────────────────────────────────────────────────────────────
 
+    def _next(self, table: str) -> int:
+        found = self._db.execute(f"select max(key) from {table}").fetchone()  # noqa: S608 - a name of ours
+        return (found[0] or 0) + 1
+
     def add_run(self, run: RunRow, /) -> None:
-        if self._next_run is None:
-            self._next_run = self._db.execute("select coalesce(max(key), 0) + 1 from run").fetchone()[0]
-        run.key = self._next_run
+        run.key = self._next_run = self._next_run or self._next("run")
         self._next_run += 1
         self._runs[run.id] = self._new_runs[run.id] = run
 
     def add_node(
         self, node: NodeRow, edges: Sequence[Edge], pages: Sequence[Page], ended: Collection[NodeId], /
     ) -> None:
-        if self._next_node is None:
-            self._next_node = self._db.execute("select coalesce(max(key), 0) + 1 from node").fetchone()[0]
-        node.key = self._next_node
+        node.key = self._next_node = self._next_node or self._next("node")
         self._next_node += 1
         self._nodes[node.id] = self._new[node.id] = node
         for position, edge in enumerate(edges):

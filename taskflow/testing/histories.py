@@ -31,7 +31,7 @@ from taskflow.testing.story import ERROR, pages, value
 __all__ = ["Histories", "live"]
 
 _EITHER = (State.QUEUED, State.WAITING)
-_ENDS = (Kind.SUCCEEDED, Kind.SUCCEEDED, Kind.FAILED, Kind.CANCELLED)
+_ENDS = (Kind.SUCCEEDED, Kind.SUCCEEDED, Kind.SUCCEEDED, Kind.FAILED, Kind.FAILED, Kind.CANCELLED)
 _RETURNS = (Kind.RETRY, Kind.LOST, Kind.RELEASED)
 _FAR_S = 200.0
 
@@ -121,8 +121,9 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         """A run, a node, an item."""
-        target = data.draw(st.sampled_from([*self.oracle.nodes, *self.oracle.nodes, *self.oracle.runs]), "target")
-        index = data.draw(st.sampled_from([None, 0, 1, 2]), "index") if target in self.oracle.nodes else None
+        targets = [*self.oracle.nodes] * 4 + self.oracle.runs
+        target = data.draw(st.sampled_from(targets), "target")
+        index = data.draw(st.sampled_from([0, 1, 2, None]), "index") if target in self.oracle.nodes else None
         changed = self.store.cancel(NodeId(target), index=index, reason="enough")
         assert changed == self.oracle.cancel(target, index)
 
@@ -130,7 +131,8 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: len(self.oracle.nodes) < 24)
     def rerun(self, data: st.DataObject) -> None:
         """What gave no value, twice with the same name."""
-        run, new = data.draw(st.sampled_from(self.oracle.runs), "run"), self._name("r")
+        worth = [run for run in self.oracle.runs if self.oracle.to_rerun(run)] or self.oracle.runs
+        run, new = data.draw(st.sampled_from(worth), "run"), self._name("r")
         names = self.store.rerun(RunId(run), RunId(new))
         self.oracle.rerun(run, new, {str(old): str(name) for old, name in names.items()})
         assert self.store.rerun(RunId(run), RunId(new)) == names
@@ -172,6 +174,19 @@ class Histories(RuleBasedStateMachine):
         settlement = self._settlement(data, lease)
         self._settle(settlement, data)
 
+    @rule(data=st.data(), slots=st.integers(1, 4))
+    def work(self, data: st.DataObject, slots: int) -> None:
+        """Claim, and settle what was claimed: the common case."""
+        self.claim(slots, ("q", "p"), 0.004, 15.0)
+        for lease in self.leases[-slots:]:
+            self._settle(self._settlement(data, lease), data)
+
+    @rule(slots=st.integers(1, 4), pace=st.sampled_from([None, 0.004]))
+    def die(self, slots: int, pace: float | None) -> None:
+        """Claim, and never be heard of again, or only much later."""
+        self.claim(slots, ("q", "p"), pace, 5.0)
+        self.reap(5.0)
+
     @rule(data=st.data())
     @precondition(lambda self: self.leases)
     def succeed(self, data: st.DataObject) -> None:
@@ -212,7 +227,7 @@ class Histories(RuleBasedStateMachine):
         for known in unknown:
             width = data.draw(st.integers(0, 4), "width")
             widths[NodeId(known.source or known.id)] = (width, pages(width))
-        kind = data.draw(st.sampled_from(["none", "none", "nodes", "final"]), "growth")
+        kind = data.draw(st.sampled_from(["none", "nodes", "final"]), "growth")
         if kind == "none":
             return Growth(widths=widths) if widths else None
         nodes: list[Node] = []

@@ -286,6 +286,14 @@ class _Claiming(_Told):
         assert nodes_of(story.claim(1, pace_s=_QUICK)) == ["a"]
         assert nodes_of(story.claim(2, pace_s=_QUICK)) == ["b", "b"]
 
+    def test_quick_calls_do_not_overtake_a_map_that_needs_more_slots(self, story: Story) -> None:
+        """Though there is room for them beside the first call."""
+        story.submit(call("a", priority=2), array("b", 500, priority=1), call("c"))
+
+        leases = story.claim(2, pace_s=_QUICK)
+
+        assert nodes_of(leases) == ["a", "b"]
+
 
 class _Ranges(_Told):
     def test_items_of_an_unknown_function_are_handed_out_singly(self, story: Story) -> None:

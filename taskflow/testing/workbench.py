@@ -120,10 +120,13 @@ class Workbench:
 
     def start(self, *leases: Lease) -> None:
         """Hand leases over."""
-        for lease in leases:
-            self._leases[lease.key.node] = lease
-            pages = [p for p in self._pages.get(lease.key.node, ()) if p.hi > lease.key.lo and p.lo < lease.key.hi]
-            self.pool.start(lease, self.segments(lease.inputs), pages)
+        batch = [(lease, self.segments(lease.inputs), self._pages_of(lease)) for lease in leases]
+        self._leases.update((lease.key.node, lease) for lease in leases)
+        self.pool.start_many(batch)
+
+    def _pages_of(self, lease: Lease) -> list[Page]:
+        pages = self._pages.get(lease.key.node, ())
+        return [page for page in pages if page.hi > lease.key.lo and page.lo < lease.key.hi]
 
     def segments(self, inputs: Sequence[tuple[NodeId, EdgeMode]]) -> Mapping[NodeId, list[Segment]]:
         """What nodes gave that ran here."""

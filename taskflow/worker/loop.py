@@ -72,7 +72,7 @@ class Worker:
     Args:
         store: Where the work is. It is not closed by the worker.
         pool: Who runs it. It is closed by the worker.
-        queues: In the order in which equal priorities are served.
+        queues: In the order in which equal priorities are served; ``worker/<name>`` is always among them.
         lease_s: How long a lease holds when it is not renewed, which is tried three times as often.
         name: The worker's id; made from host and process when not given.
         idle_exit_s: `run` returns after so long without work, unless something is due later.
@@ -101,7 +101,7 @@ class Worker:
         self.name = WorkerId(name or worker_name())
         self.turns = 0
         self._store, self._pool = store, pool
-        self._queues, self._lease_s = tuple(queues), lease_s
+        self._queues, self._lease_s = (*queues, f"worker/{self.name}"), lease_s
         self._trust_s = max(lease_s - TRUST_MARGIN_S, lease_s / 2)
         self._idle_exit_s, self._parent_fd = idle_exit_s, parent_fd
         self._keep_s, self._keep_bytes = keep_s, keep_bytes

@@ -25,6 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from taskflow import faults
 from taskflow.errors import ConfigError, StoreError, TaskflowError
 from taskflow.worker.card import worker_name
 
@@ -40,6 +41,7 @@ EXIT_STUCK = 70
 EXIT_QUIT = 128 + signal.SIGQUIT
 GRACE_S = 30.0
 STUCK_S = 60.0
+STORE_WAIT_S = 2.0
 
 log = logging.getLogger("taskflow.worker")
 
@@ -240,6 +242,7 @@ def _serve(options: argparse.Namespace, store: Store, pool: Pool) -> int:
     _Watchdog(worker).start()
     if not options.embedded:
         _greet(worker, store, pool, options)
+    faults.point("worker.started")
     try:
         worker.run()
     except Exception:  # noqa: BLE001 - the worker has logged it
@@ -253,12 +256,13 @@ def _serve(options: argparse.Namespace, store: Store, pool: Pool) -> int:
 
 def _pool(options: argparse.Namespace) -> Pool:
     from taskflow.pools.process import ProcessPool
+    from taskflow.stores import blobs_directory
 
     return ProcessPool(
         options.slots,
         mode=options.pool,
         url=options.url,
-        blobs_dir=_blobs_dir(options.url),
+        blobs_dir=str(blobs_directory(options.url)),
         preload=options.preload,
         threads_per_slot=options.threads,
         recycle_after_calls=options.recycle_calls,
@@ -267,19 +271,10 @@ def _pool(options: argparse.Namespace) -> Pool:
     )
 
 
-def _blobs_dir(url: str) -> str:
-    """Where a store keeps its blobs: children must know before the store may be opened."""
-    scheme, colon, rest = url.partition("://")
-    if colon and scheme != "sqlite":
-        return ""
-    path = rest.partition("?")[0][1:] if colon else url
-    return f"{Path(path).expanduser().absolute()}.d/blobs"
-
-
 def _store(options: argparse.Namespace) -> Store:
     from taskflow.stores import open_store
 
-    return open_store(options.url)
+    return open_store(options.url, wait_s=STORE_WAIT_S)
 
 
 class _Signals:

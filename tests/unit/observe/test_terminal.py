@@ -232,3 +232,15 @@ def test_a_stream_that_knows_only_ascii_gets_only_that(terminal: Terminal, secon
     screen = terminal.screen()
     assert "gr??e" in screen
     assert "###" in screen
+
+
+def test_a_ctrl_c_while_it_draws_does_not_draw_twice(terminal: Terminal, seconds: Seconds) -> None:
+    class Interrupted(Bars):
+        def _write(self, text: str) -> None:
+            super()._write(text)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Interrupted(terminal.stream, monotonic=seconds) as bars:
+        bars.update([stage()])
+
+    assert terminal.screen().count("3/10") == 1

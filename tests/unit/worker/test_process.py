@@ -55,20 +55,8 @@ def test_a_store_that_cannot_be_used_is_said_in_a_sentence(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("url", "place"),
-    [
-        ("sqlite:////a/b.db", "/a/b.db.d/blobs"),
-        ("sqlite:////a/b.db?sync=full", "/a/b.db.d/blobs"),
-        ("/a/b", "/a/b.d/blobs"),
-    ],
-)
-def test_children_find_the_blobs_where_the_store_keeps_them(url: str, place: str, tmp_path: Path) -> None:
-    assert process._blobs_dir(url) == place
-
-
 def test_the_blobs_of_an_opened_store_lie_where_children_look(tmp_path: Path) -> None:
-    from taskflow.stores import open_store
+    from taskflow.stores import blobs_directory, open_store
 
     tmp_path.chmod(0o700)
     url = f"sqlite:///{tmp_path / 'runs.db'}"
@@ -76,7 +64,7 @@ def test_the_blobs_of_an_opened_store_lie_where_children_look(tmp_path: Path) ->
     store.blobs.put("here", [b"bytes"])
     store.close()
 
-    found = [path for path in Path(process._blobs_dir(url)).rglob("*") if path.name.endswith("here")]
+    found = [path for path in blobs_directory(url).rglob("*") if path.name.endswith("here")]
 
     assert len(found) == 1
 

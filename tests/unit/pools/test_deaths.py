@@ -1,0 +1,308 @@
+"""A child that dies is an outcome of the item that ran, and of that one only."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from taskflow.policy import Policy
+from taskflow.records import Failure, Kind, Outcome
+from taskflow.testing.workbench import Workbench
+from tests.unit.pools.conftest import Open
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def failure(outcome: Outcome) -> Failure:
+    return Failure.from_json(outcome.error or "")
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ended; a zombie has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def eventually(bench: Workbench, done, within_s: float = 4) -> None:
+    bench.until(done, within_s)
+
+
+def running(bench: Workbench) -> bool:
+    return any(list(link.running()) for link in bench.pool._links.values())
+
+
+@pytest.mark.parametrize(
+    ("die", "exit_code", "number"),
+    [
+        (lambda: os._exit(3), 3, None),
+        (lambda: os._exit(0), 0, None),
+        (lambda: os.abort(), None, signal.SIGABRT),
+        (lambda: ctypes.string_at(0), None, signal.SIGSEGV),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), None, signal.SIGKILL),
+    ],
+)
+def test_a_death_is_told_with_exit_code_or_signal(bench: Workbench, die, exit_code, number) -> None:
+    bench.run(bench.call(square, 1))
+    begun = time.monotonic()
+
+    outcome = bench.one(bench.call(die))
+    lease = bench.call(square, 5)
+    bench.run(lease)
+
+    assert outcome.kind == Kind.LOST
+    assert failure(outcome).data["error"] == "WorkerLost"
+    assert (failure(outcome).exit_code, failure(outcome).signal) == (exit_code, number)
+    assert bench.value(lease) == 25
+    assert time.monotonic() - begun < 1.5
+
+
+def test_a_child_killed_from_outside_loses_its_item_only(open_bench: Open) -> None:
+    bench = open_bench(2)
+    victim, other = bench.call(time.sleep, 30), bench.call(time.sleep, 0.3)
+    bench.start(victim)
+    eventually(bench, lambda: running(bench))
+    (link,) = [link for link in bench.pool._links.values() if list(link.running())]
+    bench.start(other)
+
+    os.kill(link.pid, signal.SIGKILL)
+    bench.until(lambda: bench.complete(victim) and bench.complete(other), 4)
+    (lost,), (fine,) = bench.outcomes[victim.key.node], bench.outcomes[other.key.node]
+
+    assert lost.kind == Kind.LOST
+    assert fine.kind == Kind.SUCCEEDED
+
+
+def test_what_a_dead_child_printed_is_kept(bench: Workbench) -> None:
+    def crash() -> None:
+        print("almost there")
+        sys.stderr.write("oops\n")
+        ctypes.string_at(0)
+
+    outcome = bench.one(bench.call(crash))
+
+    assert "almost there" in (outcome.log or "")
+    assert "oops" in (outcome.log or "")
+    assert "Segmentation fault" in (outcome.log or "")
+
+
+def test_only_the_item_of_a_range_that_ran_is_lost(open_bench: Open) -> None:
+    bench = open_bench(1, again=False)
+
+    def work(x: int) -> int:
+        if x == 40:
+            time.sleep(0.08)  # so that what was before it is reported
+            os._exit(9)
+        return x
+
+    lease = bench.array(work, range(100))
+    bench.start(lease)
+    bench.until(lambda: any(o.kind == Kind.LOST for o in bench.outcomes.get(lease.key.node, ())), 5)
+    bench.until(lambda: covered(bench, lease) == 100, 5)
+
+    (lost,) = [o for o in bench.outcomes[lease.key.node] if o.kind == Kind.LOST]
+    assert (lost.lo, lost.hi) == (40, 41)
+    assert all(o.kind in (Kind.LOST, Kind.SUCCEEDED) for o in bench.outcomes[lease.key.node])
+
+
+def covered(bench: Workbench, lease) -> int:
+    done = sum(o.hi - o.lo for o in bench.outcomes.get(lease.key.node, ()))
+    return done + sum(o.hi - o.lo for key, o in bench.released if key.node == lease.key.node)
+
+
+def test_a_poisoned_item_does_not_stop_the_others(bench: Workbench) -> None:
+    lease = bench.array(lambda x: os._exit(1) if x == 250 else x, range(500))
+
+    (outcomes,) = bench.run(lease)
+
+    assert [o.lo for o in outcomes if o.kind == Kind.LOST] == [250]
+    assert sum(o.hi - o.lo for o in outcomes if o.kind == Kind.SUCCEEDED) == 499
+
+
+def test_a_hard_limit_ends_a_c_loop_that_ignores_signals(bench: Workbench) -> None:
+    def deaf() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 60))
+        ctypes.PyDLL(None).usleep(30_000_000)  # holds the interpreter lock
+
+    begun = time.monotonic()
+    outcome = bench.one(bench.call(deaf, policy=Policy(time_limit_s=0.3)))
+
+    assert outcome.kind == Kind.FAILED
+    assert failure(outcome).data == {"error": "TaskTimedOut", "limit_s": 0.3}
+    assert time.monotonic() - begun < 1.5
+
+
+def test_a_hard_limit_ends_a_stopped_child(bench: Workbench) -> None:
+    outcome = bench.one(bench.call(lambda: os.kill(os.getpid(), signal.SIGSTOP), policy=Policy(time_limit_s=0.3)))
+
+    assert failure(outcome).data["error"] == "TaskTimedOut"
+
+
+def test_a_hard_limit_is_for_each_item_of_a_range(bench: Workbench) -> None:
+    lease = bench.array(lambda x: time.sleep(30 if x == 3 else 0.05), range(6), policy=Policy(time_limit_s=0.25))
+
+    (outcomes,) = bench.run(lease)
+
+    assert [o.lo for o in outcomes if o.kind == Kind.FAILED] == [3]
+    assert sum(o.hi - o.lo for o in outcomes if o.kind == Kind.SUCCEEDED) == 5
+
+
+def test_a_soft_limit_is_raised_in_the_task(bench: Workbench) -> None:
+    def endless() -> None:
+        while True:
+            pass
+
+    outcome = bench.one(bench.call(endless, policy=Policy(soft_time_limit_s=0.2)))
+
+    assert outcome.kind == Kind.FAILED
+    assert failure(outcome).type.endswith("SoftTimeLimitExceeded")
+
+
+def test_a_soft_limit_may_be_caught(bench: Workbench) -> None:
+    def careful() -> str:
+        from taskflow.errors import SoftTimeLimitExceeded
+
+        try:
+            time.sleep(30)
+        except SoftTimeLimitExceeded:
+            return "clean"
+        return "late"
+
+    lease = bench.call(careful, policy=Policy(soft_time_limit_s=0.2, time_limit_s=3))
+    bench.run(lease)
+
+    assert bench.value(lease) == "clean"
+
+
+def test_a_hog_is_killed_at_its_memory_limit(bench: Workbench) -> None:
+    def hog() -> None:
+        kept = []
+        while True:
+            kept.append(bytearray(1 << 20))
+            time.sleep(0.001)
+
+    outcome = bench.one(bench.call(hog, policy=Policy(memory_limit_bytes=100 << 20)))
+
+    assert outcome.kind == Kind.LOST
+    assert failure(outcome).data["error"] == "OOMKilled"
+    assert failure(outcome).data["limit_bytes"] == 100 << 20
+    assert failure(outcome).data["rss_peak_bytes"] > 100 << 20
+
+
+def test_the_memory_of_grandchildren_counts(bench: Workbench) -> None:
+    def hog() -> None:
+        code = "x = bytearray(150 << 20)\nimport time; time.sleep(30)"
+        subprocess.run([sys.executable, "-c", code], check=False)
+
+    outcome = bench.one(bench.call(hog, policy=Policy(memory_limit_bytes=100 << 20)))
+
+    assert failure(outcome).data["error"] == "OOMKilled"
+
+
+def test_a_kill_by_the_kernel_for_memory_is_recognised(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskflow.pools.process.oom_kills", lambda: 10**9)
+
+    outcome = bench.one(bench.call(lambda: os.kill(os.getpid(), signal.SIGKILL)))
+
+    assert failure(outcome).data["error"] == "OOMKilled"
+
+
+def test_memory_errors_end_the_child_but_not_the_task_of_another(bench: Workbench) -> None:
+    def burst() -> int:
+        raise MemoryError
+
+    first, pid = bench.call(os.getpid), bench.call(os.getpid)
+    bench.run(first)
+    outcome = bench.one(bench.call(burst))
+    bench.run(pid)
+
+    assert outcome.kind == Kind.FAILED
+    assert bench.value(first) != bench.value(pid)
+
+
+def test_a_task_that_kills_its_parent_loses_what_ran_and_the_pool_goes_on(open_bench: Open) -> None:
+    bench = open_bench(2)
+
+    outcome = bench.one(bench.call(lambda: os.kill(os.getppid(), signal.SIGKILL) or time.sleep(5)))
+    lease = bench.call(square, 4)
+    bench.run(lease)
+
+    assert outcome.kind == Kind.LOST
+    assert bench.value(lease) == 16
+
+
+def test_what_a_dead_child_left_running_is_killed(bench: Workbench) -> None:
+    def leave() -> None:
+        subprocess.Popen(["sleep", "60"])
+        daemon = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        print(daemon.pid, flush=True)
+        os._exit(1)
+
+    outcome = bench.one(bench.call(leave))
+    daemon = int((outcome.log or "").split()[0])
+
+    eventually(bench, lambda: gone(daemon))
+
+
+def test_a_swarm_of_forks_ends_with_its_task(bench: Workbench, flag: Path) -> None:
+    def swarm() -> None:
+        for n in range(60):
+            if os.fork() == 0:
+                if n % 3 == 0:
+                    os.setsid()
+                time.sleep(60)
+                os._exit(0)
+        with flag.open("w") as file:
+            file.write(Path(f"/proc/self/task/{os.getpid()}/children").read_text())
+        time.sleep(60)
+
+    outcome = bench.one(bench.call(swarm, policy=Policy(time_limit_s=1.0)))
+
+    assert failure(outcome).data["error"] == "TaskTimedOut"
+    pids = [int(pid) for pid in flag.read_text().split()]
+    assert len(pids) == 60
+    eventually(bench, lambda: all(map(gone, pids)))
+
+
+def test_children_die_with_the_process_of_the_pool(tmp_path: Path) -> None:
+    code = f"""
+import os, select, sys
+from taskflow.pools.process import ProcessPool
+pool = ProcessPool(2, blobs_dir={str(tmp_path / "blobs")!r})
+while not all(link.pid for link in pool._links.values()):
+    select.select(pool.filenos(), [], [], 1)
+    pool.finished()
+print(pool._template.pid, *[link.pid for link in pool._links.values()], flush=True)
+os.kill(os.getpid(), 9)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    pids = [int(pid) for pid in ended.stdout.split()]
+
+    assert len(pids) == 3
+    end = time.monotonic() + 2
+    while not all(map(gone, pids)):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_dead_pool_leaves_no_open_files(open_bench: Open) -> None:
+    bench = open_bench(1)
+    bench.run(bench.call(square, 1))
+    before = len(os.listdir("/proc/self/fd"))
+
+    for _ in range(5):
+        bench.one(bench.call(lambda: os._exit(1)))
+    bench.run(bench.call(square, 1))
+
+    assert len(os.listdir("/proc/self/fd")) == before
