@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from taskflow import errors as errors
     from taskflow.canvas import Signature, chain, chord, group, signature, task
-    from taskflow.client import Client, as_completed, gather
+    from taskflow.client import Client, as_completed, gather, get_client
+    from taskflow.cores import cpu_count
     from taskflow.future import Future
     from taskflow.graphrun import CanvasResult, WorkflowRun
     from taskflow.maprun import MapRun
@@ -51,9 +52,11 @@ __all__ = [
     "as_completed",
     "chain",
     "chord",
+    "cpu_count",
     "current",
     "errors",
     "gather",
+    "get_client",
     "group",
     "map_reduce",
     "rng",
@@ -65,7 +68,8 @@ __version__ = "0.1.0.dev0"
 
 _ROOMS = {
     "taskflow.canvas": ("Signature", "chain", "chord", "group", "signature", "task"),
-    "taskflow.client": ("Client", "as_completed", "gather"),
+    "taskflow.client": ("Client", "as_completed", "gather", "get_client"),
+    "taskflow.cores": ("cpu_count",),
     "taskflow.future": ("Future",),
     "taskflow.graphrun": ("CanvasResult", "WorkflowRun"),
     "taskflow.maprun": ("MapRun",),

@@ -27,7 +27,7 @@ from taskflow.pools import context
 from taskflow.records import Failure, Plan, RunView
 from taskflow.states import TERMINAL
 
-__all__ = ["Client", "as_completed", "gather"]
+__all__ = ["Client", "as_completed", "gather", "get_client"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -175,6 +175,14 @@ class Client(concurrent.futures.Executor):
 
     def _send(self, draft: Draft, run: RunId, name: str, shape: str, **meta: Any) -> None:
         self._engine.send(draft.plan(run, name, self._meta(shape) | meta))
+
+    def flush(self) -> None:
+        """Return when everything that was submitted is in the store.
+
+        Single calls of a burst are committed together, a moment after `submit` returned; everything else,
+        and a single call of a quiet client, is in the store when its submit returns.
+        """
+        self._engine.flush()
 
     def submit_canvas(self, sig: Signature, /) -> CanvasResult:
         """Send a signature, chain, group or chord."""
@@ -486,15 +494,19 @@ _open_clients: weakref.WeakSet[Engine] = weakref.WeakSet()
 _default: Client | None = None
 
 
-def default_client() -> Client:
-    """The client of those who name none; made on first use."""
+def get_client() -> Client:
+    """The client of those who name none; made on first use.
+
+    Inside a task it is one for the store that the task came from: what it submits is run by the same
+    workers, and waiting for that lends them the task's slot.
+    """
     global _default  # noqa: PLW0603 - one per process, on purpose
     if _default is None or _default._engine.closed or _default._engine.pid != os.getpid():
         _default = Client()
     return _default
 
 
-hooks.provide(default_client)
+hooks.provide(get_client)
 
 
 def _interactive() -> bool:

@@ -69,7 +69,9 @@ def parse(text: str) -> dict[str, tuple[str, int]]:
         if name not in POINTS:
             raise ConfigError(f"TASKFLOW_FAULT: there is no point {name!r}.{nearest(name, POINTS)}")
         if action not in ACTIONS or not (passing or "1").isdigit():
-            raise ConfigError(f"TASKFLOW_FAULT: {fault!r} is not point:action:passing.{nearest(action, ACTIONS)}")
+            raise ConfigError(
+                f"TASKFLOW_FAULT: {fault!r} is not point:action:passing.{nearest(action, ACTIONS)}"
+            )
         found[name] = (action, int(passing or 1))
     return found
 
@@ -88,5 +90,7 @@ def _armed(faults: dict[str, tuple[str, int]]) -> Callable[[str], None]:
     return point
 
 
-point: Callable[[str], None] = _armed(parse(os.environ["TASKFLOW_FAULT"])) if os.environ.get("TASKFLOW_FAULT") else _unarmed
+point: Callable[[str], None] = (
+    _armed(parse(os.environ["TASKFLOW_FAULT"])) if os.environ.get("TASKFLOW_FAULT") else _unarmed
+)
 """Pass a named point."""
