@@ -19,10 +19,10 @@ import sysconfig
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import taskflow
 
@@ -30,128 +30,165 @@ NAME = "stdlib census"
 TOP = 10
 FILES_PER_PART = 50
 
+Function = tuple[int, str, str]
+"""How many lines it has, its name, its file."""
+Source = tuple[Counter[str], Counter[str], list[Function]]
+"""Of a file: its identifiers, its call sites, its longest functions."""
 Key = tuple[str, str]
 """``("identifier", name)`` or ``("call", name)``."""
-Errors = dict[Path, str]
-
-
-class Function(NamedTuple):
-    """A function and its length."""
-
-    lines: int
-    name: str
-    path: Path
-
-
-class Source(NamedTuple):
-    """What was found in one file."""
-
-    names: Counter[Key]
-    functions: list[Function]
-
-
-class Report(NamedTuple):
-    """What the whole job is for."""
-
-    identifiers: list[tuple[str, int]]
-    calls: list[tuple[str, int]]
-    longest: list[Function]
+Tables = dict[str, list[tuple[Any, ...]]]
+"""Rows by title."""
 
 
 # ── what runs in the workers ─────────────────────────────────────────────────────────
 
 
 def read(path: Path) -> Source:
-    """Parse a file. One that is no Python raises: then this item of the map has failed, and no other."""
+    """Parse a file. One that is not Python raises: that item of the map has failed, and no other."""
     with warnings.catch_warnings(action="ignore"):
         tree = ast.parse(path.read_bytes(), path)
-    names: Counter[Key] = Counter()
-    functions = []
+    identifiers: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+    functions: list[Function] = []
     for node in ast.walk(tree):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.ClassDef(name=name):
-                names["identifier", name] += 1
+                identifiers[name] += 1
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                names["identifier", name] += 1
-                functions.append(Function((node.end_lineno or 0) - node.lineno + 1, name, path))
+                identifiers[name] += 1
+                functions.append((1 + (node.end_lineno or 0) - node.lineno, name, str(path)))
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
-                names["call", name] += 1
-    return Source(names, functions)
+                calls[name] += 1
+    return identifiers, calls, heapq.nlargest(TOP, functions)
 
 
-def pairs(source: Source) -> Iterable[tuple[Key, int]]:
-    """Map: the names of a file and how often each is there."""
-    return source.names.items()
+def pairs(source: Source) -> Iterator[tuple[Key, int]]:
+    """Map: what a file has, and how often."""
+    identifiers, calls, _ = source
+    yield from ((("identifier", name), times) for name, times in identifiers.items())
+    yield from ((("call", name), times) for name, times in calls.items())
 
 
-def add(_: Key, numbers: list[int]) -> int:
-    """Reduce, and combine on the worker before anything travels."""
-    return sum(numbers)
+def add(_: Key, times: list[int]) -> int:
+    """Reduce; and combine on the worker, before anything travels."""
+    return sum(times)
 
 
 @taskflow.task
-def longest(functions: Iterable[Function]) -> list[Function]:
-    """The longest functions of a part, in the header of the chord."""
+def longest(functions: list[Function]) -> list[Function]:
+    """The longest functions of some files: the header of the chord."""
     return heapq.nlargest(TOP, functions)
 
 
 @taskflow.task
 def longest_of_all(parts: list[list[Function]]) -> list[Function]:
-    """The longest of the longest, in the body of the chord."""
+    """The longest of the longest: the body of the chord."""
     return heapq.nlargest(TOP, chain.from_iterable(parts))
 
 
-def join(counts: dict[Key, int], functions: list[Function]) -> Report:
-    """The end of the workflow: what was counted and what was found, as one report."""
+def report(counts: dict[Key, int], functions: list[Function]) -> Tables:
+    """The end of the workflow: what was counted and what was found, side by side."""
 
-    def top(kind: str) -> list[tuple[str, int]]:
-        ranked = sorted((-n, name) for (what, name), n in counts.items() if what == kind)
-        return [(name, -n) for n, name in ranked[:TOP]]
+    def top(wanted: str) -> list[tuple[Any, ...]]:
+        ranked = sorted((-times, name) for (kind, name), times in counts.items() if kind == wanted)
+        return [(-times, name) for times, name in ranked[:TOP]]
 
-    return Report(top("identifier"), top("call"), functions)
+    return {
+        "Top identifiers": top("identifier"),
+        "Top call sites": top("call"),
+        "Longest functions, in lines": list(functions),
+    }
 
 
 # ── the job ──────────────────────────────────────────────────────────────────────────
 
 
-def census(client: taskflow.Client, sources: taskflow.MapRun[Source]) -> tuple[Report, dict[Key, int]]:
-    """Everything after the parsing, on the workers; gives the report and all that was counted."""
-    good = sources.results("skip")
-    header = (longest.s(list(functions)) for functions in parts(good))
+def census(options: argparse.Namespace, files: list[Path]) -> tuple[Tables, dict[Key, int]]:
+    """All of it on workers: the tables, and how often each name was counted."""
+    # After Ctrl-C the run shall stay as it is, to be resumed, instead of being cancelled.
+    with taskflow.Client(options.store, workers=options.workers, cancel_on_interrupt=False) as client:
+        if options.resume:
+            sources = resume(client, options.resume)
+        else:
+            sources = client.options(label=NAME).map(read, files)
+        if len(sources) != len(files):
+            sys.exit(f"That run is over {len(sources)} files, not {len(files)}: give the options it had.")
+        print(f"{len(files):,} files of {options.folder}, run {sources.id}", flush=True)
+        sources.wait()  # draws a progress bar, if this is a terminal
+        tables, counts = summary(client, sources.results("skip"))
+        tables["Errors"] = [
+            (str(files[index]), one_line(failure.type, failure.message)) for index, failure in sources.failed
+        ]
+        return tables, counts
+
+
+def resume(client: taskflow.Client, run: str) -> taskflow.MapRun[Source]:
+    """The map that an earlier process sent; workers go on with what is left of it."""
+    if run == "last":
+        found = client.runs(match=NAME, limit=1)  # a DataFrame where pandas is installed
+        rows = found.to_dict("records") if hasattr(found, "to_dict") else found
+        if not rows:
+            sys.exit(f"No census was begun in {client.url}.")
+        run = rows[0]["run"]
+    sources: taskflow.MapRun[Source] = client.attach(run)
+    return sources
+
+
+def summary(client: taskflow.Client, sources: list[Source]) -> tuple[Tables, dict[Key, int]]:
+    """What follows the parsing: a chord, a map-reduce, and a workflow that joins them."""
+    functions = [functions for _, _, functions in sources]
+    parts = (functions[lo : lo + FILES_PER_PART] for lo in range(0, len(functions), FILES_PER_PART))
+    header = [longest.s(list(chain.from_iterable(part))) for part in parts]
     found = taskflow.chord(header, longest_of_all.s()).apply_async(client=client)
 
     workflow = taskflow.Workflow("report")
-    counts = workflow.map_reduce(good, pairs, add, combiner=add, name="count")
-    workflow.add(join, counts, client.future(found.task_id), name="join")
+    counts = workflow.map_reduce(sources, pairs, add, combiner=add, name="count")
+    workflow.add(report, counts, client.future(found.task_id), name="report")
     run = workflow.run(client).wait(progress=True)
-    return run.result("join"), run.result("count")
+    return run.result("report"), run.result("count")
 
 
-def parts(sources: list[Source]) -> Iterator[Iterator[Function]]:
-    """The functions of some files at a time."""
-    for lo in range(0, len(sources), FILES_PER_PART):
-        yield chain.from_iterable(source.functions for source in sources[lo : lo + FILES_PER_PART])
-
-
-def census_in_one_process(files: list[Path]) -> tuple[Report, dict[Key, int], Errors]:
+def census_in_one_process(files: list[Path]) -> tuple[Tables, dict[Key, int]]:
     """The same without taskflow, to compare."""
     counts: Counter[Key] = Counter()
     functions: list[Function] = []
-    errors: Errors = {}
+    errors: list[tuple[str, str]] = []
     for path in files:
         try:
             source = read(path)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it goes into the table
-            errors[path] = reason(type(error).__name__, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told in the table
+            errors.append((str(path), one_line(type(error).__name__, str(error))))
         else:
-            counts.update(source.names)
-            functions += source.functions
-    return join(counts, heapq.nlargest(TOP, functions)), counts, errors
+            counts.update(dict(pairs(source)))
+            functions += source[2]
+    return {**report(counts, longest(functions)), "Errors": errors}, counts
 
 
-def reason(kind: str, message: str) -> str:
-    """An error on one line."""
-    return f"{kind}: {message.splitlines()[0] if message else ''}"
+def one_line(kind: str, message: str) -> str:
+    """What is told of an error."""
+    return f"{kind}: {''.join(message.splitlines()[:1])}"
+
+
+# ── the program ──────────────────────────────────────────────────────────────────────
+
+
+def main() -> int:
+    """Run the census and compare it; the exit code tells whether the answers are equal."""
+    options = arguments()
+    files = source_files(options.folder, options.limit)
+    began = time.perf_counter()
+    tables, counts = census(options, files)
+    took_s = time.perf_counter() - began
+    for title, rows in tables.items():
+        show(title, rows, options.folder)
+
+    began = time.perf_counter()
+    same = (tables, counts) == census_in_one_process(files)
+    alone_s = time.perf_counter() - began
+    print(f"\n{len(files):,} files in {took_s:.1f} s, in one process {alone_s:.1f} s", end="")
+    print(" (a part was done before)" if options.resume else f": {alone_s / took_s:.2f} times as fast")
+    print(f"The answer {'equals' if same else 'DIFFERS FROM'} the one of a single process.")
+    return 0 if same else 1
 
 
 def source_files(folder: Path, limit: int | None) -> list[Path]:
@@ -160,72 +197,16 @@ def source_files(folder: Path, limit: int | None) -> list[Path]:
     return files[:: max(1, len(files) // limit)][:limit] if limit else files
 
 
-def begin(client: taskflow.Client, files: list[Path]) -> taskflow.MapRun[Source]:
-    """Send the map."""
-    return client.options(label=NAME).map(read, files)
-
-
-def resume(client: taskflow.Client, run: str) -> Any:
-    """Find the map that an earlier process sent; workers go on with it at once."""
-    if run == "last":
-        found = client.runs(match=NAME, limit=1)  # a DataFrame where pandas is installed
-        rows = found.to_dict("records") if hasattr(found, "to_dict") else found
-        if not rows:
-            sys.exit(f"No census was begun in {client.url}.")
-        run = rows[0]["run"]
-    return client.attach(run)
-
-
-# ── the program ──────────────────────────────────────────────────────────────────────
-
-
-def main() -> int:
-    """Run the census; the exit code tells whether the answer is the right one."""
-    options = arguments()
-    files = source_files(options.folder, options.limit)
-    began = time.perf_counter()
-    # After Ctrl-C the run shall stay as it is, to be resumed, instead of being cancelled.
-    with taskflow.Client(options.store, workers=options.workers, cancel_on_interrupt=False) as client:
-        sources = resume(client, options.resume) if options.resume else begin(client, files)
-        if len(sources) != len(files):
-            sys.exit(f"That run is over {len(sources)} files, not {len(files)}: give the options it had.")
-        print(f"{len(files):,} files of {options.folder}, run {sources.id}", flush=True)
-        try:
-            sources.wait()  # draws a progress bar, if this is a terminal
-            errors = {files[i]: reason(failure.type, failure.message) for i, failure in sources.failed}
-            report, counts = census(client, sources)
-        except KeyboardInterrupt:
-            print(f"\nStopped. Go on with: {sys.argv[0]} --resume {sources.id}", file=sys.stderr)
-            return 130
-    took_s = time.perf_counter() - began
-
-    show(report, errors, options.folder)
-    began = time.perf_counter()
-    same = (report, counts, errors) == census_in_one_process(files)
-    alone_s = time.perf_counter() - began
-    print(f"\n{len(files):,} files in {took_s:.1f} s, in one process {alone_s:.1f} s", end="")
-    print(" (a part was done before)" if options.resume else f": {alone_s / took_s:.2f} times as fast")
-    print(f"The answer {'equals' if same else 'DIFFERS FROM'} the one of a single process.")
-    return 0 if same else 1
-
-
-def show(report: Report, errors: Errors, folder: Path) -> None:
-    """Print the tables."""
-    print_table("Top identifiers", [(f"{n:,}", name) for name, n in report.identifiers])
-    print_table("Top call sites", [(f"{n:,}", f"{name}()") for name, n in report.calls])
-    functions = [(f"{f.lines:,}", f"{f.name}()  {f.path.relative_to(folder)}") for f in report.longest]
-    print_table("Longest functions, in lines", functions)
-    failed = [(str(path.relative_to(folder)), why) for path, why in errors.items()]
-    print_table(f"Errors: {len(errors)} files", failed)
-
-
-def print_table(title: str, rows: list[tuple[str, str]]) -> None:
-    """Print two columns under a title; numbers are aligned to the right."""
-    width = max((len(left) for left, _ in rows), default=0)
-    print(f"\n{title}")
-    for left, right in rows:
-        left = left.rjust(width) if left[0].isdigit() else left.ljust(width)
-        print(f"  {left}  {right}")
+def show(title: str, rows: list[tuple[Any, ...]], folder: Path) -> None:
+    """Print a table; numbers are aligned to the right, files are told from the folder on."""
+    cells = [
+        [f"{cell:7,}" if isinstance(cell, int) else cell.removeprefix(f"{folder}/") for cell in row]
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    print(f"\n{title}: {len(rows)}" if title == "Errors" else f"\n{title}")
+    for row in cells:
+        print(" ", "  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def arguments() -> argparse.Namespace:
@@ -236,10 +217,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", default="auto", type=lambda n: n if n == "auto" else int(n))
     parser.add_argument("--store", metavar="URL", help="where runs are kept (a store of your own)")
     parser.add_argument("--limit", metavar="N", type=int, help="only N files, spread over all")
-    parser.add_argument("--quick", dest="limit", action="store_const", const=60, help="the same as --limit 60")
+    parser.add_argument("--quick", dest="limit", action="store_const", const=60, help="that is --limit 60")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run, by its id; 'last': the newest")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nStopped. To go on, run it again with: --resume last", file=sys.stderr)
+        sys.exit(130)

@@ -14,17 +14,18 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from taskflow import hooks
 from taskflow.canvas import Signature
 from taskflow.canvas import compile as compile_canvas
-from taskflow.canvas.shape import split_id
-from taskflow.engine import Engine
-from taskflow.errors import ConfigError, NoSuchRun, TaskflowError, UsageError, nearest
+from taskflow.canvas.shape import Shape, split_id
+from taskflow.engine import Engine, inline_engine
+from taskflow.errors import ConfigError, NoSuchRun, UsageError, WaitTimedOut, nearest
 from taskflow.future import Future
-from taskflow.graphrun import CanvasResult, WorkflowRun, arrays_of
-from taskflow.ids import NodeId, RunId, new_id
+from taskflow.graphrun import CanvasResult, WorkflowRun, arrays_of, collect, leaves
+from taskflow.ids import NodeId, RunId, id_from, new_id
 from taskflow.maprun import Errors, MapRun, rows_or_frame
 from taskflow.plan import Draft
 from taskflow.policy import Options
 from taskflow.pools import context
 from taskflow.records import Failure, Plan, RunView
+from taskflow.ref import Ref
 from taskflow.states import TERMINAL
 
 __all__ = ["Client", "as_completed", "gather", "get_client"]
@@ -46,6 +47,8 @@ class Client(concurrent.futures.Executor):
         mode: ``"inline"`` runs everything in the calling thread, over a store in memory, by the same
             engine: breakpoints work.
         pool: ``"process"``; ``"thread"`` or ``"async"`` run all slots in one child process.
+        queues: What the workers that this process starts serve. All clients of a store in this process
+            share them.
         detach: The workers outlive this process.
         cancel_on_interrupt: Whether Ctrl-C in a wait cancels what was waited for.
 
@@ -65,6 +68,7 @@ class Client(concurrent.futures.Executor):
         workers: int | str = "auto",
         mode: Literal["local", "inline"] | None = None,
         pool: Literal["process", "thread", "async", "inline"] = "process",
+        queues: Sequence[str] = ("default",),
         detach: bool = False,
         cancel_on_interrupt: bool = True,
     ) -> None:
@@ -75,11 +79,16 @@ class Client(concurrent.futures.Executor):
         if url is None and context.inside():
             url = context.current().url or None
         inline = mode == "inline" or pool == "inline"
-        self._engine = Engine(url, workers=workers, pool=pool, inline=inline, detach=detach)
-        self._engine.cancel_on_interrupt = cancel_on_interrupt
+        shared = inline_engine(url)
+        self._is_guest = shared is not None
+        self._engine = shared or Engine(
+            url, workers=workers, pool=pool, queues=queues, inline=inline, detach=detach
+        )
         self._options = Options()
-        _open_clients.add(self._engine)
-        self._engine.crew.ensure()
+        if not self._is_guest:
+            self._engine.cancel_on_interrupt = cancel_on_interrupt
+            _open_clients.add(self._engine)
+            self._engine.crew.ensure()
 
     # ── options ──────────────────────────────────────────────────────────────────────
 
@@ -102,7 +111,7 @@ class Client(concurrent.futures.Executor):
             ``client.options(retry=3, time_limit=60).submit(fetch, url)``
         """
         view = object.__new__(Client)
-        view._engine = self._engine
+        view._engine, view._is_guest = self._engine, self._is_guest
         view._options = self._options.merge(**options)
         return view
 
@@ -118,17 +127,23 @@ class Client(concurrent.futures.Executor):
             CannotPickle: The function or an argument cannot travel; nothing was sent.
         """
         engine = self._engine
-        draft = Draft(engine.codec, time.time)
-        name = new_id()
+        engine.check_open()
+        draft = Draft(engine.codec, time.time, engine.url)
+        key = self._options.key
+        name = new_id() if key is None else id_from(key)
         draft.call(fn, args, kwargs, self._options, node_id=NodeId(name))
         node = draft.nodes[0]
         future: Future[R] = Future(engine, RunId(name), node.id, None, node.label)
-        engine.feed.watch(node.id, future)
         plan = Plan(RunId(name), (node,), node.label, self._meta())
+        if key is not None:
+            engine.send(plan)
+            engine.feed.catch_up(node.id, future)
+            return future
+        engine.feed.watch(node.id, future)
         try:
             engine.post(plan, future.fail)
         except BaseException:
-            engine.feed.unwatch(node.id)
+            engine.feed.unwatch(node.id, future)
             raise
         return future
 
@@ -155,15 +170,30 @@ class Client(concurrent.futures.Executor):
         options = self._options
         if chunksize != "auto" and chunksize != 1:
             options = options.merge(chunksize=chunksize)
-        draft = Draft(self._engine.codec, time.time)
+        draft, run_id, known = self._begin()
+        if known is not None:
+            return known  # type: ignore[no-any-return]
         node, width = draft.map(fn, iterables, options)
         label = draft.nodes[0].label
-        run: MapRun[R] = MapRun(self._engine, RunId(new_id()), node, width, label)
+        run: MapRun[R] = MapRun(self._engine, run_id, node, width, label)
         if timeout is not None:
             run.give_up_after(timeout)
-        self._engine.feed.watch(node, run)
-        self._send(draft, run.id, label, "map")
+        self._send(draft, run_id, label, "map", node, run)
         return run
+
+    def _begin(self) -> tuple[Draft, RunId, Any]:
+        """A new draft and the id of its run; and its handle, when a run with the same key is there already."""
+        engine = self._engine
+        engine.check_open()
+        draft = Draft(engine.codec, time.time, engine.url)
+        if self._options.key is None:
+            return draft, RunId(new_id()), None
+        run = RunId(id_from(self._options.key))
+        try:
+            view, _ = engine.store.snapshot(run)
+        except NoSuchRun:
+            return draft, run, None
+        return draft, run, self._handle(view)
 
     def _meta(self, shape: str = "") -> dict[str, Any]:
         meta: dict[str, Any] = {}
@@ -173,8 +203,23 @@ class Client(concurrent.futures.Executor):
             meta["tags"] = dict(self._options.tags)
         return meta
 
-    def _send(self, draft: Draft, run: RunId, name: str, shape: str, **meta: Any) -> None:
-        self._engine.send(draft.plan(run, name, self._meta(shape) | meta))
+    def _send(
+        self,
+        draft: Draft,
+        run: RunId,
+        name: str,
+        shape: str,
+        watched: NodeId | RunId,
+        handle: Any,
+        **meta: Any,
+    ) -> None:
+        plan = draft.plan(run, name, self._meta(shape) | meta)
+        self._engine.feed.watch(NodeId(watched), handle)
+        try:
+            self._engine.send(plan)
+        except BaseException:
+            self._engine.feed.unwatch(NodeId(watched), handle)
+            raise
 
     def flush(self) -> None:
         """Return when everything that was submitted is in the store.
@@ -186,39 +231,40 @@ class Client(concurrent.futures.Executor):
 
     def submit_canvas(self, sig: Signature, /) -> CanvasResult:
         """Send a signature, chain, group or chord."""
-        draft = Draft(self._engine.codec, time.time)
+        draft, run, known = self._begin()
+        if known is not None:
+            return known  # type: ignore[no-any-return]
         shape = compile_canvas(sig, draft, self._options)
-        run = RunId(new_id())
         arrays = {node.id: node.width for node in draft.nodes if node.array}
         result = CanvasResult(self._engine, run, shape, arrays)
-        if not draft.nodes:
-            return result
-        self._engine.feed.watch(NodeId(run), result)
-        self._send(draft, run, str(sig)[:200], "canvas")
+        if draft.nodes:
+            self._send(draft, run, str(sig)[:200], "canvas", run, result, canvas=shape.to_json())
         return result
 
     def submit_workflow(self, workflow: Any, inputs: Mapping[str, Any] | None = None, /) -> WorkflowRun:
         """Send a workflow."""
-        draft = Draft(self._engine.codec, time.time)
+        draft, run, known = self._begin()
+        if known is not None:
+            return known  # type: ignore[no-any-return]
         names = workflow.compile(draft, self._options, inputs or {})
-        run = RunId(new_id())
         last = [name for name in workflow.graph if workflow.graph.out_degree(name) == 0]
         arrays = {node.id: node.width for node in draft.nodes if node.array}
         handle = WorkflowRun(self._engine, run, names, arrays, last)
-        self._engine.feed.watch(NodeId(run), handle)
-        self._send(draft, run, workflow.name or "workflow", "workflow", names=names, last=last)
+        name = workflow.name or "workflow"
+        self._send(draft, run, name, "workflow", run, handle, names=names, last=last)
         return handle
 
     def run_map_reduce(self, job: Any, /) -> Any:
         """Run a map-reduce and wait for its result; see `taskflow.map_reduce`."""
-        draft = Draft(self._engine.codec, time.time)
+        engine = self._engine
+        engine.check_open()
+        draft = Draft(engine.codec, time.time, engine.url)
         compiled = job.compile(draft, self._options)
         run = RunId(new_id())
         arrays = {node.id: node.width for node in draft.nodes if node.array}
         names = {"map": compiled.map, "reduce": compiled.reduce}
-        handle = WorkflowRun(self._engine, run, names, arrays, ["reduce"])
-        self._engine.feed.watch(NodeId(run), handle)
-        self._send(draft, run, "map_reduce", "workflow", names=names, last=["reduce"])
+        handle = WorkflowRun(engine, run, names, arrays, ["reduce"])
+        self._send(draft, run, "map_reduce", "workflow", run, handle, names=names, last=["reduce"])
         handle.wait(progress=job.progress)
         mapped, reduced = handle.nodes["map"], handle.nodes["reduce"]
         assert isinstance(mapped, MapRun) and isinstance(reduced, MapRun)
@@ -235,7 +281,9 @@ class Client(concurrent.futures.Executor):
         """The values of futures, in the nesting of lists, tuples and dicts they come in; see `gather`."""
         return gather(futures, errors)
 
-    def as_completed(self, futures: Iterable[Future[R]] | MapRun[R], with_results: bool = False) -> Iterator[Any]:
+    def as_completed(
+        self, futures: Iterable[Future[R]] | MapRun[R], with_results: bool = False
+    ) -> Iterator[Any]:
         """The futures as they end; with `with_results` pairs of future and value."""
         for future in as_completed(futures):
             yield (future, future.result()) if with_results else future
@@ -246,16 +294,23 @@ class Client(concurrent.futures.Executor):
         Raises:
             NoSuchRun: The store knows no such task; ResultExpired: it did.
         """
+        self._engine.flush()
         name, index = split_id(id)
         run, node = self._engine.store.find(name)
-        if node is None:
-            view, _ = self._engine.store.snapshot(run)
-            node = view.nodes[-1].id
-        found: Future[Any] = Future(self._engine, run, node, index)
-        if index is None:
-            self._engine.feed.catch_up(node, found)
-            return found
-        return self._attached_map(self._engine.store.snapshot(run)[0], node)[index]
+        view, _ = self._engine.store.snapshot(run)
+        if node is None and len(view.nodes) > 1:
+            raise UsageError(f"{run} is a run of {len(view.nodes)} nodes: attach({id!r}) gives its handle.")
+        found = next(one for one in view.nodes if one.id == (node or view.nodes[0].id))
+        if found.array:
+            if index is None:
+                raise UsageError(
+                    f"{found.id} is a map of {found.width} items: attach({id!r}) gives all of it,"
+                    f" future({found.id + '[0]'!r}) its first item."
+                )
+            return self._attached_map(view, found.id)[index]
+        future: Future[Any] = Future(self._engine, run, found.id, None, found.label)
+        self._engine.feed.catch_up(found.id, future)
+        return future
 
     def attach(self, run: str | None = None) -> Any:
         """The handle of a run that was sent by another process, or by this one before a restart.
@@ -271,6 +326,7 @@ class Client(concurrent.futures.Executor):
         Raises:
             NoSuchRun: The store knows no such run, or none that has not ended.
         """
+        self._engine.flush()
         store = self._engine.store
         if run is None:
             live = [view for view in store.runs(limit=1000) if view.state not in TERMINAL]
@@ -287,6 +343,10 @@ class Client(concurrent.futures.Executor):
             handle = WorkflowRun(engine, view.id, view.meta["names"], arrays_of(view), view.meta["last"])
             engine.feed.catch_up(NodeId(view.id), handle)
             return handle
+        if "canvas" in view.meta:
+            result = CanvasResult(engine, view.id, Shape.from_json(view.meta["canvas"]), arrays_of(view))
+            engine.feed.catch_up(NodeId(view.id), result)
+            return result
         if len(view.nodes) == 1:
             node = view.nodes[0]
             if node.array:
@@ -347,12 +407,26 @@ class Client(concurrent.futures.Executor):
         futures = {name: self.options(queue=f"worker/{name}").submit(fn, *args) for name in names}
         return {name: future.result() for name, future in futures.items()}
 
+    def scatter(self, data: R) -> Ref[R]:
+        """Store a large object once, by its content, to pass it to many tasks.
+
+        The `Ref` stands for it anywhere among the arguments of a task and among the items of a map. (What a
+        function captures, or is given as an argument, is stored apart by itself when it is large; a `Ref`
+        saves pickling it again for each call.)
+
+        Raises:
+            CannotPickle: The message says which part of it cannot travel.
+        """
+        return Ref(self._engine.codec, data)
+
     # ── looking ──────────────────────────────────────────────────────────────────────
 
     def runs(self, *, limit: int = 100, states: Sequence[str] = (), match: str = "") -> Any:
         """The newest runs: one row each (a DataFrame with pandas)."""
         self._engine.flush()
-        return rows_or_frame([_run_row(view) for view in self._engine.store.runs(limit=limit, states=states, match=match)])
+        return rows_or_frame(
+            [_run_row(view) for view in self._engine.store.runs(limit=limit, states=states, match=match)]
+        )
 
     def workers(self) -> Any:
         """Workers that serve the store: one row each (a DataFrame with pandas)."""
@@ -382,7 +456,9 @@ class Client(concurrent.futures.Executor):
 
     def doctor(self) -> Any:
         """Examine the store and the workers: one row for each finding (a DataFrame with pandas)."""
-        found = [{"what": what, "well": well, "finding": text} for what, well, text in self._engine.store.check()]
+        found = [
+            {"what": what, "well": well, "finding": text} for what, well, text in self._engine.store.check()
+        ]
         count = len(self._engine.store.workers())
         found.append({"what": "workers", "well": count > 0, "finding": f"{count} serve {self.url}"})
         return rows_or_frame(found)
@@ -405,16 +481,19 @@ class Client(concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more work; wait for what was submitted, and stop the embedded workers.
 
-        What has not ended, when nobody waits for it, stays in the store. It may be called again, and
-        returns when nobody works for the store any more.
+        It may be called again, and returns when nobody works for the store any more.
+
+        Args:
+            wait: Without it what has not ended stays in the store, for `attach`.
+            cancel_futures: Cancel what has not started.
         """
         engine = self._engine
-        if engine.closed:
+        if engine.closed or self._is_guest:
             return
         if os.getpid() == engine.pid:
             engine.flush()
             if cancel_futures:
-                engine.feed.cancel_all()
+                engine.feed.cancel_all(running=False)
             if wait:
                 engine.wait_all(None)
         _open_clients.discard(engine)
@@ -450,42 +529,53 @@ def _run_row(view: RunView) -> dict[str, Any]:
 def gather(futures: Any, errors: Errors = "raise") -> Any:
     """The values of futures, in the nesting of lists, tuples, sets and dicts they come in.
 
+    Ctrl-C cancels all of them, unless the client was told otherwise.
+
     Args:
         futures: Futures, maps and runs, in containers; anything else is its own value.
-        errors: ``"raise"``; ``"return"`` puts exceptions in place; ``"skip"`` leaves them out of lists.
+        errors: ``"raise"``; ``"return"`` puts exceptions in place; ``"skip"`` leaves out what gave no value.
     """
-    if isinstance(futures, Future):
-        if errors == "raise":
-            return futures.result()
-        error = futures.exception()
-        return error if error is not None else futures.result()
-    if isinstance(futures, MapRun):
-        return futures.results(errors)
-    if isinstance(futures, WorkflowRun):
-        return futures.gather()
-    if isinstance(futures, CanvasResult):
-        return futures.result()
-    if isinstance(futures, dict):
-        return {key: gather(value, errors) for key, value in futures.items()}
-    if isinstance(futures, list | tuple | set | frozenset):
-        found = [(one, gather(one, errors)) for one in futures]
-        if errors == "skip":
-            found = [(one, v) for one, v in found if not (isinstance(one, Future) and isinstance(v, BaseException))]
-        return type(futures)(value for _, value in found)
-    return futures
+    if errors not in _ERRORS:
+        raise ConfigError(f"errors={errors!r} is not known.{nearest(errors, _ERRORS)}")
+    try:
+        return collect(futures, errors)
+    except KeyboardInterrupt:
+        _cancel_waited(leaves(futures))
+        raise
 
 
-def as_completed(futures: Iterable[Future[R]] | MapRun[R], timeout: float | None = None) -> Iterator[Future[R]]:
-    """The futures as they end; see `concurrent.futures.as_completed`."""
-    if isinstance(futures, MapRun):
-        yield from futures.as_completed()
-        return
-    known = list(futures)
+def as_completed(
+    futures: Iterable[Future[R]] | MapRun[R], timeout: float | None = None
+) -> Iterator[Future[R]]:
+    """The futures as they end; see `concurrent.futures.as_completed`.
+
+    Raises:
+        WaitTimedOut: After `timeout` seconds some had not ended.
+    """
+    known = futures.futures if isinstance(futures, MapRun) else list(futures)
     for engine in {future._engine for future in known}:
         engine.flush()
         if engine.inline:
-            engine.drive(lambda: all(future.done() for future in known), timeout)
-    yield from concurrent.futures.as_completed(known, timeout)  # type: ignore[misc]
+            mine = [future for future in known if future._engine is engine]
+            engine.drive(lambda mine=mine: all(one.done() for one in mine), timeout)  # type: ignore[misc]
+    try:
+        with context.lend():
+            yield from concurrent.futures.as_completed(known, timeout)  # type: ignore[misc]
+    except TimeoutError as error:
+        raise WaitTimedOut(f"{error}. {known[0]._engine.why_waiting()}") from None
+    except KeyboardInterrupt:
+        _cancel_waited(known)
+        raise
+
+
+def _cancel_waited(futures: Iterable[Any]) -> None:
+    """Ctrl-C ended a wait for these."""
+    for future in futures:
+        if isinstance(future, Future | MapRun | WorkflowRun | CanvasResult) and not future.done():
+            future._engine.interrupted([future.run_id if isinstance(future, Future) else future.id])
+
+
+_ERRORS = ("raise", "return", "skip")
 
 
 # ── one client for those who name none, and the end of the process ───────────────────
@@ -500,7 +590,7 @@ def get_client() -> Client:
     Inside a task it is one for the store that the task came from: what it submits is run by the same
     workers, and waiting for that lends them the task's slot.
     """
-    global _default  # noqa: PLW0603 - one per process, on purpose
+    global _default
     if _default is None or _default._engine.closed or _default._engine.pid != os.getpid():
         _default = Client()
     return _default
@@ -513,6 +603,11 @@ def _interactive() -> bool:
     return hasattr(sys, "ps1") or "ipykernel" in sys.modules
 
 
+def _is_awaited(engine: Engine) -> bool:
+    """Whether the end of the process waits for what is pending: not after Ctrl-C, and not inside a worker."""
+    return not (engine.was_interrupted or engine.crew.detach or _interactive() or context.place() is not None)
+
+
 @atexit.register
 def _at_exit() -> None:
     """A script waits for the work it submitted, as with the standard executors; a notebook does not."""
@@ -520,9 +615,12 @@ def _at_exit() -> None:
         if engine.closed or engine.pid != os.getpid():
             continue
         try:
-            if engine.feed.pending and not _interactive() and not engine.crew.detach:
+            if engine.feed.pending and _is_awaited(engine):
                 if sys.stderr.isatty():
-                    print(f"taskflow: waiting for {engine.feed.pending} tasks (Ctrl-C stops waiting)", file=sys.stderr)
+                    print(
+                        f"taskflow: waiting for {engine.feed.pending} tasks (Ctrl-C stops waiting)",
+                        file=sys.stderr,
+                    )
                 engine.wait_all(None)
         except KeyboardInterrupt:
             pass

@@ -53,7 +53,9 @@ class Crew:
         detach: It outlives this process.
     """
 
-    def __init__(self, url: str, slots: int, pool: str, queues: Sequence[str] = ("default",), *, detach: bool) -> None:
+    def __init__(
+        self, url: str, slots: int, pool: str, queues: Sequence[str] = ("default",), *, detach: bool
+    ) -> None:
         self.url = url
         self.slots = slots
         self.pool = pool
@@ -116,7 +118,12 @@ class Crew:
         self._spawned_at = now
         idle_exit_s = None if self.detach else IDLE_EXIT_S
         self._process = spawn(
-            self.url, self.slots, pool=self.pool, queues=self.queues, detach=self.detach, idle_exit_s=idle_exit_s
+            self.url,
+            self.slots,
+            pool=self.pool,
+            queues=self.queues,
+            detach=self.detach,
+            idle_exit_s=idle_exit_s,
         )
 
     def scale(self, slots: int) -> None:
@@ -333,7 +340,9 @@ class Engine:
         """Whether anything that is pending may still move."""
         served = self._served()
         busy = self._busy_queues()
-        return bool(served) and (not busy or any(row["queue"] in served or row.get("running") for row in busy))
+        return bool(served) and (
+            not busy or any(row["queue"] in served or row.get("running") for row in busy)
+        )
 
     def interrupted(self, runs: Iterable[RunId]) -> None:
         """Ctrl-C ended a wait: cancel what it waited for, unless asked otherwise."""

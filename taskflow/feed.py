@@ -73,7 +73,8 @@ class Feed:
         self._store = store
         self._listen = listen
         self._tick = tick
-        self._listeners: dict[NodeId, Listener] = {}
+        self._listeners: dict[NodeId, tuple[Listener, ...]] = {}
+        self._listening = threading.Lock()
         self._lock = threading.RLock()
         self.idle = threading.Event()
         self.idle.set()
@@ -95,22 +96,26 @@ class Feed:
 
         Call it before the submit, or use `catch_up`.
         """
-        self._listeners[node] = listener
-        self.idle.clear()
+        with self._listening:
+            self._listeners[node] = (*self._listeners.get(node, ()), listener)
+            self.idle.clear()
         if self._thread is None and self._listen is not None:
             self._start()
 
-    def unwatch(self, node: NodeId) -> None:
-        """Stop telling."""
-        self._listeners.pop(node, None)
-        if not self._listeners:
-            self.idle.set()
-            if self._listeners:  # another thread began to watch between the two lines
-                self.idle.clear()
+    def unwatch(self, node: NodeId, listener: Listener) -> None:
+        """Stop telling a listener."""
+        with self._listening:
+            left = tuple(one for one in self._listeners.get(node, ()) if one is not listener)
+            if left:
+                self._listeners[node] = left
+            else:
+                self._listeners.pop(node, None)
+                if not self._listeners:
+                    self.idle.set()
 
     def cancel_all(self, *, running: bool = True) -> None:
         """Cancel everything that is waited for; or, without `running`, what has not started."""
-        for listener in list(self._listeners.values()):
+        for listener in self._all():
             if running or not listener.running():
                 listener.cancel()
 
@@ -200,26 +205,29 @@ class Feed:
             os.read(self._wake_read, 64)
 
     def _tell(self, events: Sequence[Event]) -> None:
-        done: dict[NodeId, Listener] = {}
+        done: dict[NodeId, None] = {}
         for event in events:
             name = NodeId(event.node or event.run)
-            listener = self._listeners.get(name)
-            if listener is None:
-                continue
-            if listener.wants_values and event.state in TERMINAL:
-                done[name] = listener
-            else:
-                listener.happened(event)
+            for listener in self._listeners.get(name, ()):
+                if listener.wants_values and event.state in TERMINAL:
+                    done[name] = None
+                else:
+                    listener.happened(event)
         if done:
             values = self._store.values(list(done))
-            for node, listener in done.items():
-                listener.ended(values[node])
+            for node in done:
+                for listener in self._listeners.get(node, ()):
+                    if listener.wants_values:
+                        listener.ended(values[node])
+
+    def _all(self) -> list[Listener]:
+        return [listener for several in list(self._listeners.values()) for listener in several]
 
     def _read_again(self) -> None:
         """The log was cut before we read it: look at every node itself."""
         newest = self._store.events(-1)
         self._cursor = newest[0].cursor if newest else 0
-        for listener in list(self._listeners.values()):
+        for listener in self._all():
             listener.look()
 
     def _stumble(self) -> None:
@@ -227,6 +235,6 @@ class Feed:
         with self._lock:
             newest = self._store.events(-1)
             self._cursor = newest[0].cursor if newest else self._cursor
-            for listener in list(self._listeners.values()):
+            for listener in self._all():
                 with contextlib.suppress(Exception):
                     listener.look()

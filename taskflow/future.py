@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Generator, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskflow.codec import Reference
@@ -16,7 +18,7 @@ from taskflow.states import State
 if TYPE_CHECKING:
     from taskflow.engine import Engine
 
-__all__ = ["Future", "decode"]
+__all__ = ["Future", "decode", "end_of"]
 
 R = TypeVar("R")
 
@@ -38,7 +40,9 @@ class Future(concurrent.futures.Future[R], Reference):
 
     wants_values = True
 
-    def __init__(self, engine: Engine, run: RunId, node: NodeId, index: int | None = None, label: str = "") -> None:
+    def __init__(
+        self, engine: Engine, run: RunId, node: NodeId, index: int | None = None, label: str = ""
+    ) -> None:
         super().__init__()
         self._engine = engine
         self.run_id = run
@@ -46,6 +50,7 @@ class Future(concurrent.futures.Future[R], Reference):
         self.index = index
         self.label = label
         self._reason = ""
+        self._stopped = False
 
     # ── names ────────────────────────────────────────────────────────────────────────
 
@@ -66,6 +71,13 @@ class Future(concurrent.futures.Future[R], Reference):
             if item.lo <= (self.index or 0) < item.hi:
                 return item.state
         return State.SKIPPED
+
+    def running(self) -> bool:
+        """Whether a worker runs it now; asks the store, for a start is not told at once."""
+        if self._state == _PENDING and self._engine.pid == os.getpid() and not self._engine.closed:
+            if self.state is State.RUNNING:
+                self.begun()
+        return super().running()
 
     @property
     def url(self) -> str:
@@ -107,7 +119,9 @@ class Future(concurrent.futures.Future[R], Reference):
                 self._engine.interrupted([self.run_id])
                 raise
         if self.cancelled():
-            raise TaskCancelled(f"{self.label or self.node_id} was cancelled: {self._reason}", reason=self._reason)
+            raise TaskCancelled(
+                f"{self.label or self.node_id} was cancelled: {self._reason}", reason=self._reason
+            )
 
     def _block(self, timeout: float | None) -> None:
         engine = self._engine
@@ -134,14 +148,14 @@ class Future(concurrent.futures.Future[R], Reference):
         import asyncio
 
         self._engine.flush()
+        if self._engine.inline:
+            self._wait(None)
         try:
-            await asyncio.shield(asyncio.wrap_future(self))
+            await end_of(self.add_done_callback)
         except asyncio.CancelledError:
-            if not self.cancelled():
-                self._engine.interrupted([self.run_id])
-                raise
-        except BaseException:  # noqa: BLE001 - `result` raises it, in our words
-            pass
+            if self._engine.cancel_on_interrupt:
+                self.cancel()
+            raise
         return self.result(0)
 
     # ── control ──────────────────────────────────────────────────────────────────────
@@ -170,7 +184,8 @@ class Future(concurrent.futures.Future[R], Reference):
                 return
             self._reason = reason
             self._state = _PENDING
-            super().cancel()
+            self._stopped = True
+        if super().cancel():
             self.set_running_or_notify_cancel()
 
     # ── Listener ─────────────────────────────────────────────────────────────────────
@@ -183,13 +198,13 @@ class Future(concurrent.futures.Future[R], Reference):
     def begun(self) -> None:
         """A worker has taken it up."""
         with self._condition:
-            if self._state == _PENDING:
+            if self._state == _PENDING and not self._stopped:
                 self._state = _RUNNING
 
     def ended(self, segments: Sequence[Segment], /) -> None:
         """See `feed.Listener`."""
         if segments and self._state in (_PENDING, _RUNNING):
-            self._engine.feed.unwatch(self.node_id)
+            self._engine.feed.unwatch(self.node_id, self)
             self.settle(segments[0])
 
     def look(self) -> None:
@@ -217,7 +232,7 @@ class Future(concurrent.futures.Future[R], Reference):
 
     def fail(self, error: BaseException) -> None:
         """The task never reached the store."""
-        self._engine.feed.unwatch(self.node_id)
+        self._engine.feed.unwatch(self.node_id, self)
         if not self.done():
             self.set_exception(error)
 
@@ -232,15 +247,35 @@ class Future(concurrent.futures.Future[R], Reference):
         )
 
 
+async def end_of(tell: Callable[[Callable[..., None]], object]) -> None:
+    """Wait in an event loop until something has ended that calls back from another thread.
+
+    Args:
+        tell: Takes a function, and calls it when that is so, or at once.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    gate = loop.create_future()
+
+    def over(*_: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
+            loop.call_soon_threadsafe(lambda: gate.done() or gate.set_result(None))
+
+    tell(over)
+    await gate
+
+
 def decode(engine: Engine, segment: Segment, index: int | None) -> tuple[Any, BaseException | None]:
     """The value of a segment (of one item of it, when `index` is given) or its exception."""
     try:
         if segment.state is not State.SUCCEEDED:
             failure = Failure.from_json(segment.error or "{}")
-            return None, engine.codec.exception(failure, segment.value, segment.node, segment.lo, segment.fence)
+            return None, engine.codec.exception(
+                failure, segment.value, segment.node, segment.lo, segment.fence
+            )
         assert segment.value is not None
         found = engine.codec.load_result(segment.node, segment.lo, segment.hi, segment.fence, segment.value)
         return (found if index is None else found[index - segment.lo]), None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - rebuilding an object runs the user's code
         return None, error
-

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskflow.errors import GraphError, NoSuchRun, WaitTimedOut, nearest
-from taskflow.future import Future
+from taskflow.future import Future, end_of
 from taskflow.ids import NodeId, RunId
-from taskflow.maprun import MapRun, follow, rows_or_frame
+from taskflow.maprun import Errors, MapRun, follow, rows_or_frame
 from taskflow.pools import context
 from taskflow.records import Event, Failure, NodeView, RunView, Segment
 from taskflow.states import TERMINAL, State
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from taskflow.canvas import Shape
     from taskflow.engine import Engine
 
-__all__ = ["CanvasResult", "WorkflowRun"]
+__all__ = ["CanvasResult", "WorkflowRun", "arrays_of", "collect", "leaves"]
 
 Handle = Future[Any] | MapRun[Any]
 
@@ -35,16 +37,34 @@ class _Run:
         self._handles: dict[NodeId, Handle] = {}
         self._over = threading.Condition()
         self._ended = False
+        self._begun = False
+        self._on_end: list[Callable[[], object]] = []
 
     # ── Listener ─────────────────────────────────────────────────────────────────────
 
     def happened(self, event: Event, /) -> None:
         """See `feed.Listener`."""
+        self._begun = True
         if event.state in TERMINAL:
-            self._engine.feed.unwatch(NodeId(self.id))
+            self._engine.feed.unwatch(NodeId(self.id), self)
             with self._over:
                 self._ended = True
                 self._over.notify_all()
+                told, self._on_end = self._on_end, []
+            for tell in told:
+                tell()
+
+    def when_over(self, tell: Callable[[], object]) -> None:
+        """Call a function when every node has ended: in a thread of the client, or now if that is so."""
+        with self._over:
+            if not self._ended:
+                self._on_end.append(tell)
+                return
+        tell()
+
+    def running(self) -> bool:
+        """Whether anything of it has started."""
+        return self._begun and not self._ended
 
     def ended(self, segments: Sequence[Segment], /) -> None:
         """See `feed.Listener`: a run has no values of its own."""
@@ -95,17 +115,40 @@ class _Run:
         return self
 
     def _block(self, done: Callable[[], bool], timeout: float | None) -> None:
+        if done():
+            return
         engine = self._engine
         engine.flush()
-        if engine.inline and not done():
-            engine.drive(done, timeout)
         try:
+            if engine.inline:
+                engine.drive(done, timeout)
+                if not done():
+                    raise self._timed_out(timeout)
+                return
             with context.lend(), self._over:
                 if not self._over.wait_for(done, timeout):
-                    raise WaitTimedOut(f"{self!r} had not ended after {timeout} s. {engine.why_waiting()}")
+                    raise self._timed_out(timeout)
         except KeyboardInterrupt:
             engine.interrupted([self.id])
             raise
+
+    def _timed_out(self, timeout: float | None) -> WaitTimedOut:
+        after = "" if timeout is None else f" after {timeout:g} s"
+        return WaitTimedOut(f"{self!r} had not ended{after}. {self._engine.why_waiting()}")
+
+    async def _awaited(self, result: Callable[[], Any]) -> Any:
+        import asyncio
+
+        self._engine.flush()
+        if self._engine.inline:
+            return result()
+        try:
+            await end_of(self.when_over)
+        except asyncio.CancelledError:
+            if self._engine.cancel_on_interrupt:
+                self.cancel()
+            raise
+        return await asyncio.to_thread(result)
 
     def _handle(self, node: NodeId, label: str = "") -> Handle:
         handle = self._handles.get(node)
@@ -186,18 +229,22 @@ class WorkflowRun(_Run):
         if node is not None:
             self.nodes[node]
             return self._value(self._names[node], None, timeout)
-        values = {name: self._value(self._names[name], None, timeout) for name in self._last}
+        deadline = None if timeout is None else time.monotonic() + timeout
+        values = {name: self._value(self._names[name], None, _left(deadline)) for name in self._last}
         return values[self._last[0]] if len(values) == 1 else values
 
-    def gather(self) -> dict[str, Any]:
-        """The values of all nodes, by name."""
-        return {name: self._value(node, None, None) for name, node in self._names.items()}
+    def gather(self, errors: Errors = "raise") -> dict[str, Any]:
+        """The values of all nodes, by name.
+
+        Args:
+            errors: ``"raise"``; ``"return"`` puts exceptions in place; ``"skip"`` leaves nodes without a value
+                out, and failed items out of the lists of maps.
+        """
+        return collect(dict(self.nodes), errors)  # type: ignore[no-any-return]
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the result without blocking the event loop."""
-        import asyncio
-
-        return asyncio.to_thread(self.result).__await__()
+        return self._awaited(self.result).__await__()
 
     def retry_failed(self) -> WorkflowRun:
         """Run again what gave no value, and what is below it; the rest is kept."""
@@ -251,19 +298,14 @@ class CanvasResult(_Run):
             WaitTimedOut: The wait ended, the canvas did not.
             TaskError: A task gave no value; when it raised, its own exception is raised instead.
         """
-        try:
-            return self.shape.collect(lambda node, index: self._value(node, index, timeout))
-        except KeyboardInterrupt:
-            self._engine.interrupted([self.id])
-            raise
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return self.shape.collect(lambda node, index: self._value(node, index, _left(deadline)))
 
     get = result
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the result without blocking the event loop."""
-        import asyncio
-
-        return asyncio.to_thread(self.result).__await__()
+        return self._awaited(self.result).__await__()
 
     @property
     def parent(self) -> CanvasResult | None:
@@ -296,6 +338,58 @@ class CanvasResult(_Run):
     def failed(self) -> bool:
         """Whether they have ended, and not all gave a value."""
         return self.ready() and not self.successful()
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+_LEFT_OUT = object()
+
+
+def collect(futures: Any, errors: Errors = "raise") -> Any:
+    """See `taskflow.gather`."""
+    found = _collect(futures, errors)
+    return None if found is _LEFT_OUT else found
+
+
+def _collect(futures: Any, errors: Errors) -> Any:
+    if isinstance(futures, MapRun):
+        return futures.results(errors)
+    if isinstance(futures, WorkflowRun):
+        return futures.gather(errors)
+    if isinstance(futures, concurrent.futures.Future | CanvasResult):
+        return _collect_one(futures, errors)
+    if isinstance(futures, dict):
+        pairs = [(key, _collect(value, errors)) for key, value in futures.items()]
+        return {key: value for key, value in pairs if value is not _LEFT_OUT}
+    if isinstance(futures, list | tuple | set | frozenset):
+        values = [value for value in [_collect(one, errors) for one in futures] if value is not _LEFT_OUT]
+        kind: Any = type(futures)
+        return kind(*values) if hasattr(kind, "_fields") else kind(values)
+    return futures
+
+
+def _collect_one(future: concurrent.futures.Future[Any] | CanvasResult, errors: Errors) -> Any:
+    try:
+        return future.result()
+    except WaitTimedOut:
+        raise
+    except (Exception, SystemExit, concurrent.futures.CancelledError) as error:
+        if errors == "raise":
+            raise
+        return error if errors == "return" else _LEFT_OUT
+
+
+def leaves(futures: Any) -> Iterator[Any]:
+    """The futures and runs in a nesting of containers."""
+    if isinstance(futures, concurrent.futures.Future | MapRun | _Run):
+        yield futures
+    elif isinstance(futures, dict):
+        yield from leaves(list(futures.values()))
+    elif isinstance(futures, list | tuple | set | frozenset):
+        for one in futures:
+            yield from leaves(one)
 
 
 def arrays_of(view: RunView) -> dict[NodeId, int | None]:

@@ -30,6 +30,7 @@ class Runner(Protocol):
 
 _chosen: ContextVar[Runner | None] = ContextVar("taskflow_client", default=None)
 _provider: Callable[[], Runner] | None = None
+_looked = False
 
 
 def provide(make: Callable[[], Runner] | None) -> None:
@@ -51,12 +52,20 @@ def using(client: Runner) -> Iterator[Runner]:
 def current_client() -> Runner:
     """The client that work goes to when none is named.
 
+    Where none was chosen it is that of the process: the first call makes it.
+
     Raises:
         UsageError: There is none, and nobody provides one.
     """
+    global _looked  # noqa: PLW0603 - one per process, on purpose
     chosen = _chosen.get()
     if chosen is not None:
         return chosen
+    if _provider is None and not _looked:
+        import taskflow
+
+        _looked = True
+        _ = taskflow.Client  # Naming it loads it, and it provides itself.
     if _provider is None:
         raise UsageError("There is no client to send this to: create one first, client = taskflow.Client().")
     return _provider()

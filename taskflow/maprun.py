@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taskflow.codec import Reference
 from taskflow.errors import ConfigError, WaitTimedOut, nearest
-from taskflow.future import Future, decode
+from taskflow.future import Future, decode, end_of
 from taskflow.ids import NodeId, RunId
 from taskflow.pools import context
-from taskflow.records import Event, Failure, ItemView, RunView, Segment
+from taskflow.records import Event, Failure, ItemView, NodeView, RunView, Segment
 from taskflow.states import TERMINAL, State
 
 if TYPE_CHECKING:
@@ -48,13 +50,20 @@ class MapRun(Iterator[R], Reference):
         self._width = width
         self._next = 0
         self._changed = threading.Condition()
-        self._ended: dict[int, int] = {}
-        self._count = 0
+        self._ended = _Ranges()
         self._over = width == 0
-        self._futures: dict[int, Future[R]] = {}
+        self._on_end: list[Callable[[], object]] = []
+        self._waiting: dict[int, Future[R]] = {}
+        self._futures: weakref.WeakValueDictionary[int, Future[R]] = weakref.WeakValueDictionary()
         self._window: list[Segment] = []
         self._loaded: tuple[Segment, Any] | None = None
         self._deadline: float | None = None
+        self._begun = False
+
+    @property
+    def url(self) -> str:
+        """The store it belongs to: only tasks of the same store can take it as an argument."""
+        return self._engine.url
 
     def give_up_after(self, timeout: float) -> None:
         """Let iterating raise `WaitTimedOut` from so many seconds on."""
@@ -70,8 +79,11 @@ class MapRun(Iterator[R], Reference):
 
     def _known_width(self) -> int | None:
         self._engine.flush()
-        node = next(n for n in self._engine.store.snapshot(self.id)[0].nodes if n.id == self.node_id)
+        node = self._node()
         return node.width if node.state not in TERMINAL else node.width or 0
+
+    def _node(self) -> NodeView:
+        return next(n for n in self._engine.store.snapshot(self.id)[0].nodes if n.id == self.node_id)
 
     def __len__(self) -> int:
         return self.width
@@ -81,20 +93,24 @@ class MapRun(Iterator[R], Reference):
     def happened(self, event: Event, /) -> None:
         """See `feed.Listener`."""
         if event.state not in TERMINAL:
+            if event.state is State.RUNNING:
+                self._begun = True
+                for index in self._waiting_in(event.lo, event.hi):
+                    self._waiting[index].begun()
             if self._width is None:
                 self._note([])
             return
         if event.lo == event.hi:
             self._finish()
             return
-        if self._futures:
-            self._settle_futures(self._engine.store.values([self.node_id], lo=event.lo, hi=event.hi)[self.node_id])
         self._note([(event.lo, event.hi)])
+        if self._waiting_in(event.lo, event.hi):
+            self._settle(self._engine.store.values([self.node_id], lo=event.lo, hi=event.hi)[self.node_id])
 
     def ended(self, segments: Sequence[Segment], /) -> None:
         """See `feed.Listener`."""
-        self._settle_futures(segments)
         self._note([(segment.lo, segment.hi) for segment in segments])
+        self._settle(segments)
 
     def look(self) -> None:
         """See `feed.Listener`."""
@@ -103,28 +119,65 @@ class MapRun(Iterator[R], Reference):
         if all(node.state in TERMINAL for node in view.nodes if node.id == self.node_id):
             self._finish()
 
+    def running(self) -> bool:
+        """Whether any of its items has started."""
+        return self._begun and not self._over
+
     def _note(self, ranges: Sequence[tuple[int, int]]) -> None:
         with self._changed:
             for lo, hi in ranges:
-                if lo not in self._ended:
-                    self._ended[lo] = hi
-                    self._count += hi - lo
+                self._ended.add(lo, hi)
             self._changed.notify_all()
-        if self._width is not None and self._count >= self._width:
+        if self._width is not None and self._ended.count >= self._width:
             self._finish()
 
     def _finish(self) -> None:
-        self._engine.feed.unwatch(self.node_id)
+        self._engine.feed.unwatch(self.node_id, self)
         with self._changed:
             self._over = True
             self._changed.notify_all()
+            told, self._on_end = self._on_end, []
+        for tell in told:
+            tell()
+        if self._waiting:  # items that never were: their node was skipped or cancelled as a whole
+            self._settle(self._engine.store.values([self.node_id])[self.node_id])
+            for index, future in list(self._waiting.items()):
+                self._waiting.pop(index, None)
+                future.take(None, self._without_outcome(index))
 
-    def _settle_futures(self, segments: Sequence[Segment]) -> None:
+    def when_over(self, tell: Callable[[], object]) -> None:
+        """Call a function when every item has ended: in a thread of the client, or now if that is so."""
+        with self._changed:
+            if not self._over:
+                self._on_end.append(tell)
+                return
+        tell()
+
+    def _waiting_in(self, lo: int, hi: int) -> list[int]:
+        """Items of a range that have a future which waits for them."""
+        waiting = self._waiting
+        if not waiting:
+            return []
+        if hi - lo < len(waiting):
+            return [index for index in range(lo, hi) if index in waiting]
+        return [index for index in list(waiting) if lo <= index < hi]
+
+    def _settle(self, segments: Sequence[Segment]) -> None:
+        """Hand the outcomes to the futures that wait for them."""
         for segment in segments:
-            for index in range(segment.lo, segment.hi) if self._futures else ():
-                future = self._futures.pop(index, None)
+            indexes = self._waiting_in(segment.lo, segment.hi)
+            if not indexes:
+                continue
+            found = [self._waiting.pop(index, None) for index in indexes]
+            if segment.state is State.CANCELLED:
+                for future in found:
+                    if future is not None:
+                        future.settle(segment)
+                continue
+            values, error = decode(self._engine, segment, None)
+            for index, future in zip(indexes, found, strict=True):
                 if future is not None:
-                    future.settle(segment)
+                    future.take(None if error is not None else values[index - segment.lo], error)
 
     # ── iterating ────────────────────────────────────────────────────────────────────
 
@@ -153,7 +206,9 @@ class MapRun(Iterator[R], Reference):
             self._window.pop(0)
         if not (self._window and self._window[0].lo <= index):
             self._wait_for(index, timeout)
-            self._window = self._engine.store.values([self.node_id], lo=index, hi=index + _WINDOW)[self.node_id]
+            self._window = self._engine.store.values([self.node_id], lo=index, hi=index + _WINDOW)[
+                self.node_id
+            ]
             self._window = [s for s in self._window if s.hi > index]
             if not self._window or self._window[0].lo > index:
                 raise self._without_outcome(index)
@@ -174,9 +229,7 @@ class MapRun(Iterator[R], Reference):
         return values[index - segment.lo], None
 
     def _has(self, index: int) -> bool:
-        if self._over or index in self._ended:
-            return True
-        return any(lo <= index < hi for lo, hi in self._ended.items())
+        return self._over or index in self._ended
 
     def _wait_for(self, index: int, timeout: float | None) -> None:
         self._block(lambda: self._has(index), timeout)
@@ -184,18 +237,24 @@ class MapRun(Iterator[R], Reference):
     def _block(self, done: Callable[[], bool], timeout: float | None) -> None:
         if done():
             return
-        self._engine.flush()
-        if self._engine.inline:
-            self._engine.drive(done, timeout)
+        engine = self._engine
+        engine.flush()
         try:
+            if engine.inline:
+                engine.drive(done, timeout)
+                if not done():
+                    raise self._timed_out(timeout)
+                return
             with context.lend(), self._changed:
                 if not self._changed.wait_for(done, timeout):
-                    raise WaitTimedOut(
-                        f"{self!r} had not ended after {timeout} s. {self._engine.why_waiting()}"
-                    )
+                    raise self._timed_out(timeout)
         except KeyboardInterrupt:
-            self._engine.interrupted([self.id])
+            engine.interrupted([self.id])
             raise
+
+    def _timed_out(self, timeout: float | None) -> WaitTimedOut:
+        after = "" if timeout is None else f" after {timeout:g} s"
+        return WaitTimedOut(f"{self!r} had not ended{after}. {self._engine.why_waiting()}")
 
     # ── all at once ──────────────────────────────────────────────────────────────────
 
@@ -228,11 +287,12 @@ class MapRun(Iterator[R], Reference):
                 out; ``"return"`` puts their exceptions in their place.
         """
         if errors not in ("raise", "skip", "return"):
-            raise ConfigError(f"errors={errors!r} is not known.{nearest(errors, ('raise', 'skip', 'return'))}")
+            raise ConfigError(
+                f"errors={errors!r} is not known.{nearest(errors, ('raise', 'skip', 'return'))}"
+            )
         self.wait()
         found: list[Any] = []
-        segments = self._engine.store.values([self.node_id])[self.node_id]
-        for segment in segments:
+        for segment in self._segments():
             values, error = decode(self._engine, segment, None)
             if error is None:
                 found += values
@@ -240,15 +300,40 @@ class MapRun(Iterator[R], Reference):
                 raise error
             elif errors == "return":
                 found += [error] * (segment.hi - segment.lo)
-        if not segments and self._width != 0:
-            raise self._without_outcome(0)
         return found
+
+    def _segments(self) -> list[Segment]:
+        """All outcomes, in order.
+
+        Raises:
+            UpstreamFailed: There are none, for the map was never begun.
+        """
+        segments = self._engine.store.values([self.node_id])[self.node_id]
+        if not segments and self._width != 0 and not self._known_width_is_zero():
+            raise self._without_outcome(0)
+        return segments
+
+    def _known_width_is_zero(self) -> bool:
+        node = self._node()
+        return node.width == 0 and node.state is State.SUCCEEDED
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         """Wait for all results without blocking the event loop."""
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> list[Any]:
         import asyncio
 
-        return asyncio.to_thread(self.results).__await__()
+        self._engine.flush()
+        if self._engine.inline:
+            return self.results()
+        try:
+            await end_of(self.when_over)
+        except asyncio.CancelledError:
+            if self._engine.cancel_on_interrupt:
+                self.cancel()
+            raise
+        return await asyncio.to_thread(self.results)
 
     def partial(self) -> Any:
         """What has ended so far, as a table: ``index``, ``state``, ``value``, ``error``."""
@@ -274,18 +359,29 @@ class MapRun(Iterator[R], Reference):
     @property
     def futures(self) -> list[Future[R]]:
         """A future for each item, in order."""
-        return [self._future(index) for index in range(self.width)]
+        return self._futures_of(range(self.width))
 
     def _future(self, index: int) -> Future[R]:
-        future = self._futures.get(index)
-        if future is None:
-            future = Future(self._engine, self.id, self.node_id, index, self.label)
-            self._futures[index] = future
-            if self._has(index):
-                self._settle_futures(
-                    self._engine.store.values([self.node_id], lo=index, hi=index + 1)[self.node_id]
-                )
-        return future
+        return self._futures_of(range(index, index + 1))[0]
+
+    def _futures_of(self, indexes: range) -> list[Future[R]]:
+        """The futures of some items; while one is kept, the same one is given again."""
+        found = []
+        ended = []
+        for index in indexes:
+            future = self._futures.get(index)
+            if future is None:
+                future = Future(self._engine, self.id, self.node_id, index, self.label)
+                self._futures[index] = self._waiting[index] = future
+                if self._has(index):  # asked for after it is among those that wait: the feed may be here too
+                    ended.append(index)
+            found.append(future)
+        if ended:
+            values = self._engine.store.values([self.node_id], lo=ended[0], hi=ended[-1] + 1)
+            self._settle(values[self.node_id])
+            for index in self._waiting_in(ended[0], ended[-1] + 1) if self._over else ():
+                self._waiting.pop(index).take(None, self._without_outcome(index))
+        return found
 
     def as_completed(self) -> Iterator[Future[R]]:
         """The futures of all items, each when it has ended."""
@@ -295,7 +391,11 @@ class MapRun(Iterator[R], Reference):
         futures = self.futures
         if self._engine.inline:
             self._engine.drive(lambda: self._over, None)
-        yield from concurrent.futures.as_completed(futures)  # type: ignore[misc]
+        try:
+            yield from concurrent.futures.as_completed(futures)  # type: ignore[misc]
+        except KeyboardInterrupt:
+            self._engine.interrupted([self.id])
+            raise
 
     def items(self) -> list[ItemView]:
         """The rows of the result table; items with one story share a row."""
@@ -375,7 +475,31 @@ class MapRun(Iterator[R], Reference):
         return self._engine.fold(fn, self)
 
     def __repr__(self) -> str:
-        return f"<MapRun {self.label} {self.id[:13]}… {self._count:,} of {'?' if self._width is None else format(self._width, ',')} ended>"
+        return f"<MapRun {self.label} {self.id[:13]}… {self._ended.count:,} of {'?' if self._width is None else format(self._width, ',')} ended>"
+
+
+class _Ranges:
+    """A set of indexes, kept as ranges; those that touch become one."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self.count = 0
+
+    def add(self, lo: int, hi: int) -> None:
+        """Add all of ``[lo, hi)``, whether some of them are there or not."""
+        first = bisect_left(self._ends, lo)
+        last = bisect_right(self._starts, hi)
+        if first < last:
+            lo, hi = min(lo, self._starts[first]), max(hi, self._ends[last - 1])
+            self.count -= sum(self._ends[first:last]) - sum(self._starts[first:last])
+        self._starts[first:last] = [lo]
+        self._ends[first:last] = [hi]
+        self.count += hi - lo
+
+    def __contains__(self, index: int) -> bool:
+        at = bisect_right(self._starts, index) - 1
+        return at >= 0 and index < self._ends[at]
 
 
 def rows_or_frame(rows: list[dict[str, Any]]) -> Any:

@@ -23,7 +23,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from taskflow.codec import Reference, blob_names
-from taskflow.errors import GraphError
+from taskflow.errors import GraphError, UsageError
 from taskflow.ids import NodeId, RunId, new_id
 from taskflow.policy import Options
 from taskflow.records import Edge, EdgeMode, Node, Page, Plan
@@ -65,6 +65,7 @@ class Draft:
     Args:
         codec: Turns functions, arguments and items into bytes.
         now: The time, for options that name an instant.
+        url: The store it is meant for; references that belong to another one are refused.
 
     Attributes:
         nodes: What was drawn so far, in order.
@@ -72,8 +73,9 @@ class Draft:
             refers to its own parts by ids that are new in each plan.
     """
 
-    def __init__(self, codec: Codec, now: Callable[[], float]) -> None:
+    def __init__(self, codec: Codec, now: Callable[[], float], url: str = "") -> None:
         self.codec = codec
+        self.url = url
         self.nodes: list[Node] = []
         self.alias: dict[NodeId, NodeId] = {}
         self._now = now
@@ -104,7 +106,7 @@ class Draft:
             CannotPickle: The function or an argument cannot travel.
         """
         digest = self.codec.function(fn, retry=options.retries)
-        links = _Links(edges, options.after, self.alias)
+        links = _Links(edges, options.after, self.alias, self.url)
         value = self.codec.dump_args(digest, tuple(args), dict(kwargs or {}), links.position)
         return self._add(fn, digest, value, links, options, node_id, label, 1, False, ())
 
@@ -170,7 +172,7 @@ class Draft:
             fn, items, given = _with_slots(fn, items, star)
             args, star = (given, *args), False
         digest = self.codec.function(fn, retry=options.retries)
-        links = _Links(edges, options.after, self.alias)
+        links = _Links(edges, options.after, self.alias, self.url)
         shared = {**(kwargs or {}), STAR: True} if star else dict(kwargs or {})
         value = self.codec.dump_args(digest, tuple(args), shared, links.position)
         paged = tuple(pages(self.codec, digest, items, page_items))
@@ -205,7 +207,7 @@ class Draft:
         named = label or options.label or self.codec.describe(fn)
         expansion = {EXPAND_KWARG: target, EXPAND_FN_KWARG: digest}
         before = self.call(spread or items_of, (source,), expansion, around, label=f"items of {named}")
-        links = _Links((*edges, Edge(before, EdgeMode.AFTER)), options.after, self.alias)
+        links = _Links((*edges, Edge(before, EdgeMode.AFTER)), options.after, self.alias, self.url)
         shared = {**(kwargs or {}), STAR: True} if star else dict(kwargs or {})
         value = self.codec.dump_args(digest, tuple(args), shared, links.position)
         return self._add(fn, digest, value, links, options, target, named, None, True, ())
@@ -263,22 +265,35 @@ class Draft:
 class _Links:
     """The edges of one node, and the input position of each that gives a value."""
 
-    __slots__ = ("_alias", "_inputs", "_waits")
+    __slots__ = ("_alias", "_inputs", "_url", "_waits")
 
-    def __init__(self, edges: Iterable[Edge], after: Iterable[Any], alias: Mapping[NodeId, NodeId]) -> None:
+    def __init__(
+        self, edges: Iterable[Edge], after: Iterable[Any], alias: Mapping[NodeId, NodeId], url: str = ""
+    ) -> None:
         self._alias = alias
+        self._url = url
         self._inputs: dict[Edge, int] = {}
         self._waits: dict[Edge, None] = {}
         for parent, mode in edges:
             self._take(Edge(alias.get(parent, parent), mode))
         for other in after:
+            self._check_home(other)
             self._take(Edge(alias.get(other.node_id, other.node_id), EdgeMode.AFTER))
 
     def position(self, reference: Reference) -> int:
         """Where the value of a reference stands among the inputs; new ones get the next place."""
+        self._check_home(reference)
         node_id = reference.node_id
         edge = Edge(self._alias.get(node_id, node_id), getattr(reference, "mode", EdgeMode.ALL))
         return self._take(edge)
+
+    def _check_home(self, reference: Any) -> None:
+        home = getattr(reference, "url", self._url)
+        if self._url and home != self._url:
+            raise UsageError(
+                f"{reference!r} belongs to {home}, and this task goes to {self._url}: pass what its result() gives,"
+                " or submit both to one store."
+            )
 
     def edges(self) -> tuple[Edge, ...]:
         """Inputs in their order, then what is only waited for."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from taskflow.ids import NodeId, RunId, WorkerId
+from taskflow.ids import NodeId, RunId
 from taskflow.records import (
     Event,
     ItemView,
@@ -23,7 +23,6 @@ from taskflow.records import (
     Segment,
     Settled,
     Settlement,
-    Value,
     Want,
     WorkerView,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +75,27 @@ class Shape:
         if self.members is not None:
             return [member.collect(value) for member in self.members]
         return None if self.node is None else value(self.node, self.index)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `from_json`, without the empty ones."""
+        found: dict[str, Any] = {name: getattr(self, name) for name in ("node", "index", "width")}
+        if self.members is not None:
+            found["members"] = [member.to_json() for member in self.members]
+        if self.parent is not None:
+            found["parent"] = self.parent.to_json()
+        return {name: value for name, value in found.items() if value is not None}
+
+    @staticmethod
+    def from_json(found: Mapping[str, Any]) -> Shape:
+        """Read `to_json`."""
+        members, parent = found.get("members"), found.get("parent")
+        return Shape(
+            found.get("node"),
+            found.get("index"),
+            found.get("width"),
+            None if members is None else tuple(map(Shape.from_json, members)),
+            None if parent is None else Shape.from_json(parent),
+        )
 
     def _nodes(self) -> Iterator[NodeId]:
         if self.node is not None:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from taskflow.codec.functions import children, describe
-from taskflow.codec.pickling import Position, Reference, importable, pack
+from taskflow.codec.pickling import Kept, Position, Reference, importable, pack
 from taskflow.errors import CannotPickle
 
 __all__ = ["cannot_pickle"]
@@ -33,7 +33,8 @@ def cannot_pickle(
         roots: What was pickled, as (kind, name, object): the object alone, or arguments, or items.
         position: As for `pack`.
     """
-    search = _Search(position)
+    roots = list(roots)
+    search = _Search(position, refs=not roots or roots[0][0] != "function")
     found = next(search.failing(roots), None)
     if found is None:
         return CannotPickle(f"cannot pickle this: {_text(error)}", culprit="")
@@ -46,14 +47,20 @@ def cannot_pickle(
             " value.",
             culprit=culprit,
         )
+    if issubclass(type(thing), Kept):
+        return CannotPickle(
+            f"cannot pickle a Ref: {place}. Pass the Ref as an argument, and the task is given the object.",
+            culprit=culprit,
+        )
     return CannotPickle(
         f"cannot pickle {type(thing).__name__!r}: {place} ({_text(reason)}).{_hint(thing)}", culprit=culprit
     )
 
 
 class _Search:
-    def __init__(self, position: Position | None) -> None:
+    def __init__(self, position: Position | None, *, refs: bool) -> None:
         self._position = position
+        self._refs = refs
         self._ends_at = time.monotonic() + _MOST_S
 
     def failing(self, parts: Iterable[tuple[str, str, Any]]) -> Iterator[tuple[str, str, Any, Exception]]:
@@ -62,7 +69,7 @@ class _Search:
             if time.monotonic() > self._ends_at:
                 return
             try:
-                pack(value, self._position)
+                pack(value, self._position, kept=[] if self._refs else None)
             except Exception as error:  # noqa: BLE001 - that it fails is what is looked for
                 yield kind, name, value, error
 
@@ -87,7 +94,7 @@ class _Search:
 
 def _has_parts(value: Any) -> bool:
     kind = type(value)
-    return not issubclass(kind, (Reference, types.ModuleType)) and not (
+    return not issubclass(kind, (Reference, Kept, types.ModuleType)) and not (
         issubclass(kind, type) and importable(value)
     )
 

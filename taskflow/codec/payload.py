@@ -41,6 +41,7 @@ from taskflow.codec.signing import HEADER, MAGIC, TAG, Keyring, Purpose
 from taskflow.errors import (
     CannotPickle,
     PayloadError,
+    ResultExpired,
     SoftTimeLimitExceeded,
     TaskflowError,
     Untrusted,
@@ -255,20 +256,22 @@ class Codec:
             if len(body) <= INLINE_MAX:
                 return _INLINE + self._seal(_ARGS, 0, fn.encode(), body)
         kwargs = dict(kwargs or {})
+        kept: list[_Blob] = []
         try:
-            packed = pack((args, kwargs), position)
+            packed = pack((args, kwargs), position, kept=kept)
             if packed.size <= INLINE_MAX:
-                return self._value(_ARGS, fn, packed)
+                return self._value(_ARGS, fn, packed, self._still(kept))
             shared = self._share([*args, *kwargs.values()], INLINE_MAX)
             if shared:
                 numbers = {key: number for number, key in enumerate(shared)}
-                packed = pack((args, kwargs), position, shared=numbers)
+                kept.clear()
+                packed = pack((args, kwargs), position, shared=numbers, kept=kept)
         except Exception as error:
             _pass_on(error)
             roots = _numbered("argument", "args", 0, args)
             roots += [("argument", name, value) for name, value in kwargs.items()]
             raise cannot_pickle(error, roots, position) from error
-        return self._value(_ARGS, fn, packed, list(shared.values()))
+        return self._value(_ARGS, fn, packed, [*shared.values(), *self._still(kept)])
 
     def load_args(
         self, fn: str, value: Value, inputs: Inputs | None = None
@@ -363,6 +366,42 @@ class Codec:
         except TaskflowError:
             return stand_in(failure)
 
+    # ── objects that are stored on their own ─────────────────────────────────────────
+
+    def keep(self, obj: Any) -> _Blob:
+        """Store an object on its own, by its content: an equal one is stored once.
+
+        Returns:
+            What `kept` finds it by, and what a `Kept` has to hold.
+
+        Raises:
+            CannotPickle: The message says which part of it.
+        """
+        try:
+            return self._put(pack(obj))
+        except Exception as error:
+            _pass_on(error)
+            raise cannot_pickle(error, [("variable", "data", obj)]) from error
+
+    def kept(self, blob: _Blob) -> Any:
+        """What `keep` was given.
+
+        Raises:
+            ResultExpired: It was removed.
+        """
+        return self._unpack_blob(_Blob(*blob))
+
+    def _still(self, kept: list[_Blob]) -> list[_Blob]:
+        """The same blobs, when they are all there: asking keeps them for the time until they are used."""
+        for blob in kept:
+            if not self.blobs.has(blob.name):
+                raise ResultExpired(
+                    "What this Ref stands for is not in this store (any more): scatter it again, with the client"
+                    " that takes the task.",
+                    expired_at=0.0,
+                )
+        return kept
+
     # ── objects to values ───────────────────────────────────────────────────────────
 
     def _dump(
@@ -373,12 +412,13 @@ class Codec:
             body = _dumps(obj, 5)
             if len(body) <= INLINE_MAX:
                 return _INLINE + self._seal(purpose, 0, context.encode(), body)
+        kept: list[_Blob] = []
         try:
-            packed = pack(obj)
+            packed = pack(obj, kept=kept)
         except Exception as error:
             _pass_on(error)
             raise cannot_pickle(error, roots()) from error
-        return self._value(purpose, context, packed)
+        return self._value(purpose, context, packed, self._still(kept))
 
     def _value(self, purpose: int, context: str, packed: Packed, shared: Sequence[_Blob] = ()) -> Value:
         if packed.size > INLINE_MAX:

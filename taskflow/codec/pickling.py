@@ -23,7 +23,18 @@ from typing import Any, NamedTuple, TypeAlias
 from taskflow.errors import CannotPickle, Untrusted
 from taskflow.ids import NodeId
 
-__all__ = ["ATOMS", "Inputs", "Packed", "Position", "Reference", "importable", "load", "pack", "unpack"]
+__all__ = [
+    "ATOMS",
+    "Inputs",
+    "Kept",
+    "Packed",
+    "Position",
+    "Reference",
+    "importable",
+    "load",
+    "pack",
+    "unpack",
+]
 
 ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None)})
 """Types that plain pickle treats as cloudpickle does, and that cannot change."""
@@ -46,6 +57,18 @@ class Reference:
 
     node_id: NodeId
     index: int | None
+
+
+class Kept:
+    """Stands for an object that is stored already; among arguments and items it travels as its name.
+
+    Attributes:
+        blob: Where it is, as `taskflow.codec.Codec.keep` said.
+    """
+
+    __slots__ = ()
+
+    blob: Any
 
 
 class Packed(NamedTuple):
@@ -83,6 +106,7 @@ def pack(
     *,
     shared: Mapping[int, int] | None = None,
     sources: set[str] | None = None,
+    kept: list[Any] | None = None,
 ) -> Packed:
     """Pickle an object; functions and classes of ``__main__`` travel by value.
 
@@ -91,6 +115,7 @@ def pack(
         position: Gives each `Reference` its place among the inputs; without it none may occur.
         shared: Objects, by `id`, that are kept elsewhere, and the number of each.
         sources: Takes the file names of all code that travels by value.
+        kept: Takes the blob of each `Kept`, whose numbers follow those of `shared`; without it none may occur.
 
     Raises:
         Exception: Whatever the object raises when it is pickled; `CannotPickle` for a stray `Reference`.
@@ -107,6 +132,7 @@ def pack(
     file = io.BytesIO()
     pickler = _pickler(_SharingRules if shared else _Rules)(file, protocol=5, buffer_callback=aside)
     pickler.position, pickler.shared, pickler.sources = position, shared, sources
+    pickler.kept, pickler.first_kept = kept, len(shared or ())
     pickler.linked = False
     pickler.dump(obj)
     return Packed(file.getvalue(), buffers, pickler.linked)
@@ -165,6 +191,8 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name == "_input" and module == __name__:
             return self._inputs or _input
+        if name == "_kept" and module == __name__:
+            return self.persistent_load
         return super().find_class(module, name)
 
     def persistent_load(self, number: Any) -> Any:
@@ -178,6 +206,11 @@ def _input(position: int, index: int | None) -> Any:
     raise pickle.UnpicklingError("no inputs here")
 
 
+def _kept(number: int) -> Any:
+    """Takes the place of a `Kept`; `_Unpickler` puts the source of shared objects here."""
+    raise pickle.UnpicklingError("no stored objects here")
+
+
 # ── the picklers ─────────────────────────────────────────────────────────────────────
 
 
@@ -187,6 +220,8 @@ class _Rules:
     position: Position | None
     shared: Mapping[int, int]
     sources: set[str] | None
+    kept: list[Any] | None
+    first_kept: int
     linked: bool
 
     # A Reference is found here and not by `persistent_id`, which would be called for each int of a list.
@@ -195,6 +230,8 @@ class _Rules:
         kind = type(obj)
         if issubclass(kind, Reference):
             return self._refer(obj)
+        if issubclass(kind, Kept):
+            return self._name(obj)
         reduced = _reduce_special(kind, obj)
         if reduced is NotImplemented:
             reduced = super().reducer_override(obj)  # type: ignore[misc]
@@ -214,6 +251,17 @@ class _Rules:
             )
         self.linked = True
         return _input, (self.position(reference), reference.index)
+
+    def _name(self, obj: Kept) -> Any:
+        if self.kept is None:
+            raise CannotPickle(
+                "A Ref cannot be sent inside a function: pass it as an argument, and the task is given the object.",
+                culprit="",
+            )
+        self.linked = True
+        if obj.blob not in self.kept:
+            self.kept.append(obj.blob)
+        return _kept, (self.first_kept + self.kept.index(obj.blob),)
 
 
 class _SharingRules(_Rules):

@@ -180,7 +180,7 @@ class Keyring:
 
         Example:
             >>> Keyring([Key(bytes(32))]).fingerprint()
-            'panda-larch-ivory-sable'
+            'honey-indigo-pecan-igloo'
         """
         digest = _derive(self.signer.secret, "fingerprint")
         return "-".join(_WORDS[byte % len(_WORDS)] for byte in digest[:4])

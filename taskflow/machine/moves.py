@@ -137,13 +137,11 @@ def _range_size(row: NodeRow, want: Want, pace: float | None) -> int:
 def _take(rows: Rows, row: NodeRow, size: int) -> Part | None:
     """Cut up to `size` items off what may be claimed: first what came back, then what is fresh."""
     if row.returned:
-        for part in rows.queued(row, 1):
-            forget_part(rows, row, part)
-            if part.size > size:
-                rest = _piece(part, part.lo + size, part.hi)
-                _put(rows, row, rest)
-                part = _piece(part, part.lo, part.lo + size)
-            return part
+        [part] = rows.queued(row, 1)
+        forget_part(rows, row, part)
+        if part.size > size:
+            _put(rows, row, _piece(part, part.lo + size, part.hi))
+        return _piece(part, part.lo, min(part.hi, part.lo + size))
     if row.fresh and row.due_at is None:
         lo = row.cursor
         row.cursor = min(lo + size, row.width or 0)

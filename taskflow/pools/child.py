@@ -129,6 +129,7 @@ class Child:
         """Run messages in the main thread until the line ends or the slot wants to retire."""
         slot = self.slot(leak=capture.Leak(self._leak))
         signal.signal(WISH_SIGNAL, lambda *_: slot.obey())
+        os.register_at_fork(after_in_child=slot.leave)
         slot.surroundings = Surroundings(slot.alarm)
         context.enter(slot, alone=True)
         receive, run = self.work.receive, slot.run

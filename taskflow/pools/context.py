@@ -116,7 +116,9 @@ def current() -> Request:
     here = place()
     request = here.request() if here is not None else None
     if request is None:
-        raise UsageError("There is no current task here: taskflow.current() and rng() work inside a task only.")
+        raise UsageError(
+            "There is no current task here: taskflow.current() and rng() work inside a task only."
+        )
     return request
 
 

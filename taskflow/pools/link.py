@@ -146,7 +146,13 @@ class Link:
     @property
     def fds(self) -> list[int]:
         """What the child gets."""
-        return [self._theirs.fileno(), self._report_end.fileno(), self._board_fd, self._output_fd, self._leak_fd]
+        return [
+            self._theirs.fileno(),
+            self._report_end.fileno(),
+            self._board_fd,
+            self._output_fd,
+            self._leak_fd,
+        ]
 
     def sent(self) -> None:
         """The child has its files: close those that only it needs."""
@@ -190,6 +196,11 @@ class Link:
         else:
             self.counts.pop(fn, None)
 
+    def count_all(self, items: Mapping[str, int]) -> None:
+        """`count` for several functions."""
+        for fn, count in items.items():
+            self.count(fn, count)
+
     # ── sending ─────────────────────────────────────────────────────────────────────
 
     def feed(self, pace_s: Mapping[str, float]) -> None:
@@ -216,27 +227,35 @@ class Link:
         seconds, items, size, pages = 0.0, 0, 0, 0
         if not self._room(pace_s):
             return works
+        last, pace = "", _UNKNOWN_S
         while backlog and seconds < _MESSAGE_S and items < _MESSAGE_ITEMS and size < _MESSAGE_BYTES:
             work = backlog[0]
-            pace = pace_s.get(work.lease.fn)
-            if pace is None and works:
-                break
-            pace = pace or _UNKNOWN_S
-            count = work.hi - work.lo
-            if work.pages:
-                count = min(count, int((_MESSAGE_S - seconds) / pace) + 1, _MESSAGE_ITEMS - items)
-                own = work.part(work.lo, work.lo + count).own_pages[: PAGES_SENT - pages]
-                if not own:
+            fn, args = work.lease[2:4]
+            if fn != last:
+                last, known = fn, pace_s.get(fn)
+                if works and (known is None or (self.lanes > 1 and known >= _MESSAGE_S)):
                     break
-                count = min(count, own[-1].hi - work.lo)
-                pages += len(own)
-            if works and self.lanes > 1 and pace * count >= _MESSAGE_S:
-                break
+                pace = known or _UNKNOWN_S
+            count = 1
+            if work.pages:
+                count, own = self._fitting(work, (_MESSAGE_S - seconds) / pace, PAGES_SENT - pages)
+                if not count:
+                    break
+                pages += own
             works.append(work.cut(count) if count < work.hi - work.lo else backlog.popleft())
             seconds += count * pace
             items += count
-            size += len(work.lease.args) + 200
+            size += len(args) + 200
         return works
+
+    @staticmethod
+    def _fitting(work: Work, items: float, pages: int) -> tuple[int, int]:
+        """How many items of a range to send now, and in how many pages they are."""
+        count = min(work.hi - work.lo, int(items) + 1, _MESSAGE_ITEMS)
+        own = work.part(work.lo, work.lo + count).own_pages[:pages]
+        if own:
+            count = min(count, own[-1].hi - work.lo)
+        return (count if pages > 0 else 0), len(own)
 
     def _room(self, pace_s: Mapping[str, float]) -> bool:
         flying = len(self.flying)
@@ -248,15 +267,14 @@ class Link:
             return False
         if flying >= 8 * self.lanes:
             return False
-        ahead = 0.0
-        for message in self.flying.values():
-            for work in message.works[message.at :: max(1, len(message.works) - 1)]:
-                pace = pace_s.get(work.lease.fn)
-                if pace is None:
-                    return False
-            ahead += _MESSAGE_S
+        paces = [pace_s.get(m.works[0].lease.fn) if m.works else 0.0 for m in self.flying.values()]
         head = pace_s.get(self.backlog[0].lease.fn)
-        return head is not None and head < _AHEAD_S and ahead < _AHEAD_S * self.lanes
+        return (
+            None not in paces
+            and head is not None
+            and head < _AHEAD_S
+            and flying * _MESSAGE_S < _AHEAD_S * self.lanes
+        )
 
     def _packet(self, message: Message) -> tuple[Any, ...]:
         def wanted(node: str, page: Page) -> bool:
@@ -340,7 +358,9 @@ class Link:
                 lane = self.leaked[item] = Lane(memoryview(bytearray(LANE_BYTES)))
             lane.print(data)
         else:
-            _log.debug("output of a child between its tasks", extra={"text": data[-2000:].decode(errors="replace")})
+            _log.debug(
+                "output of a child between its tasks", extra={"text": data[-2000:].decode(errors="replace")}
+            )
 
     def take_leaked(self, number: int, at: int, lo: int, hi: int) -> str:
         """That output of an item, once."""
@@ -353,5 +373,3 @@ class Link:
             self.finished = True
             with suppress(OSError):
                 self.line.finish()
-
-

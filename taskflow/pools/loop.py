@@ -136,7 +136,11 @@ class _Runner:
             except asyncio.CancelledError as error:
                 failed = error
             slot.calling = False
-            slot.finish(step, result, self._order if self._order and failed else failed)
+            slot.finish(step, result, self._ordered(failed))
+
+    def _ordered(self, failed: BaseException | None) -> BaseException | None:
+        """What the pool ordered, when the call ended by it."""
+        return failed and (self._order or failed)
 
 
 async def _outcome(call: Callable[[], Any]) -> tuple[Any, BaseException | None]:

@@ -66,25 +66,31 @@ def packet(
     groups: list[tuple[Any, list[Any]]] = []
     pages: list[tuple[str, int, int, bytes]] = []
     last = None
+    entries: list[Any] = []
     for work in works:
-        lease = work.lease
-        key, policy = lease.key, lease.policy
-        limited = policy.soft_time_limit_s is not None or policy.time_limit_s is not None
-        head = (
-            *(lease.fn, lease.run, lease.label, lease.queue, lease.array, lease.width),
-            *(limited, policy.seed),
-        )
-        entry = (
-            *(key.node, work.lo, work.hi, key.fence, lease.attempt, lease.delivery),
-            *(lease.age_s, lease.args, work.inputs),
-        )
-        if head == last:
-            groups[-1][1].append(entry)
-        else:
-            groups.append((head, [entry]))
-            last = head
+        (
+            (node, _, _, fence),
+            run,
+            fn,
+            args,
+            array,
+            width,
+            _,
+            policy,
+            queue,
+            label,
+            attempt,
+            delivery,
+            age_s,
+        ) = work.lease
+        head = (fn, run, label, queue, array, width, policy)
+        if head != last:
+            limited = policy.soft_time_limit_s is not None or policy.time_limit_s is not None
+            entries, last = [], head
+            groups.append(((*head[:6], limited, policy.seed), entries))
+        entries.append((node, work.lo, work.hi, fence, attempt, delivery, age_s, args, work.inputs))
         if work.pages:
-            pages += [(key.node, *page) for page in work.own_pages if wanted(key.node, page)]
+            pages += [(node, *page) for page in work.own_pages if wanted(node, page)]
     return number, groups, pages
 
 

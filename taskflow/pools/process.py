@@ -7,9 +7,9 @@
                              ▲
                  template: born, dead        board: which item runs since when, what it printed
 
-The pool is not a thread and never waits: the worker's loop calls it when one of `ProcessPool.filenos` is readable or
-`ProcessPool.due_s` is over. It keeps a few milliseconds of work ahead of each child, as packets that the kernel lets it
-take back, and the rest to itself.
+The pool is not a thread and never waits: the worker's loop calls it when one of `ProcessPool.filenos` is
+readable or `ProcessPool.due_s` is over. It keeps a few milliseconds of work ahead of each child, as packets
+that the kernel lets it take back, and the rest to itself.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ _PARKED_S = 5.0
 _MOST_CHILDREN = 512
 _EXTRA_LANES = 192
 _QUANTUM_S = 0.002
+_SUCCEEDED = Kind.SUCCEEDED
 _NEVER = float("inf")
 
 Start = tuple[Lease, Mapping[NodeId, list[Segment]], Sequence[Page]]
@@ -90,7 +91,9 @@ class ProcessPool:
         worker: str = "",
     ) -> None:
         if mode not in _MODES:
-            raise ConfigError(f"There is no pool mode {mode!r}.{nearest(str(mode), _MODES)} Use one of {_MODES}.")
+            raise ConfigError(
+                f"There is no pool mode {mode!r}.{nearest(str(mode), _MODES)} Use one of {_MODES}."
+            )
         import sys
 
         self.slots = slots
@@ -134,9 +137,12 @@ class ProcessPool:
             return 0
         if self._single:
             return sum(link.free(self.pace_s) for link in self._links.values())
-        active = [link for link in self._links.values() if not link.lent]
-        free = sum(link.free(self.pace_s) for link in active)
-        busy = len([link for link in active if link.counts]) - sum(1 for x in active if x.counts and x.free(self.pace_s))
+        free = busy = 0
+        for link in self._links.values():
+            if not link.lent:
+                slots = link.free(self.pace_s)
+                free += slots
+                busy += not slots
         return max(0, min(free, self.slots - busy))
 
     def start(self, lease: Lease, inputs: Mapping[NodeId, list[Segment]], pages: Sequence[Page], /) -> None:
@@ -145,31 +151,42 @@ class ProcessPool:
 
     def start_many(self, batch: Iterable[Start], /) -> None:
         """Run leases; as `start` for each of them, but in fewer packets."""
-        pace_s = self.pace_s
-        links = self._open_links()
-        loads = {link.number: link.load_s(pace_s) for link in links}
+        pace_s, single = self.pace_s, self._single
+        links = self._open_links() or [self._spawn()]
+        loads = {link.number: link.load_s(pace_s) / link.lanes for link in links}
         touched: dict[int, Link] = {}
-        given = _NEVER
-        link = None
+        link, given = links[0], _NEVER
+        counts: dict[str, int] = {}
         for lease, inputs, pages in batch:
-            if self._single and lease.policy.time_limit_s is not None:
+            (node, lo, hi, fence), _, fn, _, _, _, needs, policy, *_ = lease
+            if single and policy.time_limit_s is not None:
                 self._refuse_hard_limit(lease)
                 continue
-            key = lease.key
-            cost = (key.hi - key.lo) * pace_s.get(lease.fn, 1.0)
-            if link is None or given + cost > _QUANTUM_S:
-                link = min(links, key=lambda x: loads[x.number] / x.lanes) if links else self._spawn()
-                touched[link.number] = link
-                given = 0.0
+            cost = (hi - lo) * pace_s.get(fn, 1.0)
             given += cost
-            loads[link.number] = loads.get(link.number, 0.0) + cost
-            link.add(Work.of(lease, inputs, pages) if lease.inputs else Work(lease, key.lo, key.hi, None, pages))
+            if given > _QUANTUM_S:
+                loads[link.number] += given if given < _NEVER else 0.0
+                link.count_all(counts)
+                counts = {}
+                link = min(links, key=lambda x: loads[x.number])
+                touched[link.number] = link
+                given = cost
+            link.backlog.append(Work.of(lease, inputs, pages) if needs else Work(lease, lo, hi, None, pages))
+            counts[fn] = counts.get(fn, 0) + hi - lo
+        link.count_all(counts)
         for link in touched.values():
             link.feed(pace_s)
         self._watch_at = min(self._watch_at, time.monotonic() + _STUCK_S)
 
-    def kill(self, key: LeaseKey, reason: str, /) -> None:
-        """Cancel a lease: at once what waits, with `TaskCancelled` what runs, by force after the grace."""
+    def kill(self, key: LeaseKey, reason: str, /, *, grace_s: float | None = None) -> None:
+        """Cancel a lease: at once what waits, with `TaskCancelled` what runs, by force after the grace.
+
+        Args:
+            key: The lease.
+            reason: Goes into the outcome.
+            grace_s: Instead of that of the pool; 0 kills at once, for a lease that may be another's.
+        """
+        grace_s = self._grace_s if grace_s is None else grace_s
         self._cancelled[key] = reason
         for link in list(self._links.values()):
             if not any(work.lease.key == key for work in _works(link)):
@@ -179,8 +196,9 @@ class ProcessPool:
             self._cancel_waiting(link, key)
             for _, lane, item, work in list(link.running()):
                 if work.lease.key == key:
-                    self._wish(link, lane, CANCEL, item)
-                    self._aim(link, item, Why.CANCEL, time.monotonic() + self._grace_s, {"reason": reason})
+                    if grace_s > 0:
+                        self._wish(link, lane, CANCEL, item)
+                    self._aim(link, item, Why.CANCEL, time.monotonic() + grace_s, {"reason": reason})
                 elif not self._single:
                     self._wish(link, lane, BACK, item)
             link.feed(self.pace_s)
@@ -204,7 +222,7 @@ class ProcessPool:
 
     def filenos(self) -> Sequence[int]:
         """One file, which is readable when any child or the template has something to say."""
-        return [self._selector.fileno()]  # type: ignore[attr-defined]
+        return [self._selector.fileno()]
 
     def due_s(self) -> float | None:
         """Seconds until `finished` has to look at what runs, or `None` when nothing does."""
@@ -219,7 +237,7 @@ class ProcessPool:
             for link in self._links.values():
                 link.lanes += more
                 link.line.send(("slots", more))
-        self._balance()
+        self._balance(park=False)
 
     def close(self, /, *, drain_s: float) -> list[Settlement]:
         """Let running calls end, then end them: SIGTERM, and SIGKILL a moment later."""
@@ -257,17 +275,29 @@ class ProcessPool:
         self._template = Template(self._setup, fork=fork)
         self._selector.register(self._template.fd, selectors.EVENT_READ, self._hear_template)
 
-    def _balance(self) -> None:
-        """Have as many children as there are slots, and one more for each that only waits."""
+    def _balance(self, *, park: bool = True) -> None:
+        """Have as many children as there are slots, and one more for each that only waits.
+
+        Those that were needed only while others waited are kept for a while: they will be again.
+        """
         if self._closing or self._broken:
             return
         wanted = 1 if self._single else self.slots
         open_links = self._open_links()
         for _ in range(min(wanted - len(open_links), _MOST_CHILDREN - len(self._links))):
             self._spawn()
+        surplus = len(open_links) - wanted
+        if surplus <= 0:
+            return
+        now = time.monotonic()
+        kept = min(surplus, self.slots) if park else 0
         idle = [link for link in reversed(open_links) if not link.counts and not link.flying]
-        for link in idle[: len(open_links) - wanted]:
-            self._retire(link)
+        for link in idle[:surplus]:
+            if kept > 0 and now - link.idle_since < _PARKED_S:
+                kept -= 1
+                self._look_again(now + _PARKED_S)
+            else:
+                self._retire(link)
 
     def _open_links(self) -> list[Link]:
         return [x for x in self._links.values() if not x.retiring and (not x.lent or self._single)]
@@ -336,7 +366,9 @@ class ProcessPool:
         if self._broken or self._closing:
             return
         if self._templates_lost > 3:
-            raise InternalError("The process that makes worker processes died again and again before it was ready.")
+            raise InternalError(
+                "The process that makes worker processes died again and again before it was ready."
+            )
         self._start_template(fork=False)
         self._balance()
 
@@ -357,14 +389,14 @@ class ProcessPool:
         self._release(link.give_up())
         self._forget(link)
 
-    def _tell(
-        self, link: Link, lane: Lane, item: Item, work: Work, status: int, oom: bool, why: str
-    ) -> None:
+    def _tell(self, link: Link, lane: Lane, item: Item, work: Work, status: int, oom: bool, why: str) -> None:
         number, at, index = item
         message = link.flying[number]
         target = link.target
         if target is not None and target.killed:
-            kind, failure = of_kill(target.why, target.data) if target.item in (None, item) else (Kind.RELEASED, None)
+            kind, failure = (
+                of_kill(target.why, target.data) if target.item in (None, item) else (Kind.RELEASED, None)
+            )
         else:
             kind, failure = Kind.LOST, lost(status, out_of_memory=oom, why=why)
         if kind is Kind.RELEASED:
@@ -438,19 +470,28 @@ class ProcessPool:
             return
         if link.leaked:
             link.read_leak()
-        works, settled = message.works, self._settlements
-        fn = works[first].lease.fn
-        for at, value in enumerate(values, first):
-            if at >= len(works):
-                break
-            key, took = works[at].lease.key, tooks[at - first]
-            log = link.take_leaked(number, at, key.lo, key.hi) or None if link.leaked else None
-            outcome = Outcome(key.lo, key.hi, Kind.SUCCEEDED, value, None, 0.0, started, took, log)
-            settled.append(Settlement(key, (outcome,)))
+        works = message.works[first : first + len(values)]
+        if not works:
+            return
+        settle, new = self._settlements.append, tuple.__new__
+        for work, value, took in zip(works, values, tooks, strict=False):
+            key = work.lease[0]
+            outcome = new(Outcome, (0, 1, _SUCCEEDED, value, None, 0.0, started, took, None))
+            settle(new(Settlement, (key, (outcome,), None)))
             started += took
-        message.at = min(first + len(values), len(works))
-        message.lo = works[message.at].lo if message.at < len(works) else 0
-        self._count(link, fn, len(values), sum(tooks))
+        if link.leaked:
+            self._add_leaked(link, number, first, len(works))
+        message.at = first + len(works)
+        message.lo = message.works[message.at].lo if message.at < len(message.works) else 0
+        self._count(link, works[0].lease.fn, len(works), sum(tooks))
+
+    def _add_leaked(self, link: Link, number: int, first: int, count: int) -> None:
+        """Add output that the pool read to the logs of the last outcomes."""
+        for at in range(count):
+            log = link.take_leaked(number, first + at, 0, 1)
+            if log:
+                key, (outcome,), _ = self._settlements[at - count]
+                self._settlements[at - count] = Settlement(key, (outcome._replace(log=log),))
 
     def _take_outcome(
         self,
@@ -495,21 +536,21 @@ class ProcessPool:
         if link.target is not None and (link.target.item or (0,))[0] == number and not link.target.killed:
             link.target = None
         link.soft = {item for item in link.soft if item[0] != number}
-        link.leaked = {item: lane for item, lane in link.leaked.items() if item[0] != number} if link.leaked else {}
+        link.leaked = (
+            {item: lane for item, lane in link.leaked.items() if item[0] != number} if link.leaked else {}
+        )
         if not link.flying and not link.backlog:
             self._rest(link)
 
     def _rest(self, link: Link) -> None:
         """A child has nothing to do."""
         link.idle_since = time.monotonic()
-        if self._recycle_after and link.calls >= self._recycle_after:
-            self._retire(link)
+        if link.retiring:
+            link.end()
         elif self._recycle_rss and link.pid and tree_rss_bytes(link.pid) > self._recycle_rss:
             self._retire(link)
-        elif link.retiring:
-            link.end()
         elif len(self._links) > self.slots:
-            self._balance()
+            self._balance(park=len(self._open_links()) <= 2 * self.slots)
 
     def _take_back_record(self, link: Link, number: int, at: int, lo: int) -> None:
         message = link.flying.get(number)
@@ -567,8 +608,13 @@ class ProcessPool:
             self._settlements.append(Settlement(work.lease.key, outcomes))
 
     def _refuse_hard_limit(self, lease: Lease) -> None:
-        text = "A time limit that kills needs the process pool: use soft_time_limit, or workers with pool='process'."
-        error = Failure("failed", "taskflow.errors.ConfigError", text, data={"error": "ConfigError"}).to_json()
+        text = (
+            "A time limit that kills needs the process pool:"
+            " use soft_time_limit, or workers with pool='process'."
+        )
+        error = Failure(
+            "failed", "taskflow.errors.ConfigError", text, data={"error": "ConfigError"}
+        ).to_json()
         for index in range(lease.key.lo, lease.key.hi):
             self._settle(lease, Outcome(index, index + 1, Kind.FAILED, error=error))
 
@@ -607,9 +653,8 @@ class ProcessPool:
                 self._watch_memory(link)
                 self._watch_unstarted(link, now)
             self._watch_target(link, now)
-            if not link.pid and not busy:
-                continue
-        self._watch_undead(now)
+        self._undead = [(link, at) for link, at in self._undead if now - at < _PARKED_S]
+        self._balance()
 
     def _look_again(self, at: float) -> None:
         self._watch_at = min(self._watch_at, at)
@@ -638,7 +683,9 @@ class ProcessPool:
                         self._look_again(now + max(0.01, min(limit, _STREAM_S)))
 
     def _watch_waiting(self, link: Link, lane: Lane, item: Item, work: Work, elapsed: float) -> None:
-        waiting = len(link.flying) > link.lanes or link.backlog or (not self._single and len(_works(link)) > 1)
+        waiting = (
+            len(link.flying) > link.lanes or link.backlog or (not self._single and len(_works(link)) > 1)
+        )
         if not waiting or link.lent:
             return
         patience = max(_STUCK_S, 5.0 * self.pace_s.get(work.lease.fn, 0.0))
@@ -665,7 +712,11 @@ class ProcessPool:
     def _watch_memory(self, link: Link) -> None:
         if link.pid is None or link.target is not None:
             return
-        limits = [(w.lease.policy.memory_limit_bytes, i) for _, _, i, w in link.running() if w.lease.policy.memory_limit_bytes]
+        limits = [
+            (w.lease.policy.memory_limit_bytes, i)
+            for _, _, i, w in link.running()
+            if w.lease.policy.memory_limit_bytes
+        ]
         if not limits:
             if any(w.lease.policy.memory_limit_bytes for w in _works(link)):
                 self._look_again(time.monotonic() + _MEMORY_S)
@@ -726,9 +777,9 @@ class ProcessPool:
         self._bury(link, -1, "The process that ran the task does not end though it was killed.")
         self._balance()
 
-    def _watch_undead(self, now: float) -> None:
-        self._undead = [(link, at) for link, at in self._undead if now - at < _PARKED_S]
-
 
 def _works(link: Link) -> list[Work]:
-    return [*link.backlog, *(work for message in link.flying.values() for work in message.works[message.at :])]
+    return [
+        *link.backlog,
+        *(work for message in link.flying.values() for work in message.works[message.at :]),
+    ]

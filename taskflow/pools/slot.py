@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -92,7 +93,9 @@ class Stash:
         """Items ``[lo, hi)`` of an array node, or `None` when a page of them is not here."""
         found: list[Any] = []
         while lo < hi:
-            page = next(((k[1], v) for k, v in self._pages.items() if k[0] == node and k[1] <= lo < v[0]), None)
+            page = next(
+                ((k[1], v) for k, v in self._pages.items() if k[0] == node and k[1] <= lo < v[0]), None
+            )
             if page is None:
                 return None
             begin, (end, value) = page
@@ -168,6 +171,7 @@ class Slot:
         self._tooks: list[float] = []
         self._first = 0
         self._begun = 0.0
+        self._is_copy = False
         self.calling = False
         self.retiring = False
         self.cancelled = False
@@ -183,7 +187,18 @@ class Slot:
         node, lo, _, fence, attempt, delivery, _, _, _ = self._entry
         index = max(lo, running[2])
         return Request(
-            NodeId(node), RunId(run), index, attempt, delivery, fence, label, queue, self._worker, self._url, width, seed
+            NodeId(node),
+            RunId(run),
+            index,
+            attempt,
+            delivery,
+            fence,
+            label,
+            queue,
+            self._worker,
+            self._url,
+            width,
+            seed,
         )
 
     def lend(self) -> None:
@@ -207,6 +222,11 @@ class Slot:
         if running is not None:
             self._reports.add((Say.NOTE, *running, kind, json.dumps(dict(data), default=str)))
             self._reports.flush()
+
+    def leave(self) -> None:
+        """This process is a copy that user code forked: it ends with the task, and says nothing."""
+        self._is_copy = True
+        self.alarm.append("fork")
 
     def print(self, data: bytes) -> None:
         """Keep output of this item."""
@@ -234,7 +254,7 @@ class Slot:
             TaskCancelled: It was cancelled.
         """
         if not self.calling:
-            self.alarm.append("wish")
+            self.alarm.append("wish")  # It is looked at when the call begins.
             return
         what = self.lane.take_wish()
         if what == BACK:
@@ -245,7 +265,9 @@ class Slot:
     def order(self, what: int) -> BaseException:
         """The exception that a wish of the pool becomes inside the task."""
         if what == SOFT:
-            return SoftTimeLimitExceeded("The soft time limit of this task is over: clean up, then return or raise.")
+            return SoftTimeLimitExceeded(
+                "The soft time limit of this task is over: clean up, then return or raise."
+            )
         self.cancelled = what == CANCEL
         return TaskCancelled("This task was cancelled.")
 
@@ -372,6 +394,8 @@ class Slot:
                     self._expand(first + at, loaded, entry, args, kwargs)
                     return at + 1
                 self.calling = True
+                if alarm:
+                    self.obey()
                 result = call(*args, **kwargs)
                 if result.__class__ is CoroutineType:
                     result = asyncio.run(result)
@@ -422,7 +446,9 @@ class Slot:
         self._first += len(values)
         self._reports.add(record, sum(map(len, values)) + 32 * len(values))
 
-    def _expand(self, at: int, loaded: Any, entry: tuple[Any, ...], args: Any, kwargs: dict[str, Any]) -> None:
+    def _expand(
+        self, at: int, loaded: Any, entry: tuple[Any, ...], args: Any, kwargs: dict[str, Any]
+    ) -> None:
         """Run the call that makes the items of an array node, see `taskflow.plan`."""
         from taskflow.plan import pages
 
@@ -488,6 +514,9 @@ class Slot:
         ints, alarm, append = self.lane.ints, self.alarm, out.append
         try:
             self.calling = True
+            if alarm:
+                self.obey()
+                alarm.clear()
             for item in items[index - lo : index - lo + size]:
                 ints[_INDEX] = index
                 append(call(item))
@@ -546,6 +575,8 @@ class Slot:
 
     def _aftermath(self) -> str | None:
         """Put the surroundings back and collect the output of the last item."""
+        if self._is_copy:
+            os._exit(0)
         if self.surroundings is not None:
             self.surroundings.restore()
         else:
@@ -579,7 +610,9 @@ class Slot:
             self.cancelled = False
 
     @staticmethod
-    def _decide(retry: Any, error: BaseException, attempt: int, age_s: float) -> tuple[float | None, BaseException]:
+    def _decide(
+        retry: Any, error: BaseException, attempt: int, age_s: float
+    ) -> tuple[float | None, BaseException]:
         try:
             return retry.decide(error, attempt=attempt, age_s=age_s, roll=roll()), error
         except BaseException as worse:  # noqa: BLE001 - `retry_if` is user code
@@ -601,7 +634,21 @@ class Slot:
         growth: tuple[Any, ...] | None = None,
     ) -> None:
         started = _wall(self.lane.reals[Lane.START] if began is None else began)
-        record = (Say.OUTCOME, self._number, at, lo, hi, str(kind), value, error, delay_s, started, took, log, growth)
+        record = (
+            Say.OUTCOME,
+            self._number,
+            at,
+            lo,
+            hi,
+            str(kind),
+            value,
+            error,
+            delay_s,
+            started,
+            took,
+            log,
+            growth,
+        )
         self._reports.add(record, len(value or b"") + len(error or "") + len(log or "") + 200)
 
 
@@ -618,5 +665,3 @@ def _wall(monotonic: float) -> float:
 
 def _no_inputs(position: int, index: int | None) -> Any:
     raise InternalError(f"input {position} was not given")
-
-

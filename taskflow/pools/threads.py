@@ -77,7 +77,9 @@ class Threads:
         if what:
             slot.order(what)
             kind = SoftTimeLimitExceeded if what == SOFT else TaskCancelled
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(kind))
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(thread.ident or 0), ctypes.py_object(kind)
+            )
 
     def _give_back(self) -> None:
         reports = self._child.reports

@@ -28,7 +28,9 @@ def of_kill(why: Why, data: Mapping[str, Any]) -> tuple[Kind, Failure | None]:
         limit = data["limit_s"]
         text = f"The task ran longer than its time limit of {limit:g} s and was killed."
         known = {"error": "TaskTimedOut", "limit_s": limit}
-        return Kind.FAILED, Failure(kind="failed", type="taskflow.errors.TaskTimedOut", message=text, data=known)
+        return Kind.FAILED, Failure(
+            kind="failed", type="taskflow.errors.TaskTimedOut", message=text, data=known
+        )
     if why is Why.MEMORY:
         return Kind.LOST, _out_of_memory(data["rss_peak_bytes"], data["limit_bytes"], signal.SIGKILL)
     if why is Why.CANCEL:
@@ -62,7 +64,9 @@ def lost(status: int, *, out_of_memory: bool, why: str = "") -> Failure:
         return _lost(text, {"signal": number}, number=number)
     if status >= 0:
         code = os.WEXITSTATUS(status)
-        return _lost(f"The process that ran the task ended with exit code {code}.", {"exit_code": code}, code=code)
+        return _lost(
+            f"The process that ran the task ended with exit code {code}.", {"exit_code": code}, code=code
+        )
     return _lost(why or "The process that ran the task is gone.", {})
 
 

@@ -26,7 +26,19 @@ import socket
 import tempfile
 from typing import Any
 
-__all__ = ["BACK", "CANCEL", "LANE_BYTES", "PACKET_BYTES", "PAGES_KEPT", "PAGES_SENT", "SOFT", "Board", "Lane", "Line", "Say"]
+__all__ = [
+    "BACK",
+    "CANCEL",
+    "LANE_BYTES",
+    "PACKET_BYTES",
+    "PAGES_KEPT",
+    "PAGES_SENT",
+    "SOFT",
+    "Board",
+    "Lane",
+    "Line",
+    "Say",
+]
 
 PACKET_BYTES = 96 * 1024
 PAGES_KEPT = 48

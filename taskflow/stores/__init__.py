@@ -86,5 +86,7 @@ def _parse(url: str) -> tuple[str, str, dict[str, str]]:
     for name in options.keys() - _OPTIONS[scheme]:
         raise ConfigError(f"A {scheme} store has no option {name!r}.{nearest(name, _OPTIONS[scheme])}")
     if scheme == "sqlite" and not path.strip("/"):
-        raise ConfigError(f"{url!r} names no file. Write sqlite:////absolute/path.db or sqlite:///relative.db")
+        raise ConfigError(
+            f"{url!r} names no file. Write sqlite:////absolute/path.db or sqlite:///relative.db"
+        )
     return scheme, path[1:], options

@@ -116,7 +116,7 @@ class Bells:
             self._sender = None
 
 
-class _address:  # noqa: N801 - used as a function
+class _address:
     """The address of a socket file: a long path goes through a descriptor of its directory."""
 
     def __init__(self, path: Path) -> None:

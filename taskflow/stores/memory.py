@@ -11,7 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,17 +88,13 @@ class _PipeBell:
         return self._read
 
     def ring(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             os.write(self._write, b"!")
-        except BlockingIOError:
-            pass
 
     def hush(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             while os.read(self._read, 4096):
                 pass
-        except BlockingIOError:
-            pass
 
     def close(self) -> None:
         self._on_close(self)
@@ -269,9 +265,8 @@ class MemoryStore:
         """See `WatchPort.runs`."""
         with self._lock:
             found = []
-            newest = sorted(reversed(self._runs.values()), key=lambda run: run.created_at, reverse=True)
-            for run in newest:
-                if states and run.state not in states or match and not _matches(run, match):
+            for run in sorted(reversed(self._runs.values()), key=lambda run: -run.created_at):
+                if (states and run.state not in states) or (match and not _matches(run, match)):
                     continue
                 found.append(run_view(run, counts=run_counts(run, self._views(run.id))))
                 if len(found) >= limit:
@@ -418,7 +413,7 @@ class MemoryStore:
 
     def listen(self, topic: str, /) -> _PipeBell:
         """See `Store.listen`."""
-        bell = _PipeBell(lambda bell: self._bells[topic].remove(bell))
+        bell = _PipeBell(self._bells[topic].remove)
         self._bells[topic].append(bell)
         return bell
 
@@ -575,7 +570,9 @@ class _MemoryRows:
     def end(self, node: NodeRow, part: Part, outcome: Outcome, state: State, /) -> None:
         record = self._of(node)
         assert outcome.lo not in record.segments
-        segment = Segment(node.id, outcome.lo, outcome.hi, state, outcome.value, outcome.error, part.fence)
+        segment = Segment(
+            node.id, outcome.lo, outcome.hi, state, outcome.value, outcome.error, part.fence, node.array
+        )
         view = ItemView(
             outcome.lo,
             outcome.hi,

@@ -89,6 +89,7 @@ EVENTS_KEPT = 20_000
 TOMBSTONES_KEPT_S = 7 * 86_400.0
 WAL_BYTES = 8 << 20
 _CURSOR_BITS = 16
+_HAS_TABLES = "select 1 from sqlite_master where name='meta'"
 _SUBMIT, _CLAIM, _SETTLE, _RENEW, _STEP = (
     (f"{verb}.before", f"{verb}.inside", f"{verb}.after")
     for verb in ("submit", "claim", "settle", "renew", "step")
@@ -140,7 +141,8 @@ class SQLiteStore:
             db = sqlite3.connect(
                 self.path, isolation_level=None, timeout=0, check_same_thread=False, cached_statements=256
             )
-            self._patiently(lambda: db.execute("pragma auto_vacuum=incremental"))
+            if not self._patiently(lambda: db.execute("pragma page_count").fetchone())[0]:
+                self._patiently(lambda: db.execute("pragma auto_vacuum=incremental"))
             self._patiently(lambda: db.execute("pragma journal_mode=wal"))
             for pragma in (
                 f"synchronous={self._sync}",
@@ -152,24 +154,30 @@ class SQLiteStore:
         return db
 
     def _make_tables(self) -> None:
-        db = self._writer
-        self._patiently(lambda: db.execute("begin immediate"))
-        try:
-            if not db.execute("select 1 from sqlite_master where name='meta'").fetchone():
-                for statement in SCHEMA.split(";"):
-                    if statement.strip():
-                        db.execute(statement)
-                db.execute("insert into meta values('schema', ?)", (VERSION,))
-            found = db.execute("select value from meta where key='schema'").fetchone()
-            db.execute("commit")
-        except BaseException:
-            db.execute("rollback")
-            raise
-        if found is None or found[0] != VERSION:
+        """Make the tables where there are none; a store that has them is opened without a lock."""
+        if not self._read(_HAS_TABLES):
+            with self._lock:
+                self._begin()
+                try:
+                    if not self._writer.execute(_HAS_TABLES).fetchone():
+                        self._write_tables()
+                    self._writer.execute("commit")
+                except BaseException:
+                    self._writer.execute("rollback")
+                    raise
+        found = self._read("select value from meta where key='schema'")
+        version = found[0][0] if found else None
+        if version != VERSION:
             raise VersionMismatch(
-                f"{self.path} has schema {found and found[0]}, this release of taskflow reads {VERSION}."
+                f"{self.path} has schema {version}, this release of taskflow reads {VERSION}."
                 " Use the release that wrote it, or another file."
             )
+
+    def _write_tables(self) -> None:
+        for statement in SCHEMA.split(";"):
+            if statement.strip():
+                self._writer.execute(statement)
+        self._writer.execute("insert into meta values('schema', ?)", (VERSION,))
 
     def _patiently(self, attempt: Any) -> Any:
         """Try until the file is not locked, with short random waits, for `wait_s` at most."""
@@ -184,10 +192,10 @@ class SQLiteStore:
                 deadline = deadline or now + self._wait_s
                 if now > deadline:
                     raise StoreUnavailable(
-                        f"{self.path} was locked by another process for {self._wait_s:.0f} s. Is one of them"
+                        f"{self.path} was locked by another process for {self._wait_s:g} s. Is one of them"
                         " stopped, or does another program have the file open?"
                     ) from error
-            time.sleep(random.uniform(0.00005, 0.0005))  # noqa: S311 - spreads the waiters
+            time.sleep(random.uniform(0.00005, 0.0005))
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -441,7 +449,7 @@ class SQLiteStore:
         done = ended.get(row.key, {})
         if end_state is not None:
             done = {State(end_state): 1}
-        elif row.final is not None and row.state in TERMINAL:
+        elif row.state in TERMINAL and (row.final is not None or row.width is None):
             done = {row.state: 1}
         view = node_view(row, parents.get(row.key, ()), done, error or errors.get(row.key))
         if row.part is None:

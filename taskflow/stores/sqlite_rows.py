@@ -196,6 +196,7 @@ class SqliteRows:
     # ── reading ──────────────────────────────────────────────────────────────────────
 
     def run(self, run: RunId, /) -> RunRow | None:
+        """See `Rows.run`."""
         if run in self._runs:
             return self._runs[run]
         found = self._db.execute(f"select {LOAD_RUN} from run r where id=?", (run,)).fetchone()
@@ -205,11 +206,13 @@ class SqliteRows:
         return row
 
     def node(self, node: NodeId, /) -> NodeRow | None:
+        """See `Rows.node`."""
         if node not in self._nodes:
             self.load((node,))
         return self._nodes.get(node)
 
     def load(self, nodes: Iterable[NodeId], /) -> None:
+        """See `Rows.load`."""
         missing = [node for node in nodes if node not in self._nodes]
         if not missing:
             return
@@ -224,6 +227,7 @@ class SqliteRows:
                 self._runs[row.run] = run_from(t[_NODE_WIDTH:])
 
     def ready(self, queues: Sequence[str], /) -> Iterator[NodeRow]:
+        """See `Rows.ready`."""
         self.flush()
         sql = (
             f"select {LOAD_NODE_ARGS} from node n join run r on r.key = n.run"
@@ -236,26 +240,26 @@ class SqliteRows:
         else:
             found = heapq.merge(*cursors, key=lambda t: (-t[9], t[0]))
         for t in found:
-            row = self._nodes.get(t[1])
-            if row is None:
-                row = self._nodes[t[1]] = node_from(t)
-            else:
-                row.args = t[5]
+            row = self._known(t)
             if row.state is State.QUEUED:
                 yield row
 
     def nodes_of(self, run: RunId, /) -> list[NodeRow]:
+        """See `Rows.nodes_of`."""
         self.flush()
-        sql = f"select {LOAD_NODE} from node n join run r on r.key = n.run where r.id = ? order by n.key"
+        sql = f"select {LOAD_NODE_ARGS} from node n join run r on r.key = n.run where r.id = ? order by n.key"
         return [self._known(t) for t in self._db.execute(sql, (run,)).fetchall()]
 
     def _known(self, t: Sequence[Any]) -> NodeRow:
         row = self._nodes.get(t[1])
         if row is None:
             row = self._nodes[t[1]] = node_from(t)
+        else:
+            row.args = t[5]
         return row
 
     def alarms(self, limit: int, /) -> list[NodeRow]:
+        """See `Rows.alarms`."""
         self.flush()
         sql = (
             f"select {LOAD_NODE} from node n join run r on r.key = n.run"
@@ -264,12 +268,14 @@ class SqliteRows:
         return [self._known(t) for t in self._db.execute(sql, (self.now, limit)).fetchall()]
 
     def next_alarm(self) -> float | None:
+        """See `Rows.next_alarm`."""
         self.flush()
         sql = "select alarm_at from node where alarm_at is not null order by alarm_at limit 1"
         found = self._db.execute(sql).fetchone()
         return found[0] if found else None
 
     def parents(self, node: NodeId, /) -> list[Edge]:
+        """See `Rows.parents`."""
         self.flush()
         row = self.node(node)
         sql = "select n.id, e.mode from edge e join node n on n.key = e.parent where e.child = ? order by e.position"
@@ -277,6 +283,7 @@ class SqliteRows:
         return [Edge(NodeId(parent), EdgeMode(mode)) for parent, mode in found]
 
     def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, EdgeMode]]:
+        """See `Rows.children`."""
         row = self.node(node)
         if row is None:
             return []
@@ -293,6 +300,7 @@ class SqliteRows:
     # ── parts ────────────────────────────────────────────────────────────────────────
 
     def held(self, node: NodeRow, key: LeaseKey, /) -> Part | None:
+        """See `Rows.held`."""
         if not node.array:
             part = node.part
             return part if part is not None and part.fence == key.fence and key[1:3] == (0, 1) else None
@@ -303,12 +311,15 @@ class SqliteRows:
         return part_from(found)
 
     def queued(self, node: NodeRow, limit: int, /) -> list[Part]:
+        """See `Rows.queued`."""
         return self._parts(node, "and state='queued' order by lo limit ?", limit)
 
     def parts(self, node: NodeRow, /) -> list[Part]:
+        """See `Rows.parts`."""
         return self._parts(node, "order by lo limit ?", -1)
 
     def overdue(self, node: NodeRow, /) -> list[Part]:
+        """See `Rows.overdue`."""
         late = self._parts(node, "and until <= ?", self.now)
         return [part for part in late if part.until is not None and part.until <= self.now]
 
@@ -319,10 +330,12 @@ class SqliteRows:
         return [part_from(t) for t in self._db.execute(sql, (node.key, value)).fetchall()]
 
     def first_until(self, node: NodeRow, /) -> float | None:
+        """See `Rows.first_until`."""
         found = self._db.execute("select min(until) from part where node=?", (node.key,)).fetchone()
         return found[0]  # type: ignore[no-any-return]
 
     def put_part(self, node: NodeRow, part: Part, /) -> None:
+        """See `Rows.put_part`."""
         if not node.array:
             node.part = part
             self._dirty[node.id] = node
@@ -334,6 +347,7 @@ class SqliteRows:
         )  # fmt: skip
 
     def drop_part(self, node: NodeRow, part: Part, /) -> None:
+        """See `Rows.drop_part`."""
         if not node.array:
             node.part = None
             self._dirty[node.id] = node
@@ -343,6 +357,7 @@ class SqliteRows:
     # ── ending ───────────────────────────────────────────────────────────────────────
 
     def end(self, node: NodeRow, part: Part, outcome: Outcome, state: State, /) -> None:
+        """See `Rows.end`."""
         started = outcome.started_at or part.started_at
         if outcome.log:
             self._logs.append((node.key, outcome.lo, outcome.log))
@@ -362,6 +377,7 @@ class SqliteRows:
         )  # fmt: skip
 
     def ended_by(self, node: NodeRow, index: int, /) -> int | None:
+        """See `Rows.ended_by`."""
         self.flush()
         if not node.array:
             sql, values = "select end_fence, 1 from node where key=? and end_state is not null", (node.key,)
@@ -372,6 +388,7 @@ class SqliteRows:
         return found[0] if found is not None and found[1] > index else None
 
     def copy_ended(self, source: NodeRow, target: NodeRow, /) -> list[tuple[int, int]]:
+        """See `Rows.copy_ended`."""
         self.flush()
         self._db.execute(
             "insert into segment select ?, lo, hi, state, value, error, fence, attempts, deliveries, worker,"
@@ -393,10 +410,11 @@ class SqliteRows:
     # ── adding ───────────────────────────────────────────────────────────────────────
 
     def _next(self, table: str) -> int:
-        found = self._db.execute(f"select max(key) from {table}").fetchone()  # noqa: S608 - a name of ours
+        found = self._db.execute(f"select max(key) from {table}").fetchone()
         return (found[0] or 0) + 1
 
     def add_run(self, run: RunRow, /) -> None:
+        """See `Rows.add_run`."""
         run.key = self._next_run = self._next_run or self._next("run")
         self._next_run += 1
         self._runs[run.id] = self._new_runs[run.id] = run
@@ -404,6 +422,7 @@ class SqliteRows:
     def add_node(
         self, node: NodeRow, edges: Sequence[Edge], pages: Sequence[Page], ended: Collection[NodeId], /
     ) -> None:
+        """See `Rows.add_node`."""
         node.key = self._next_node = self._next_node or self._next("node")
         self._next_node += 1
         self._nodes[node.id] = self._new[node.id] = node
@@ -414,32 +433,38 @@ class SqliteRows:
             self.add_pages(node, pages)
 
     def add_edge(self, child: NodeId, edge: Edge, /) -> None:
+        """See `Rows.add_edge`."""
         row = self._nodes[child]
         self._edges.append((edge.parent, row.key, 1 << 20, edge.mode, True))
 
     def add_pages(self, node: NodeRow, pages: Sequence[Page], /) -> None:
+        """See `Rows.add_pages`."""
         for page in pages:
             self._pages.append((node.key, page.lo, page.hi, page.items))
             self._blobs += [(node.key, name) for name in blob_names(page.items)]
 
     def save(self, row: NodeRow | RunRow, /) -> None:
+        """See `Rows.save`."""
         if isinstance(row, NodeRow):
             self._dirty[row.id] = row
         else:
             self._dirty_runs[row.id] = row
 
     def emit(self, run: RunId, node: NodeId | str, lo: int, hi: int, state: State, /) -> None:
+        """See `Rows.emit`."""
         if state is State.QUEUED or state is State.WAITING:
             self.freed = True
         self.events.append((run, node, lo, hi, state))
 
     def push(self, node: NodeId, after: str, /) -> None:
+        """See `Rows.push`."""
         if after:
             self._todo.append((node, after))
         else:
             self._unchecked.append(self._nodes[node])
 
     def pop(self) -> tuple[NodeId, str] | None:
+        """See `Rows.pop`."""
         if self._stored_todo:
             self._stored_todo = False
             stored = self._db.execute("delete from todo returning key, node, after").fetchall()
@@ -513,7 +538,7 @@ class SqliteRows:
             self._new_runs.clear()
         if self._new:
             db.executemany(_INSERT, [self._fresh(row) for row in self._new.values()])
-            for node in self._new:
+            for node in self._new.keys() - self._ends.keys():
                 self._dirty.pop(node, None)
             self._new.clear()
         if self._edges:
@@ -576,8 +601,8 @@ def _counts(run: RunRow) -> str:
 
 
 def segment_from(t: Sequence[Any]) -> Segment:
-    """(node, lo, hi, state, value, error, fence) as a record."""
-    return Segment(t[0], t[1], t[2], STATES[t[3]], t[4], t[5], t[6])
+    """(node, lo, hi, state, value, error, fence) of an array node as a record."""
+    return Segment(t[0], t[1], t[2], STATES[t[3]], t[4], t[5], t[6], True)
 
 
 def item_from(t: Sequence[Any]) -> ItemView:

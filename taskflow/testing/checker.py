@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,7 +39,7 @@ class Entry(NamedTuple):
     """A line of a ledger: an item began, or its work was done."""
 
     node: NodeId
-    index: int
+    item: int
     fence: int
     phase: str
     at: float
@@ -86,7 +87,7 @@ class Ledger:
 
     def begun(self) -> Counter[Item]:
         """How often each item began."""
-        return Counter((e.node, e.index) for e in self.entries() if e.phase == "begin")
+        return Counter((e.node, e.item) for e in self.entries() if e.phase == "begin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ def _check_ledger(
     newest: dict[Item, int] = {}
     times: Counter[Item] = Counter()
     for entry in entries:
-        item = (entry.node, entry.index)
+        item = (entry.node, entry.item)
         if entry.phase == "begin":
             times[item] += 1
             newest[item] = max(entry.fence, newest.get(item, 0))
@@ -227,16 +228,20 @@ def _check_time(
     entries: list[Entry], nodes: Mapping[NodeId, Expected], allowed_s: float, verdict: Verdict
 ) -> None:
     """Nothing begins before what it needs has ended; two executions of an item hardly overlap."""
-    finished: dict[NodeId, float] = {}
+    done: dict[Item, float] = {}
     by_item: dict[Item, list[Entry]] = defaultdict(list)
     for entry in entries:
-        by_item[entry.node, entry.index].append(entry)
+        by_item[entry.node, entry.item].append(entry)
         if entry.phase == "done":
-            finished.setdefault(entry.node, entry.at)
+            done.setdefault((entry.node, entry.item), entry.at)
+    finished = {
+        node: max((done.get((node, i), inf) for i in range(one.width)), default=0.0)
+        for node, one in nodes.items()
+    }
     for item, story in by_item.items():
         one = nodes.get(item[0])
         begun = story[0].at
-        if one is not None and any(finished.get(parent, begun + 1.0) > begun for parent in one.after):
+        if one is not None and any(finished.get(parent, inf) > begun for parent in one.after):
             verdict.disorder.append(item)
         if _overlaps(story, allowed_s):
             verdict.overlap.append(item)

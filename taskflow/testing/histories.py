@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_histories
@@ -22,7 +22,18 @@ from hypothesis.stateful import run_state_machine_as_test as run_histories
 from taskflow.ids import NodeId, RunId, WorkerId
 from taskflow.policy import Policy
 from taskflow.ports import Store
-from taskflow.records import Edge, EdgeMode, Growth, Kind, Lease, LeaseKey, Node, Outcome, Plan, Settlement, Want
+from taskflow.records import (
+    Edge,
+    EdgeMode,
+    Growth,
+    Kind,
+    Lease,
+    Node,
+    Outcome,
+    Plan,
+    Settlement,
+    Want,
+)
 from taskflow.states import TERMINAL, State
 from taskflow.testing.clock import ManualClock
 from taskflow.testing.oracle import Known, Oracle
@@ -36,17 +47,21 @@ _RETURNS = (Kind.RETRY, Kind.LOST, Kind.RELEASED)
 _FAR_S = 200.0
 
 
-def live(factory: Callable[[ManualClock], Any], *, examples: int = 50, steps: int = 40) -> None:
+def live(
+    factory: Callable[[ManualClock], Any], *, examples: int = 50, steps: int = 40, shrink: bool = True
+) -> None:
     """Let a store live through random histories.
 
     Args:
         factory: Makes an empty store on a clock.
         examples: How many histories.
         steps: How long each is at most.
+        shrink: Look for a shorter history when one fails: minutes where a store is slow.
     """
     kind = type("Life", (Histories,), {"factory": staticmethod(factory)})
     many = examples * int(os.environ.get("TASKFLOW_HISTORIES", "1"))
-    run_histories(kind, settings=settings(max_examples=many, stateful_step_count=steps))
+    phases = [phase for phase in Phase if shrink or phase not in (Phase.shrink, Phase.explain)]
+    run_histories(kind, settings=settings(max_examples=many, stateful_step_count=steps, phases=phases))
 
 
 class Histories(RuleBasedStateMachine):
@@ -92,7 +107,9 @@ class Histories(RuleBasedStateMachine):
     def _node(self, data: st.DataObject, beside: list[Node]) -> Node:
         draw = data.draw
         parents = [*self.oracle.nodes, *(node.id for node in beside)]
-        chosen = draw(st.lists(st.sampled_from(parents), max_size=2, unique=True), "parents") if parents else []
+        chosen = (
+            draw(st.lists(st.sampled_from(parents), max_size=2, unique=True), "parents") if parents else []
+        )
         edges = [Edge(NodeId(parent), draw(st.sampled_from(EdgeMode), "mode")) for parent in chosen]
         array = draw(st.booleans(), "array")
         width: int | None = draw(st.integers(0, 6), "width") if array else 1
@@ -193,7 +210,9 @@ class Histories(RuleBasedStateMachine):
         """The common case: all items of the newest leases."""
         lease = data.draw(st.sampled_from(self.leases[-3:]), "lease")
         text = value(f"{lease.key.fence}")
-        self._settle(Settlement(lease.key, (Outcome(lease.key.lo, lease.key.hi, Kind.SUCCEEDED, text),)), data)
+        self._settle(
+            Settlement(lease.key, (Outcome(lease.key.lo, lease.key.hi, Kind.SUCCEEDED, text),)), data
+        )
 
     @rule(data=st.data())
     @precondition(lambda self: self.sent)
@@ -211,7 +230,9 @@ class Histories(RuleBasedStateMachine):
                 outcomes.append(Outcome(at, at + size, kind, value(f"{lease.key.fence}")))
             elif kind is not None:
                 delay_s = data.draw(st.sampled_from([0.0, 6.0]), "delay") if kind in _RETURNS else 0.0
-                outcomes += [Outcome(i, i + 1, kind, error=ERROR, delay_s=delay_s) for i in range(at, at + size)]
+                outcomes += [
+                    Outcome(i, i + 1, kind, error=ERROR, delay_s=delay_s) for i in range(at, at + size)
+                ]
             at += size
         growth = None if lease.array else self._growth(data, lease, outcomes)
         if growth is not None and growth.final is not None:
@@ -236,9 +257,13 @@ class Histories(RuleBasedStateMachine):
             above = (Edge(lease.key.node),) if kind == "nodes" else ()
             width = 2 if node.width is None else node.width
             nodes.append(
-                Node(node.id, "f", value(), above + node.edges[:0], width, node.array, pages(width), node.queue)
+                Node(
+                    node.id, "f", value(), above + node.edges[:0], width, node.array, pages(width), node.queue
+                )
             )
-        return Growth(tuple(nodes), {} if kind == "final" else widths, nodes[-1].id if kind == "final" else None)
+        return Growth(
+            tuple(nodes), {} if kind == "final" else widths, nodes[-1].id if kind == "final" else None
+        )
 
     def _settle(self, settlement: Settlement, data: st.DataObject | None) -> None:
         if not settlement.outcomes:
@@ -261,7 +286,9 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     def renew(self, data: st.DataObject, lease_s: float) -> None:
         """Some of the leases that ever were."""
-        some = data.draw(st.lists(st.sampled_from([lease.key for lease in self.leases[-8:]]), unique=True), "held")
+        some = data.draw(
+            st.lists(st.sampled_from([lease.key for lease in self.leases[-8:]]), unique=True), "held"
+        )
         renewal = self.store.renew(some, lease_s=lease_s)
         lost, cancelled = self.oracle.renew(some, self.clock.now(), lease_s)
         assert (set(renewal.lost), set(renewal.cancelled)) == (lost, cancelled)

@@ -148,7 +148,8 @@ class Oracle:
         if index is not None:
             changed = nodes[0].ended is None and self._cancel_item(nodes[0], index)
         else:
-            changed = any([self._cancel(known) for known in nodes if known.ended is None])
+            answers = [self._cancel(known) for known in nodes if known.ended is None]
+            changed = any(answers)
         self._follow()
         return changed
 
@@ -224,7 +225,7 @@ class Oracle:
             self._claimed_one(want, lease, now)
         if want.slots > 0:
             left = [self._rank(k) for k in self.live() if k.node.queue in want.queues and _ripe(k, now)]
-            assert not left or ranks and min(left) >= ranks[-1], "something was passed over"
+            assert not left or (ranks and min(left) >= ranks[-1]), "something was passed over"
 
     def _rank(self, known: Known) -> tuple[int, int]:
         return -known.node.priority, list(self.nodes).index(known.id)
@@ -251,7 +252,9 @@ class Oracle:
         assert lease.run == known.run
         assert dict(lease.inputs) == {e.parent: e.mode for e in known.edges if e.mode.gives_value}
 
-    def renew(self, held: Collection[LeaseKey], now: float, lease_s: float) -> tuple[set[LeaseKey], set[LeaseKey]]:
+    def renew(
+        self, held: Collection[LeaseKey], now: float, lease_s: float
+    ) -> tuple[set[LeaseKey], set[LeaseKey]]:
         """What is lost, and what was cancelled."""
         lost, cancelled = set(), set()
         for key in held:
@@ -339,7 +342,9 @@ class Oracle:
         """Do what time demands."""
         self._follow()
         marks = [(known.next_mark(), known) for known in self.live()]
-        for _, known in sorted(((m, k) for m, k in marks if m is not None and m <= now), key=lambda pair: pair[0]):
+        for _, known in sorted(
+            ((m, k) for m, k in marks if m is not None and m <= now), key=lambda pair: pair[0]
+        ):
             if known.ended is None:
                 self._late(known, now)
         for known in self.live():
@@ -386,7 +391,12 @@ class Oracle:
     # ── what follows ─────────────────────────────────────────────────────────────────
 
     def _close(self, known: Known) -> None:
-        if known.ended is None and known.items and known.final is None and not any(i.live for i in known.items):
+        if (
+            known.ended is None
+            and known.items
+            and known.final is None
+            and not any(i.live for i in known.items)
+        ):
             self._end(known, max((item.state for item in known.items), key=_WORST.index))
 
     def _end(self, known: Known, state: State) -> None:
@@ -397,8 +407,10 @@ class Oracle:
                     self._cancel(other)
 
     def _follow(self) -> None:
-        while any([self._next(known) for known in self.live()]):
-            pass
+        while True:
+            moves = [self._next(known) for known in self.live()]
+            if not any(moves):
+                return
 
     def _next(self, known: Known) -> bool:
         if known.ended is not None:
@@ -410,21 +422,23 @@ class Oracle:
             return end is not None
         if known.released:
             return False
+        return self._skipped(known) or self._released(known)
+
+    def _skipped(self, known: Known) -> bool:
         parents = [(self.nodes[edge.parent].ended, edge.mode) for edge in known.edges]
-        if any(end not in (None, State.SUCCEEDED) and mode.needs_success for end, mode in parents):
+        skip = any(end not in (None, State.SUCCEEDED) and mode.needs_success for end, mode in parents)
+        if skip:
             for item in known.items or ():
                 if item.live:
                     item.end(State.SKIPPED)
             self._end(known, State.SKIPPED)
-            return True
-        if all(end is not None for end, _ in parents):
-            known.released = True
-            if known.items is None:
-                self._end(known, State.SKIPPED)
-            elif not known.items:
-                self._end(known, State.SUCCEEDED)
-            return True
-        return False
+        return skip
+
+    def _released(self, known: Known) -> bool:
+        known.released = all(self.nodes[edge.parent].ended is not None for edge in known.edges)
+        if known.released and not known.items:
+            self._end(known, State.SKIPPED if known.items is None else State.SUCCEEDED)
+        return known.released
 
 
 def _items(width: int) -> list[Item]:

@@ -248,7 +248,9 @@ class PoolContract:
         array = bench.array(_odd_fails, range(5))
         bench.run(array)
         node = array.key.node
-        keep = bench.call(lambda v: [str(type(x).__name__) for x in v], Given(node), inputs=[(node, EdgeMode.KEEP)])
+        keep = bench.call(
+            lambda v: [str(type(x).__name__) for x in v], Given(node), inputs=[(node, EdgeMode.KEEP)]
+        )
         drop = bench.call(lambda v: v, Given(node), inputs=[(node, EdgeMode.DROP)])
 
         bench.run(keep, drop)

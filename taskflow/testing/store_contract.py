@@ -177,7 +177,6 @@ class _Submitting(_Told):
         assert story.items("a") == []
         assert story.run_view().state is State.SUCCEEDED
 
-
     def test_a_map_over_nothing_waits_for_its_predecessors_all_the_same(self, story: Story) -> None:
         """No node ends before those it depends on, not even one that expires meanwhile."""
         story.submit(call("a"), array("b", 0, "a", expires_s=5))
@@ -391,7 +390,13 @@ class _Ranges(_Told):
         lease = story.take(pace_s={"f": 0.0001}, share=1, batch_s=1.0)
         assert lease.key[1:3] == (0, 5)
 
-        for key, at in ((lease.key, 1), (lease.key, 3), (lease.key._replace(lo=4), 4), (lease.key, 0), (lease.key, 2)):
+        for key, at in (
+            (lease.key, 1),
+            (lease.key, 3),
+            (lease.key._replace(lo=4), 4),
+            (lease.key, 0),
+            (lease.key, 2),
+        ):
             assert story.settle(key, one(lease, Kind.SUCCEEDED, at, value=value(str(at))))
 
         assert story.values("a") == ["0", "1", "2", "3", "4"]
@@ -420,7 +425,12 @@ class _Ranges(_Told):
             *[State.QUEUED] * 10,
         ]
         rows = {row.lo: row for row in story.store.items(NodeId("a"))}
-        assert [(rows[i].attempts, rows[i].deliveries) for i in (3, 4, 5, 6)] == [(1, 1), (1, 1), (0, 1), (0, 0)]
+        assert [(rows[i].attempts, rows[i].deliveries) for i in (3, 4, 5, 6)] == [
+            (1, 1),
+            (1, 1),
+            (0, 1),
+            (0, 0),
+        ]
         assert story.run_view().counts == {
             State.SUCCEEDED: 3, State.FAILED: 1, State.WAITING: 1, State.QUEUED: 13, State.RUNNING: 2
         }  # fmt: skip
@@ -469,11 +479,17 @@ class _Settling(_Told):
         lease = story.take()
         story.clock.advance(2)
 
-        story.settle(lease, one(lease, Kind.SUCCEEDED, value=value("42"), started_at=5.0, took_s=1.5, log="hi"))
+        story.settle(
+            lease, one(lease, Kind.SUCCEEDED, value=value("42"), started_at=5.0, took_s=1.5, log="hi")
+        )
 
         run = story.run_view()
         assert (story.state("a"), story.values("a")) == (State.SUCCEEDED, ["42"])
-        assert (run.state, run.ended_at, run.counts) == (State.SUCCEEDED, story.clock.now(), {State.SUCCEEDED: 1})
+        assert (run.state, run.ended_at, run.counts) == (
+            State.SUCCEEDED,
+            story.clock.now(),
+            {State.SUCCEEDED: 1},
+        )
         (item,) = story.store.items(NodeId("a"))
         assert (item.worker, item.deliveries, item.started_at, item.took_s) == ("w1", 1, 5.0, 1.5)
         assert story.store.logs(NodeId("a")) == [(0, "hi")]
@@ -641,7 +657,9 @@ class _Settling(_Told):
         """What the outcome released may be had at once."""
         story.submit(call("a"), call("b", "a"))
 
-        settled = story.settle_and_claim(lease := story.take(), one(lease, Kind.SUCCEEDED), want=story.want(2))
+        settled = story.settle_and_claim(
+            lease := story.take(), one(lease, Kind.SUCCEEDED), want=story.want(2)
+        )
 
         assert settled.lost == frozenset()
         assert nodes_of(settled.leases) == ["b"]
@@ -1106,7 +1124,13 @@ class _Cancelling(_Told):
         assert story.claim(9) == []
         assert story.wait(29) == 1
         story.wait(1)
-        assert [(x.key.node, x.key.lo) for x in story.claim(9)] == [("a", 0), ("a", 1), ("a", 3), ("c", 0), ("c", 2)]
+        assert [(x.key.node, x.key.lo) for x in story.claim(9)] == [
+            ("a", 0),
+            ("a", 1),
+            ("a", 3),
+            ("c", 0),
+            ("c", 2),
+        ]
 
     def test_cancelling_every_item_ends_the_node(self, story: Story) -> None:
         """The last one is the end."""
@@ -1147,7 +1171,6 @@ class _Cancelling(_Told):
         assert story.cancel("x")
 
         assert story.state("x") is State.CANCELLED
-
 
     def test_a_late_settlement_of_what_was_cancelled_meanwhile_is_stale(self, story: Story) -> None:
         """Its reply must not say that the rest of the range was taken."""
@@ -1210,6 +1233,17 @@ class _Depending(_Told):
         assert story.states(*"abcd") == [State.QUEUED, State.SKIPPED, State.QUEUED, State.SKIPPED]
         assert story.failure("d").root == "bad"
 
+    def test_a_call_that_is_skipped_at_submit_says_why(self, story: Story) -> None:
+        """Though nothing else happened in that step."""
+        story.submit(call("a"), run="first")
+        story.fail(story.take())
+
+        story.submit(call("b", "a"))
+
+        assert story.items("b") == [State.SKIPPED]
+        assert story.failure("b").root == "a"
+        assert story.run_view().state is State.FAILED
+
     def test_an_edge_may_reach_into_a_run_that_goes_on(self, story: Story) -> None:
         """It waits like any other."""
         story.submit(call("a"), run="first")
@@ -1225,7 +1259,9 @@ class _Depending(_Told):
         """A parent that is named twice gives it once."""
         story.submit(call("a"), call("b"), call("c"), call("d"))
         story.run(*"abcd")
-        story.submit(call("e", drop("c"), after("b"), keep("a"), ended("d"), after("d"), keep("c")), run="two")
+        story.submit(
+            call("e", drop("c"), after("b"), keep("a"), ended("d"), after("d"), keep("c")), run="two"
+        )
 
         lease = story.take()
 
@@ -1241,6 +1277,15 @@ class _Depending(_Told):
         story.fail(story.take())
 
         assert story.state("b") is State.SKIPPED
+
+    def test_two_edges_to_one_parent_give_its_values_once(self, story: Story) -> None:
+        """The stricter need, with the value of either."""
+        story.submit(call("a"), call("b", after("a"), keep("a")), call("c", ended("a"), after("a")))
+        story.run("a")
+
+        leases = story.claim(2)
+
+        assert [lease.inputs for lease in leases] == [(("a", EdgeMode.ALL),), ()]
 
     def test_skipping_goes_all_the_way_down_and_names_the_root(self, story: Story) -> None:
         """Not the nearest."""
@@ -1266,23 +1311,28 @@ class _Depending(_Told):
 
     def test_a_wide_fan_out_is_released_in_several_steps(self, story: Story) -> None:
         """None is forgotten, none is released twice."""
-        width = RELEASES_PER_STEP + RELEASES_PER_STEP // 4
+        width = 3 * RELEASES_PER_STEP + 5
         story.store.submit([Plan(RunId("run"), (call("a"), *(call(f"n{i}", "a") for i in range(width))))])
         lease = story.store.claim(story.want())[0]
 
         story.store.settle([_success(lease)])
         released = story.run_view().counts[State.QUEUED]
-        rest = story.store.reap()
-        story.check()
+        more, rest = story.store.reap(), story.store.reap()
 
         assert released == RELEASES_PER_STEP
-        assert rest is None
+        assert (more, rest) == (0, None)
         assert story.run_view().counts == {State.SUCCEEDED: 1, State.QUEUED: width}
 
     def test_a_failure_may_stop_the_rest_of_its_run(self, story: Story) -> None:
         """What runs is told by renew, other runs go on."""
         story.submit(call("x"), run="other")
-        story.submit(call("a", policy=_STOP, priority=2), call("b", priority=1), call("c"), call("d", "c"), array("e", 2))
+        story.submit(
+            call("a", policy=_STOP, priority=2),
+            call("b", priority=1),
+            call("c"),
+            call("d", "c"),
+            array("e", 2),
+        )
         failing, running = story.claim(2)
 
         story.fail(failing)
@@ -1358,6 +1408,7 @@ class _Growing(_Told):
         story.fail(story.take())
 
         assert story.states("b", "c") == [State.SKIPPED] * 2
+        assert story.node("b").counts == {State.SKIPPED: 1}
         assert story.failure("c").root == "a"
         assert story.run_view().counts == {State.FAILED: 1, State.SKIPPED: 2}
         assert story.run_view().total == 3
@@ -1367,7 +1418,9 @@ class _Growing(_Told):
         story.submit(call("a"), call("b", "a"))
         lease = story.take()
 
-        story.settle(lease, one(lease, Kind.REPLACED), grow=Growth((call("x"), call("y", "x")), final=NodeId("y")))
+        story.settle(
+            lease, one(lease, Kind.REPLACED), grow=Growth((call("x"), call("y", "x")), final=NodeId("y"))
+        )
         assert story.states(*"abxy") == [State.BLOCKED, State.BLOCKED, State.QUEUED, State.BLOCKED]
         story.run("x", "y")
 
@@ -1380,7 +1433,9 @@ class _Growing(_Told):
         """And the root is named below."""
         story.submit(call("a"), call("b", "a"))
         lease = story.take()
-        story.settle(lease, one(lease, Kind.REPLACED), grow=Growth((call("x"), call("y", "x")), final=NodeId("y")))
+        story.settle(
+            lease, one(lease, Kind.REPLACED), grow=Growth((call("x"), call("y", "x")), final=NodeId("y"))
+        )
 
         story.fail(story.take())
 
@@ -1470,7 +1525,7 @@ class _Rerunning(_Told):
         assert story.run_view("again").meta["rerun_of"] == "run"
         leases = story.claim(25)
         assert [lease.key.lo for lease in leases] == [3, 4, 17]
-        assert leases[0].inputs == (("a", EdgeMode.ALL),)
+        assert (leases[0].args, leases[0].inputs) == (value("args"), (("a", EdgeMode.ALL),))
         assert story.store.pages(leases[0].key.node, 17, 18) == [pages(25)[1]]
         for lease in leases:
             story.succeed(lease, str(lease.key.lo))
@@ -1686,7 +1741,9 @@ class _Watching(_Told):
         story.succeed(lease)
 
         assert {node.id: node.state for node in view.nodes} == {"a": State.RUNNING, "b": State.BLOCKED}
-        told = [(event.run, event.node, event.lo, event.hi, event.state) for event in story.events(since=cursor)]
+        told = [
+            (event.run, event.node, event.lo, event.hi, event.state) for event in story.events(since=cursor)
+        ]
         assert told == [("run", "a", 0, 1, State.SUCCEEDED), ("run", "b", 0, 0, State.QUEUED)]
         assert {event.at for event in story.events(since=cursor)} == {story.clock.now()}
 
@@ -1733,7 +1790,9 @@ class _Watching(_Told):
         ends = [event for event in story.events() if event.state in TERMINAL]
         items = [(event.node, i) for event in ends for i in range(event.lo, event.hi)]
         assert sorted(items) == [("a", 0), ("b", 0), ("b", 1), ("b", 2), ("b", 3), ("c", 0)]
-        assert [(event.lo, event.hi, event.state) for event in ends if event.node == ""] == [(0, 0, State.FAILED)]
+        assert [(event.lo, event.hi, event.state) for event in ends if event.node == ""] == [
+            (0, 0, State.FAILED)
+        ]
         assert ends[-1].node == ""
 
     def test_runs_are_listed_newest_first(self, story: Story) -> None:
@@ -1833,7 +1892,9 @@ class _Watching(_Told):
         story.wait(16)
         owner = story.take(worker="w2")
 
-        story.store.note([Note(zombie.key, "log", {"text": "zombie"}), Note(owner.key, "log", {"text": "owner"})])
+        story.store.note(
+            [Note(zombie.key, "log", {"text": "zombie"}), Note(owner.key, "log", {"text": "owner"})]
+        )
         story.store.note([Note(zombie.key._replace(node=NodeId("x")), "log", {"text": "nobody"})])
 
         assert story.store.logs(NodeId("a")) == [(0, "owner")]
@@ -1866,7 +1927,9 @@ class _Showing(_Told):
 
     def test_queues_say_what_waits_in_them(self, story: Story) -> None:
         """Items, not nodes; what is blocked is in none."""
-        story.submit(array("a", 10), call("b", queue="gpu"), call("c", "b", queue="gpu"), call("d", delay_s=9))
+        story.submit(
+            array("a", 10), call("b", queue="gpu"), call("c", "b", queue="gpu"), call("d", delay_s=9)
+        )
         leases = story.claim(3)
         story.retry(leases[1], delay_s=5)
         story.retry(leases[2])

@@ -113,7 +113,9 @@ class Story:
 
     # ── the client ───────────────────────────────────────────────────────────────────
 
-    def submit(self, *nodes: Node, run: str = "run", name: str = "", meta: Mapping[str, Any] | None = None) -> None:
+    def submit(
+        self, *nodes: Node, run: str = "run", name: str = "", meta: Mapping[str, Any] | None = None
+    ) -> None:
         """Submit a run of these nodes."""
         self.store.submit([Plan(RunId(run), nodes, name, meta or {})])
         self.check()
@@ -140,7 +142,8 @@ class Story:
 
     def want(self, slots: int = 1, **want: Any) -> Want:
         """What `claim` asks for."""
-        return Want(**{"worker": WorkerId("w1"), "queues": ("default",), "slots": slots} | want)
+        options: dict[str, Any] = {"worker": WorkerId("w1"), "queues": ("default",), "slots": slots}
+        return Want(**options | want)
 
     def take(self, **want: Any) -> Lease:
         """Claim exactly one lease."""

@@ -187,7 +187,9 @@ class Workbench:
                 if outcome.kind == Kind.RELEASED:
                     self.released.append((key, outcome))
                     continue
-                assert not any(o.lo < outcome.hi and outcome.lo < o.hi for o in mine), f"{outcome} comes again"
+                assert not any(o.lo < outcome.hi and outcome.lo < o.hi for o in mine), (
+                    f"{outcome} comes again"
+                )
                 mine.append(outcome)
 
     def complete(self, lease: Lease) -> bool:

@@ -24,6 +24,8 @@ def test_the_sqlite_store_lives_as_the_memory_store_event_for_event(tmp_path: Pa
     number = itertools.count()
 
     def twins(clock: ManualClock) -> Twins:
-        return Twins(MemoryStore(clock=clock), sqlite.SQLiteStore(tmp_path / f"{next(number)}.db", clock=clock))
+        return Twins(
+            MemoryStore(clock=clock), sqlite.SQLiteStore(tmp_path / f"{next(number)}.db", clock=clock)
+        )
 
-    live(twins, examples=8, steps=25)
+    live(twins, examples=8, steps=25, shrink=False)

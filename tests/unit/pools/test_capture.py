@@ -77,7 +77,13 @@ def test_much_output_keeps_its_beginning_and_its_end(bench: Workbench) -> None:
 
 def test_a_flood_from_a_subprocess_does_not_block_and_is_bounded(bench: Workbench) -> None:
     def flood() -> None:
-        subprocess.run([sys.executable, "-c", "print('x' * 99 + '\\n', end='' ) or [print('y' * 99) for _ in range(50000)]"])
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "print('x' * 99 + '\\n', end='' ) or [print('y' * 99) for _ in range(50000)]",
+            ]
+        )
 
     log = bench.one(bench.call(flood)).log or ""
 
@@ -124,7 +130,13 @@ def test_what_a_task_changes_is_put_back(bench: Workbench) -> None:
         umask = os.umask(0)
         os.umask(umask)
         handler = signal.getsignal(signal.SIGTERM)
-        return os.getcwd(), umask, os.environ.get("CHANGED"), os.environ.get("PATH"), handler == signal.SIG_DFL
+        return (
+            os.getcwd(),
+            umask,
+            os.environ.get("CHANGED"),
+            os.environ.get("PATH"),
+            handler == signal.SIG_DFL,
+        )
 
     def mess() -> None:
         os.chdir("/")

@@ -144,13 +144,17 @@ def test_a_hard_limit_ends_a_c_loop_that_ignores_signals(bench: Workbench) -> No
 
 
 def test_a_hard_limit_ends_a_stopped_child(bench: Workbench) -> None:
-    outcome = bench.one(bench.call(lambda: os.kill(os.getpid(), signal.SIGSTOP), policy=Policy(time_limit_s=0.3)))
+    outcome = bench.one(
+        bench.call(lambda: os.kill(os.getpid(), signal.SIGSTOP), policy=Policy(time_limit_s=0.3))
+    )
 
     assert failure(outcome).data["error"] == "TaskTimedOut"
 
 
 def test_a_hard_limit_is_for_each_item_of_a_range(bench: Workbench) -> None:
-    lease = bench.array(lambda x: time.sleep(30 if x == 3 else 0.05), range(6), policy=Policy(time_limit_s=0.25))
+    lease = bench.array(
+        lambda x: time.sleep(30 if x == 3 else 0.05), range(6), policy=Policy(time_limit_s=0.25)
+    )
 
     (outcomes,) = bench.run(lease)
 
@@ -210,7 +214,9 @@ def test_the_memory_of_grandchildren_counts(bench: Workbench) -> None:
     assert failure(outcome).data["error"] == "OOMKilled"
 
 
-def test_a_kill_by_the_kernel_for_memory_is_recognised(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_by_the_kernel_for_memory_is_recognised(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("taskflow.pools.process.oom_kills", lambda: 10**9)
 
     outcome = bench.one(bench.call(lambda: os.kill(os.getpid(), signal.SIGKILL)))

@@ -404,7 +404,9 @@ class TestSharedChild:
             while True:
                 time.sleep(0.01)
 
-        outcome = bench.one(bench.call(nap if mode == "async" else spin, policy=Policy(soft_time_limit_s=0.2)))
+        outcome = bench.one(
+            bench.call(nap if mode == "async" else spin, policy=Policy(soft_time_limit_s=0.2))
+        )
 
         assert outcome.kind == Kind.FAILED
         assert Failure.from_json(outcome.error or "").type.endswith("SoftTimeLimitExceeded")
@@ -496,3 +498,70 @@ def test_hundreds_of_coroutines_wait_at_once(open_bench: Open) -> None:
 
     assert [bench.value(lease) for lease in leases] == list(range(200))
     assert time.monotonic() - begun < 4
+
+
+def test_a_hundred_thousand_new_items_pass(bench: Workbench) -> None:
+    digest = bench.codec.function(square)
+    expansion = {"**expand": "target", "**expand_fn": digest}
+    lease = bench.call(lambda: ["item" * 5 + str(n) for n in range(100_000)], **expansion)
+    bench.run(lease)
+
+    assert bench.value(lease) == 100_000
+    assert bench.settlements[-1].grow is not None
+
+
+def test_a_fork_that_returns_from_the_task_has_no_outcome(bench: Workbench) -> None:
+    def split() -> str:
+        return "copy" if os.fork() == 0 else "original"
+
+    leases = [bench.call(split) for _ in range(3)]
+    bench.run(*leases)
+    after = bench.call(square, 3)
+    bench.run(after)
+
+    assert [bench.value(lease) for lease in leases] == ["original"] * 3
+    assert bench.value(after) == 9
+
+
+def test_a_task_may_use_processes_of_its_own(bench: Workbench) -> None:
+    def spread() -> list[int]:
+        from concurrent.futures import ProcessPoolExecutor
+
+        with ProcessPoolExecutor(2) as executor:
+            return list(executor.map(abs, [-1, -2, -3]))
+
+    lease = bench.call(spread)
+    bench.run(lease)
+
+    assert bench.value(lease) == [1, 2, 3]
+
+
+def test_a_lease_that_may_be_anothers_is_ended_at_once(bench: Workbench, flag: Path) -> None:
+    def careful(path: Path) -> None:
+        try:
+            time.sleep(30)
+        finally:
+            path.touch()
+
+    lease = bench.call(careful, flag)
+    bench.start(lease)
+    bench.until(lambda: running(bench) == [lease.key.node])
+    bench.pool.kill(lease.key, "the lease was lost", grace_s=0.0)
+    bench.until(lambda: bench.complete(lease), 4)
+
+    assert bench.outcomes[lease.key.node][0].kind == Kind.CANCELLED
+    assert not flag.exists()
+
+
+def test_a_soft_limit_that_is_over_before_the_call_begins_is_raised_in_it(bench: Workbench) -> None:
+    class Slow:
+        def __reduce__(self) -> tuple[object, ...]:
+            return time.sleep, (0.4,)
+
+    def spin(_: object) -> None:
+        while True:
+            pass
+
+    outcome = bench.one(bench.call(spin, Slow(), policy=Policy(soft_time_limit_s=0.1)))
+
+    assert Failure.from_json(outcome.error or "").type.endswith("SoftTimeLimitExceeded")
