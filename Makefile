@@ -65,6 +65,9 @@ crash: setup  ## Kill processes at every named fault point
 acceptance: setup  ## Run the public API from end to end
 	@$(PYTEST) tests/acceptance $(ARGS)
 
+mutation: setup  ## Change the rules in many small ways, and see that the tests notice (ARGS="--sample 100")
+	@$(BIN)/python tests/model/mutate.py $(ARGS)
+
 bench: setup  ## Measure beside the standard library's pools, write benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
@@ -72,7 +75,7 @@ clean:  ## Remove environments, caches and build output
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup fmt lint types floors tests unit contract crash acceptance bench clean
+.PHONY: help demo test setup fmt lint types floors tests unit contract crash acceptance mutation bench clean
 
 # ── stamps: a second run does none of this ───────────────────────────────────────────
 

@@ -380,7 +380,7 @@ class Client(concurrent.futures.Executor):
                 run, node = self._engine.store.find(name)
                 changed += self._engine.store.cancel(node or run, index=index, reason=reason)
             else:
-                changed += bool(thing.cancel())
+                changed += not thing.done() and bool(thing.cancel())
         return changed
 
     def retry(self, what: Any) -> Any:

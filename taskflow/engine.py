@@ -72,7 +72,9 @@ class Crew:
     def join(cls, url: str, slots: int, pool: str, queues: Sequence[str], *, detach: bool) -> Crew:
         """The crew of this process for a store; it grows to `slots` when it has fewer."""
         if slots == 0:
-            return cls(url, 0, pool, queues, detach=detach)
+            alone = cls(url, 0, pool, queues, detach=detach)
+            alone._members = 1
+            return alone
         key = (os.getpid(), url, pool, tuple(queues), detach)
         with _joining:
             crew = _crews.setdefault(key, cls(url, slots, pool, queues, detach=detach))

@@ -185,6 +185,7 @@ class Future(concurrent.futures.Future[R], Reference):
             self._reason = reason
             self._state = _PENDING
             self._stopped = True
+        self._engine.feed.unwatch(self.node_id, self)
         if super().cancel():
             self.set_running_or_notify_cancel()
 
@@ -203,7 +204,7 @@ class Future(concurrent.futures.Future[R], Reference):
 
     def ended(self, segments: Sequence[Segment], /) -> None:
         """See `feed.Listener`."""
-        if segments and self._state in (_PENDING, _RUNNING):
+        if segments:
             self._engine.feed.unwatch(self.node_id, self)
             self.settle(segments[0])
 

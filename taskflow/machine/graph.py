@@ -378,7 +378,13 @@ def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
     run = _run_of(rows, row)
     nodes = [node for node in growth.nodes if rows.node(node.id) is None]
     if nodes:
+        _check_acyclic(nodes)
         _add_nodes(rows, run, nodes)
+    if growth.final is not None and (growth.final == row.id or rows.node(growth.final) is None):
+        raise UnknownNode(
+            f"{row.label or row.id} is to be replaced by {growth.final}, which is not there."
+            " Let the growth bring that node with it."
+        )
     for node, (width, pages) in growth.widths.items():
         target = _widened(rows, run.id, node)
         if target is not None:

@@ -80,10 +80,15 @@ class _Bytes(io.RawIOBase):
 
 
 class Leak:
-    """The pipe behind the files 1 and 2, read where it does not wait."""
+    """The pipe behind the files 1 and 2, read where it does not wait.
+
+    Attributes:
+        ended: Nobody can write to it any more.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.ended = False
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
 
@@ -96,6 +101,7 @@ class Leak:
             except BlockingIOError:
                 break  # The pool was quicker.
             if not part:
+                self.ended = True
                 break
             data += part
         return data

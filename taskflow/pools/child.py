@@ -7,7 +7,6 @@ speak to it while calls run.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import faulthandler
 import os
@@ -19,10 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow.pools import capture, context
 from taskflow.pools.linux import Prctl, humble
-from taskflow.pools.loop import Loop
 from taskflow.pools.slot import Reports, Slot, Stash
 from taskflow.pools.surroundings import Surroundings
-from taskflow.pools.threads import Threads
 from taskflow.pools.wire import Board, Line, Say
 
 if TYPE_CHECKING:
@@ -48,8 +45,14 @@ def main(fds: list[int], setup: Setup, codec: Codec, parent: int) -> None:
     child = Child(fds, setup, codec)
     faulthandler.enable(2)
     if setup.mode == "thread":
+        from taskflow.pools.threads import Threads
+
         Threads(child).serve()
     elif setup.mode == "async":
+        import asyncio
+
+        from taskflow.pools.loop import Loop
+
         asyncio.run(Loop(child).serve())
     else:
         child.serve_process()

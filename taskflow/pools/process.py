@@ -123,6 +123,7 @@ class ProcessPool:
         self._cancelled: dict[LeaseKey, str] = {}
         self._watch_at = _NEVER
         self._oom_kills = oom_kills()
+        self._lent_most = 0
         self._templates_lost = 0
         self._broken: str | None = None
         self._closing = False
@@ -158,7 +159,7 @@ class ProcessPool:
         link, given = links[0], _NEVER
         counts: dict[str, int] = {}
         for lease, inputs, pages in batch:
-            (node, lo, hi, fence), _, fn, _, _, _, needs, policy, *_ = lease
+            (_, lo, hi, _), _, fn, _, _, _, needs, policy, *_ = lease
             if single and policy.time_limit_s is not None:
                 self._refuse_hard_limit(lease)
                 continue
@@ -237,7 +238,8 @@ class ProcessPool:
             for link in self._links.values():
                 link.lanes += more
                 link.line.send(("slots", more))
-        self._balance(park=False)
+        self._lent_most = 0
+        self._balance()
 
     def close(self, /, *, drain_s: float) -> list[Settlement]:
         """Let running calls end, then end them: SIGTERM, and SIGKILL a moment later."""
@@ -275,7 +277,7 @@ class ProcessPool:
         self._template = Template(self._setup, fork=fork)
         self._selector.register(self._template.fd, selectors.EVENT_READ, self._hear_template)
 
-    def _balance(self, *, park: bool = True) -> None:
+    def _balance(self) -> None:
         """Have as many children as there are slots, and one more for each that only waits.
 
         Those that were needed only while others waited are kept for a while: they will be again.
@@ -290,7 +292,7 @@ class ProcessPool:
         if surplus <= 0:
             return
         now = time.monotonic()
-        kept = min(surplus, self.slots) if park else 0
+        kept = min(surplus, self._lent_most, self.slots)
         idle = [link for link in reversed(open_links) if not link.counts and not link.flying]
         for link in idle[:surplus]:
             if kept > 0 and now - link.idle_since < _PARKED_S:
@@ -310,7 +312,7 @@ class ProcessPool:
         self._template.spawn(link.number, link.fds)
         link.sent()
         self._selector.register(link.reports.fd, selectors.EVENT_READ, lambda: self._hear(link))
-        self._selector.register(link.leak.fd, selectors.EVENT_READ, link.read_leak)
+        self._selector.register(link.leak.fd, selectors.EVENT_READ, lambda: self._hear_leak(link))
         return link
 
     def _retire(self, link: Link) -> None:
@@ -336,8 +338,7 @@ class ProcessPool:
     def _forget(self, link: Link) -> None:
         self._links.pop(link.number, None)
         for fd in (link.reports.fd, link.leak.fd):
-            with suppress(KeyError, ValueError):
-                self._selector.unregister(fd)
+            self._ignore(fd)
         link.close()
 
     def _hear_template(self) -> None:
@@ -437,13 +438,21 @@ class ProcessPool:
             except OSError:
                 records = None
             if records is None:
-                with suppress(KeyError, ValueError):
-                    self._selector.unregister(link.reports.fd)
+                self._ignore(link.reports.fd)
                 break
             for record in records:
                 self._take(link, record)
         if link.backlog:
             link.feed(self.pace_s)
+
+    def _hear_leak(self, link: Link) -> None:
+        link.read_leak()
+        if link.leak.ended:
+            self._ignore(link.leak.fd)
+
+    def _ignore(self, fd: int) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(fd)
 
     def _take(self, link: Link, record: tuple[Any, ...]) -> None:
         say = record[0]
@@ -550,7 +559,7 @@ class ProcessPool:
         elif self._recycle_rss and link.pid and tree_rss_bytes(link.pid) > self._recycle_rss:
             self._retire(link)
         elif len(self._links) > self.slots:
-            self._balance(park=len(self._open_links()) <= 2 * self.slots)
+            self._balance()
 
     def _take_back_record(self, link: Link, number: int, at: int, lo: int) -> None:
         message = link.flying.get(number)
@@ -569,6 +578,7 @@ class ProcessPool:
 
     def _take_lend(self, link: Link, more: int) -> None:
         link.lent += more
+        self._lent_most = max(self._lent_most, sum(other.lent for other in self._links.values()))
         if link.lent > 0 and not self._single:
             self._take_back(link)
             self._release(link.give_up())

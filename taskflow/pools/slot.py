@@ -7,7 +7,6 @@ are looked after; what an item printed or changed ends its block, so it is known
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import os
@@ -322,7 +321,7 @@ class Slot:
             self._emit(at, lo, hi, Kind.RELEASED)
             return
         for index, item in enumerate(items, lo):
-            if self.cut is not None and self.cut <= (at, index) or self.cancelled:
+            if self.cancelled or (self.cut is not None and self.cut <= (at, index)):
                 break
             self._begin(at, index)
             yield Step(partial(loaded.fn, *(item if star else (item,)), *args, **kwargs), loaded, at, index)
@@ -398,7 +397,7 @@ class Slot:
                     self.obey()
                 result = call(*args, **kwargs)
                 if result.__class__ is CoroutineType:
-                    result = asyncio.run(result)
+                    result = _awaited(result)
                 self.calling = False
                 value = dump_result(node, lo, hi, fence, result)
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is an outcome
@@ -510,7 +509,7 @@ class Slot:
     def _block(
         self, call: Callable[[Any], Any], items: list[Any], lo: int, index: int, size: int, out: list[Any]
     ) -> tuple[int, BaseException | None]:
-        """Run up to `size` items; returns the index behind the last one that succeeded, and what stopped it."""
+        """Run up to `size` items; gives the index behind the last that succeeded, and what stopped it."""
         ints, alarm, append = self.lane.ints, self.alarm, out.append
         try:
             self.calling = True
@@ -542,7 +541,7 @@ class Slot:
         fn = loaded.fn
         if is_coroutine_function(fn):
             plain = fn
-            fn = lambda *a, **k: asyncio.run(plain(*a, **k))  # noqa: E731
+            fn = lambda *a, **k: _awaited(plain(*a, **k))  # noqa: E731
         if star:
             return lambda item: fn(*item, *args, **kwargs)
         return (lambda item: fn(item, *args, **kwargs)) if args or kwargs else fn
@@ -656,7 +655,13 @@ def is_coroutine_function(fn: Any) -> bool:
     """Whether calling it gives a coroutine; looks through partials and callable objects."""
     while hasattr(fn, "func") and not inspect.iscoroutinefunction(fn):
         fn = fn.func
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+
+
+def _awaited(coroutine: Any) -> Any:
+    import asyncio
+
+    return asyncio.run(coroutine)
 
 
 def _wall(monotonic: float) -> float:

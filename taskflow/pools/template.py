@@ -242,12 +242,15 @@ class _Nursery:
     def _import(self) -> None:
         from pathlib import Path
 
-        import taskflow.pools.child  # noqa: F401 - so that children share it
+        import cloudpickle  # noqa: F401 - so that children share it, and what follows
+
+        import taskflow.pools.child
         from taskflow.blobs.files import FileBlobs
         from taskflow.codec import Codec, Keyring
 
         self._codec = Codec(Keyring.load(), FileBlobs(Path(self._setup.blobs_dir)))
-        for name in self._setup.preload:
+        lanes = {"thread": "taskflow.pools.threads", "async": "taskflow.pools.loop"}.get(self._setup.mode)
+        for name in (*([lanes] if lanes else []), *self._setup.preload):
             importlib.import_module(name)
 
     def _command(self) -> bool:

@@ -23,7 +23,6 @@ import marshal
 import mmap
 import os
 import socket
-import tempfile
 from typing import Any
 
 __all__ = [
@@ -44,7 +43,7 @@ PACKET_BYTES = 96 * 1024
 PAGES_KEPT = 48
 """Pages a child keeps, the latest that it got."""
 PAGES_SENT = 16
-"""At most so many pages are in a packet. What is among the latest `PAGES_KEPT` less these is not sent again."""
+"""At most so many are in a packet, and so many fewer than `PAGES_KEPT` are trusted to be there still."""
 
 SOFT, CANCEL, BACK = 1, 2, 3
 """What the pool wants of a running item: a soft time limit, an end, or to hand back what waits behind it."""
@@ -164,6 +163,8 @@ def _read_large(ancillary: list[tuple[int, int, bytes]]) -> Any:
 def _memory_file(name: str) -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create(f"taskflow-{name}", os.MFD_CLOEXEC)
+    import tempfile
+
     with tempfile.TemporaryFile() as file:
         return fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
 

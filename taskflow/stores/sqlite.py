@@ -20,7 +20,8 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,7 +87,11 @@ T = TypeVar("T")
 
 EVENTS_PER_ROW = 10_000
 EVENTS_KEPT = 20_000
+EVENT_BYTES_KEPT = 16 << 20
+TOMBSTONES_KEPT = 100_000
 TOMBSTONES_KEPT_S = 7 * 86_400.0
+RUNS_PER_STEP = 200
+VACUUM_PAGES = 1000
 WAL_BYTES = 8 << 20
 _CURSOR_BITS = 16
 _HAS_TABLES = "select 1 from sqlite_master where name='meta'"
@@ -632,32 +637,44 @@ class SQLiteStore:
 
     def sweep(self, /, *, age_s: float, size_bytes: int) -> Mapping[str, int]:
         """See `StatusPort.sweep`."""
-        removed = self._forget_older(age_s)
-        while self._size() > size_bytes:
-            oldest = self._read("select key from run where ended_at is not null order by ended_at limit 100")
-            more = self._forget_runs([key for (key,) in oldest])
-            if not more:
-                break
-            removed += more
-            self._compact()
-        with self._step():
-            self._writer.execute(
-                "delete from event where key <= (select max(key) from event) - ?", (EVENTS_KEPT,)
-            )
-            self._writer.execute("delete from gone where at < ?", (self._clock.now() - TOMBSTONES_KEPT_S,))
+        self._compact()
+        removed = self._forget_ended(self._clock.now() - age_s, lambda: False)
+        removed += self._forget_ended(inf, lambda: self._compact_to(size_bytes))
+        self._cut_history()
         self._compact()
         freed = self._sweep_blobs(age_s)
         return {"runs": removed, "blob_bytes": freed, "size_bytes": self._size()}
 
-    def _forget_older(self, age_s: float) -> int:
-        removed = 0
-        while True:
-            sql = "select key from run where ended_at < ? order by ended_at limit 500"
-            old = [key for (key,) in self._read(sql, (self._clock.now() - age_s,))]
-            gone = self._forget_runs(old)
-            removed += gone
-            if gone < 500:
-                return removed
+    def _cut_history(self) -> None:
+        """Bound what grows with every run that ever was: events and tombstones."""
+        with self._step():
+            self._writer.execute(
+                "delete from event where key <= (select key from"
+                " (select key, sum(length(body)) over (order by key desc) total from event)"
+                " where total > ? order by key desc limit 1)",
+                (EVENT_BYTES_KEPT,),
+            )
+            self._writer.execute("delete from event where key <= (select max(key) from event) - ?", (EVENTS_KEPT,))
+            self._writer.execute("delete from gone where at < ?", (self._clock.now() - TOMBSTONES_KEPT_S,))
+            self._writer.execute(
+                "delete from gone where id <= (select id from gone order by id desc limit 1 offset ?)",
+                (TOMBSTONES_KEPT,),
+            )
+
+    def _forget_ended(self, before: float, enough: Callable[[], bool]) -> int:
+        """Forget runs that ended before then, the oldest first, until it is enough; returns how many."""
+        removed, ended_at, key = 0, 0.0, 0
+        while not enough():
+            sql = (
+                "select ended_at, key from run where ended_at < ? and (ended_at, key) > (?, ?)"
+                " order by ended_at, key limit ?"
+            )
+            old = self._read(sql, (before, ended_at, key, RUNS_PER_STEP))
+            if not old:
+                break
+            ended_at, key = old[-1]
+            removed += self._forget_runs([run for _, run in old])
+        return removed
 
     def _forget_runs(self, runs: list[int]) -> int:
         if not runs:
@@ -693,9 +710,23 @@ class SQLiteStore:
         return db.execute("delete from run where key in (select value from json_each(?))", (keys,)).rowcount
 
     def _compact(self) -> None:
-        with self._lock, contextlib.suppress(sqlite3.Error):
-            self._writer.execute("pragma incremental_vacuum").fetchall()
+        """Give what is free back to the disk, in pieces that hold up nobody."""
+        with self._lock, contextlib.suppress(sqlite3.Error, StoreUnavailable):
+            before, free = inf, self._free_pages()
+            while 0 < free < before:
+                # A script: each page is a step of its own, and `execute` takes only the first.
+                self._patiently(lambda: self._writer.executescript(f"pragma incremental_vacuum({VACUUM_PAGES})"))
+                before, free = free, self._free_pages()
             self._writer.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+    def _free_pages(self) -> int:
+        return int(self._read("pragma freelist_count")[0][0])
+
+    def _compact_to(self, size_bytes: int) -> bool:
+        """Whether the file is no larger than that, once what is free was given back."""
+        if self._size() > size_bytes:
+            self._compact()
+        return self._size() <= size_bytes
 
     def _size(self) -> int:
         pages = self._read("pragma page_count")[0][0]
@@ -787,6 +818,11 @@ def _explain(error: sqlite3.Error, path: Path) -> Exception:
         )
     if "not a database" in text or "malformed" in text:
         return ConfigError(f"{path} is not a taskflow store ({text}). Give another path, or restore a copy.")
+    if "disk I/O" in text:
+        return StoreUnavailable(
+            f"The disk that holds {path} refuses to read or write ({text}); nothing was stored. Is it over"
+            " quota, or gone? It is safe to try again."
+        )
     if isinstance(error, sqlite3.OperationalError):
         return StoreUnavailable(f"{path}: {text}")
     return error

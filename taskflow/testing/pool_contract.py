@@ -140,7 +140,7 @@ class PoolContract:
 
     def test_a_result_that_cannot_travel_is_a_failure(self, bench: Workbench) -> None:
         """And is not retried: it would be the same again."""
-        outcome = bench.one(bench.call(lambda: threading.Lock()))
+        outcome = bench.one(bench.call(threading.Lock))
 
         assert outcome.kind == Kind.FAILED
         assert "CannotPickle" in Failure.from_json(outcome.error or "").type

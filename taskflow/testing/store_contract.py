@@ -842,6 +842,8 @@ class _Leasing(_Told):
 
         assert before.lost == {lost.key, settled.key}
         assert after_.lost == {lost.key}
+        nowhere = lost.key._replace(node=NodeId("x"))
+        assert story.store.renew([nowhere], lease_s=10).lost == {nowhere}
 
     def test_a_lease_that_runs_out_too_often_is_death(self, story: Story) -> None:
         """The dead letter tells of the worker that stopped renewing."""
@@ -1429,6 +1431,21 @@ class _Growing(_Told):
         story.run("b")
         assert (story.run_view().state, story.run_view().counts) == (State.SUCCEEDED, {State.SUCCEEDED: 4})
 
+    def test_growth_that_could_never_end_is_refused(self, story: Story) -> None:
+        """A cycle, or a replacement that is not there: nothing changes, the lease holds."""
+        story.submit(call("a"))
+        lease = story.take()
+        circle = Growth((call("x", "y"), call("y", "x")), final=NodeId("y"))
+
+        with pytest.raises(CycleError):
+            story.settle(lease, one(lease, Kind.REPLACED), grow=circle)
+        with pytest.raises(UnknownNode):
+            story.settle(lease, one(lease, Kind.REPLACED), grow=Growth(final=NodeId("z")))
+
+        assert story.states("a") == [State.RUNNING]
+        assert len(story.run_view().nodes) == 1
+        story.succeed(lease)
+
     def test_a_replacement_that_fails_fails_what_it_replaced(self, story: Story) -> None:
         """And the root is named below."""
         story.submit(call("a"), call("b", "a"))
@@ -1503,6 +1520,7 @@ class _Growing(_Told):
         lease = story.take()
         story.settle(lease, one(lease, Kind.REPLACED), grow=Growth((call("x"),), final=NodeId("x")))
 
+        assert story.cancel("a")
         assert story.cancel("run")
 
         assert story.states("a", "b", "x")[::2] == [State.CANCELLED] * 2
@@ -1669,7 +1687,7 @@ class _Forgetting(_Told):
         story.store.forget(RunId("run"))
 
         story.check()
-        for ask in (lambda: story.run_view(), lambda: story.store.find("run")):
+        for ask in (story.run_view, lambda: story.store.find("run")):
             with pytest.raises(ResultExpired) as caught:
                 ask()
             assert caught.value.expired_at == story.clock.now()

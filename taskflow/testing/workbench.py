@@ -122,7 +122,12 @@ class Workbench:
         """Hand leases over."""
         batch = [(lease, self.segments(lease.inputs), self._pages_of(lease)) for lease in leases]
         self._leases.update((lease.key.node, lease) for lease in leases)
-        self.pool.start_many(batch)
+        start_many = getattr(self.pool, "start_many", None)
+        if start_many is not None:
+            start_many(batch)
+            return
+        for one in batch:
+            self.pool.start(*one)
 
     def _pages_of(self, lease: Lease) -> list[Page]:
         pages = self._pages.get(lease.key.node, ())

@@ -255,7 +255,8 @@ class Workflow:
         """Add a map-reduce; `data` is an iterable or a node, the rest as for `taskflow.map_reduce`."""
         data = list(data) if isinstance(data, Iterator) else data
         job = MapReduceJob(data=data, mapper=mapper, reducer=reducer, **how)
-        return self._insert(_MapReduceNode(self._name(name, mapper), job, (data,), {}, {}), after)
+        parents = (data,) if isinstance(data, Reference) else ()  # plain data is long, and holds no nodes
+        return self._insert(_MapReduceNode(self._name(name, mapper), job, parents, {}, {}), after)
 
     def input(self, name: str, default: Any = _NOT_GIVEN) -> Node:
         """Add a value that is given to `run` under this name."""

@@ -196,9 +196,7 @@ def test_files_that_do_not_parse_are_shown_with_their_reason_and_the_rest_goes_o
     census.start()
     out = census.output()
     assert "40 files" in out
-    assert re.search(
-        r"Errors: 2\n +aa_broken.py +SyntaxError: .*\n +zz_also_broken.py +SyntaxError: ", out
-    )
+    assert re.search(r"Errors: 2\n +aa_broken.py +SyntaxError: .*\n +zz_also_broken.py +SyntaxError: ", out)
     assert "equals the one of a single process" in out
     assert set(census.parsed().values()) == {1}
 

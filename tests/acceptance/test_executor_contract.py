@@ -214,12 +214,13 @@ def test_map_gives_results_in_order(client: Client) -> None:
 
 
 def test_map_raises_when_the_time_is_up(client: Client) -> None:
-    run = client.map(time.sleep, [0, 30], timeout=0.5)
+    client.submit(abs, -1).result(DEADLINE_S)
+    run = client.map(time.sleep, [0, 30], timeout=1)
 
     assert next(run) is None
     with pytest.raises(TimeoutError):
         next(run)
-    run.cancel()
+    assert run.cancel()
 
 
 def test_map_raises_what_an_item_raised_and_goes_on(client: Client) -> None:

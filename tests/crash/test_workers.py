@@ -125,7 +125,7 @@ def test_a_chain_and_a_chord_survive_the_death_of_every_worker_on_the_way(stage:
     last = client.submit(tasks.follow, path, pause, left, right)
     parts = client.map(functools.partial(tasks.square, path, 0.05), range(8))
     header = [task(tasks.square).s(path, 0.05, x) for x in range(6)]
-    total = chord(header, task(tasks.add_up).s(path)).submit(client)
+    total = client.submit_canvas(chord(header, task(tasks.add_up).s(path)))
 
     for begun in (2, 9):
         stage.worker(2)

@@ -52,6 +52,15 @@ COMPARISONS = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
 }  # fmt: skip
+CHANGES: dict[type[ast.AST], tuple[str, ...]] = {
+    ast.Compare: ("other comparison",),
+    ast.BoolOp: ("and for or",),
+    ast.BinOp: ("other operator",),
+    ast.AugAssign: ("other operator", "left out"),
+    ast.Constant: ("other constant",),
+    ast.If: ("always", "never"),
+    ast.IfExp: ("always", "never"),
+} | dict.fromkeys((ast.UnaryOp, ast.Assign, ast.Break, ast.Continue, ast.Expr), ("left out",))
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 
 
@@ -89,35 +98,26 @@ def _place(tree: ast.AST, node: ast.AST) -> int:
 
 
 def _changes(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
-    docstrings = {
-        id(b.body[0]) for b in ast.walk(tree) if isinstance(b, ast.FunctionDef | ast.ClassDef | ast.Module)
-    }
     for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef):
-            continue
-        for node in (n for statement in function.body for n in ast.walk(statement)):
-            if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
-                yield node, "other comparison"
-            elif isinstance(node, ast.BoolOp):
-                yield node, "and for or"
-            elif isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-                yield node, "other operator"
-            elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
-                yield node, "left out the sign"
-            elif isinstance(node, ast.AugAssign) and type(node.op) in OPERATORS:
-                yield node, "other operator"
-                yield node, "left out"
-            elif isinstance(node, ast.Constant) and type(node.value) in (bool, int, float):
-                yield node, "other constant"
-            elif isinstance(node, ast.Assign | ast.Break | ast.Continue) or _is_call(node, docstrings):
-                yield node, "left out"  # type: ignore[misc]
-            elif isinstance(node, ast.If | ast.IfExp):
-                yield node, "always"
-                yield node, "never"
+        for statement in function.body if isinstance(function, ast.FunctionDef) else ():
+            for node in ast.walk(statement):
+                if isinstance(node, ast.expr | ast.stmt):
+                    yield from ((node, change) for change in _changes_of(node))
 
 
-def _is_call(node: ast.AST, docstrings: set[int]) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and id(node) not in docstrings
+def _changes_of(node: ast.expr | ast.stmt) -> tuple[str, ...]:
+    kind = type(node)
+    if isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) not in OPERATORS:
+        return ()
+    if isinstance(node, ast.Compare) and type(node.ops[0]) not in COMPARISONS:
+        return ()
+    if isinstance(node, ast.Constant) and type(node.value) not in (bool, int, float):
+        return ()
+    if isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.Not | ast.USub):
+        return ()
+    if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call):
+        return ()
+    return CHANGES.get(kind, ())
 
 
 def _apply(tree: ast.AST, place: int, change: str) -> None:

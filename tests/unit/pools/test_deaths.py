@@ -47,7 +47,7 @@ def running(bench: Workbench) -> bool:
     [
         (lambda: os._exit(3), 3, None),
         (lambda: os._exit(0), 0, None),
-        (lambda: os.abort(), None, signal.SIGABRT),
+        (os.abort, None, signal.SIGABRT),
         (lambda: ctypes.string_at(0), None, signal.SIGSEGV),
         (lambda: os.kill(os.getpid(), signal.SIGKILL), None, signal.SIGKILL),
     ],
@@ -305,10 +305,10 @@ os.kill(os.getpid(), 9)
 def test_a_dead_pool_leaves_no_open_files(open_bench: Open) -> None:
     bench = open_bench(1)
     bench.run(bench.call(square, 1))
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
 
     for _ in range(5):
         bench.one(bench.call(lambda: os._exit(1)))
     bench.run(bench.call(square, 1))
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
