@@ -138,7 +138,7 @@ def summary(client: taskflow.Client, sources: list[Source]) -> tuple[Tables, dic
     """What follows the parsing: a chord, a map-reduce, and a workflow that joins them."""
     functions = [functions for _, _, functions in sources]
     parts = (functions[lo : lo + FILES_PER_PART] for lo in range(0, len(functions), FILES_PER_PART))
-    header = [longest.s(list(chain.from_iterable(part))) for part in parts]
+    header = (longest.s(list(chain.from_iterable(part))) for part in parts)
     found = taskflow.chord(header, longest_of_all.s()).apply_async(client=client)
 
     workflow = taskflow.Workflow("report")

@@ -311,6 +311,25 @@ class Engine:
         queues = self._named_queues
         return queues, Worker(self._store, pool, queues=queues, lease_s=INLINE_LEASE_S, name="inline")
 
+    def call_of(self, node: NodeId, index: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call, or of one item of a map; values of other tasks among them as `Output`s."""
+        from taskflow.canvas.sheet import Applied
+        from taskflow.plan import STAR, Output
+
+        self.flush()
+        call = self.store.call(node)
+        args, kwargs = self.codec.load_args(
+            call.fn, call.args, lambda position, item: Output(call.inputs[position][0], item, call.inputs[position][1])
+        )
+        if not call.array:
+            return args, kwargs
+        at = index or 0
+        page = self.store.pages(node, at, at + 1)[0]
+        item = self.codec.load_items(call.fn, page.lo, page.items)[at - page.lo]
+        if isinstance(self.codec.load_function(call.fn).fn, Applied):
+            return (*args, *item[0]), item[1]
+        return (*item, *args) if kwargs.pop(STAR, False) else (item, *args), kwargs
+
     def why_waiting(self) -> str:
         """A sentence for a wait that ended: whether anybody works here."""
         if self.inline:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from taskflow.ids import NodeId, RunId
 from taskflow.records import (
+    Call,
     Event,
     ItemView,
     Lease,
@@ -127,6 +128,10 @@ class WatchPort(Protocol):
 
     def values(self, nodes: Sequence[NodeId], /, *, lo: int = 0, hi: int | None = None) -> dict[NodeId, list[Segment]]:
         """What has ended of these nodes, in order of index; a replaced node gives its replacement's."""
+        ...
+
+    def call(self, node: NodeId, /) -> Call:
+        """What a node calls, and with what; the items of a map are in its pages."""
         ...
 
     def items(self, node: NodeId, /) -> list[ItemView]:

@@ -19,6 +19,7 @@ from taskflow.policy import Policy
 from taskflow.states import State
 
 __all__ = [
+    "Call",
     "Edge",
     "EdgeMode",
     "Event",
@@ -328,6 +329,15 @@ class Segment(NamedTuple):
     error: str | None
     fence: int
     array: bool = False
+
+
+class Call(NamedTuple):
+    """What a node calls: digest of the function, shared arguments, predecessors that give a value."""
+
+    fn: str
+    args: Value
+    array: bool
+    inputs: tuple[tuple[NodeId, EdgeMode], ...]
 
 
 class ItemView(NamedTuple):

@@ -20,16 +20,13 @@ from taskflow.pools import capture, context
 from taskflow.pools.linux import Prctl, humble
 from taskflow.pools.slot import Reports, Slot, Stash
 from taskflow.pools.surroundings import Surroundings
-from taskflow.pools.wire import Board, Line, Say
+from taskflow.pools.wire import WISH_SIGNAL, Board, Line, Say
 
 if TYPE_CHECKING:
     from taskflow.codec import Codec
     from taskflow.pools.template import Setup
 
-__all__ = ["WISH_SIGNAL", "Child", "main"]
-
-WISH_SIGNAL = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
-"""Tells the main thread of a process-mode child to look at the wish on its lane."""
+__all__ = ["Child", "main"]
 
 
 def main(fds: list[int], setup: Setup, codec: Codec, parent: int) -> None:

@@ -327,6 +327,23 @@ class Link:
             self.count(work.lease.fn, work.lo - work.hi)
         return works
 
+    def done(self, number: int) -> None:
+        """Forget what was known of the items of a message."""
+        self.stuck = False
+        target = self.target
+        if target is not None and not target.killed and target.item is not None and target.item[0] == number:
+            self.target = None
+        if self.soft:
+            self.soft = {item for item in self.soft if item[0] != number}
+        if self.leaked:
+            self.leaked = {item: lane for item, lane in self.leaked.items() if item[0] != number}
+
+    def doom(self, why: Why) -> None:
+        """All that runs in it is to end for the same reason."""
+        if self.target is None or not self.target.killed:
+            self.target = Target(None, why, float("inf"), {})
+            self.target.killed = True
+
     # ── looking ─────────────────────────────────────────────────────────────────────
 
     def running(self) -> Iterator[tuple[int, Lane, Item, Work]]:

@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Prctl", "cpu_count", "humble", "only_thread", "oom_kills", "tree_rss_bytes"]
+__all__ = ["Prctl", "cpu_count", "forks_well", "humble", "oom_kills", "tree_rss_bytes"]
 
 _PAGE_BYTES = resource.getpagesize()
+_SMALL_BYTES = 64 << 20
 
 
 class Prctl:
@@ -43,10 +44,12 @@ class Prctl:
             cls._libc.fflush(None)
 
 
-def only_thread() -> bool:
-    """Whether this process has one thread, so that it may be forked."""
+def forks_well() -> bool:
+    """Whether this process may be forked, and is small enough to be the ancestor of many."""
     try:
-        return len(os.listdir("/proc/self/task")) == 1
+        with open("/proc/self/statm", "rb") as file:
+            small = int(file.read().split()[1]) * _PAGE_BYTES < _SMALL_BYTES
+        return small and len(os.listdir("/proc/self/task")) == 1
     except OSError:
         return False
 

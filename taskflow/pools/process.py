@@ -14,7 +14,6 @@ that the kernel lets it take back, and the rest to itself.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import selectors
@@ -26,30 +25,29 @@ from typing import Any, Literal
 
 from taskflow.errors import ConfigError, InternalError, nearest
 from taskflow.ids import NodeId
-from taskflow.pools.link import Item, Link, Message, Target
-from taskflow.pools.linux import oom_kills, tree_rss_bytes
+from taskflow.pools.ledger import Ledger
+from taskflow.pools.link import Link
+from taskflow.pools.linux import tree_rss_bytes
 from taskflow.pools.packing import Work
-from taskflow.pools.packing import growth as growth_of
 from taskflow.pools.template import Setup, Template
-from taskflow.pools.verdict import Why, cancelled, lost, of_kill
-from taskflow.pools.wire import BACK, CANCEL, SOFT, Lane, Say
-from taskflow.records import Failure, Growth, Kind, Lease, LeaseKey, Note, Outcome, Page, Segment, Settlement
+from taskflow.pools.verdict import Why
+from taskflow.pools.watch import Watch
+from taskflow.pools.wire import BACK, CANCEL, Say
+from taskflow.records import Lease, LeaseKey, Note, Page, Segment, Settlement
 
 __all__ = ["ProcessPool"]
 
 _log = logging.getLogger(__name__)
 
 _MODES = ("process", "thread", "async")
-_STUCK_S = 0.05
-_STREAM_S = 0.5
-_MEMORY_S = 0.1
-_UNDEAD_S = 3.0
 _PARKED_S = 5.0
 _MOST_CHILDREN = 512
 _EXTRA_LANES = 192
 _QUANTUM_S = 0.002
-_SUCCEEDED = Kind.SUCCEEDED
 _NEVER = float("inf")
+_NO_HARD_LIMIT = (
+    "A time limit that kills needs the process pool: use soft_time_limit, or workers with pool='process'."
+)
 
 Start = tuple[Lease, Mapping[NodeId, list[Segment]], Sequence[Page]]
 
@@ -97,8 +95,10 @@ class ProcessPool:
         import sys
 
         self.slots = slots
-        self.pace_s: dict[str, float] = {}
         self._single = mode != "process"
+        self._ledger = Ledger()
+        self._watch = Watch(self._ledger, self._single, self._kill)
+        self.pace_s = self._ledger.pace_s
         self._recycle_after = recycle_after_calls
         self._recycle_rss = recycle_rss_bytes
         self._grace_s = grace_s
@@ -116,13 +116,7 @@ class ProcessPool:
         )
         self._selector = selectors.DefaultSelector()
         self._links: dict[int, Link] = {}
-        self._undead: list[tuple[Link, float]] = []
         self._numbers = 0
-        self._settlements: list[Settlement] = []
-        self._notes: list[Note] = []
-        self._cancelled: dict[LeaseKey, str] = {}
-        self._watch_at = _NEVER
-        self._oom_kills = oom_kills()
         self._lent_most = 0
         self._templates_lost = 0
         self._broken: str | None = None
@@ -161,7 +155,7 @@ class ProcessPool:
         for lease, inputs, pages in batch:
             (_, lo, hi, _), _, fn, _, _, _, needs, policy, *_ = lease
             if single and policy.time_limit_s is not None:
-                self._refuse_hard_limit(lease)
+                self._ledger.refuse(lease, _NO_HARD_LIMIT)
                 continue
             cost = (hi - lo) * pace_s.get(fn, 1.0)
             given += cost
@@ -177,7 +171,7 @@ class ProcessPool:
         link.count_all(counts)
         for link in touched.values():
             link.feed(pace_s)
-        self._watch_at = min(self._watch_at, time.monotonic() + _STUCK_S)
+        self._watch.started()
 
     def kill(self, key: LeaseKey, reason: str, /, *, grace_s: float | None = None) -> None:
         """Cancel a lease: at once what waits, with `TaskCancelled` what runs, by force after the grace.
@@ -188,7 +182,12 @@ class ProcessPool:
             grace_s: Instead of that of the pool; 0 kills at once, for a lease that may be another's.
         """
         grace_s = self._grace_s if grace_s is None else grace_s
-        self._cancelled[key] = reason
+        cancelled = self._ledger.cancelled
+        for old in [
+            k for k in cancelled if not any(w.lease.key == k for x in self._links.values() for w in _works(x))
+        ]:
+            del cancelled[old]
+        cancelled[key] = reason
         for link in list(self._links.values()):
             if not any(work.lease.key == key for work in _works(link)):
                 continue
@@ -198,10 +197,10 @@ class ProcessPool:
             for _, lane, item, work in list(link.running()):
                 if work.lease.key == key:
                     if grace_s > 0:
-                        self._wish(link, lane, CANCEL, item)
-                    self._aim(link, item, Why.CANCEL, time.monotonic() + grace_s, {"reason": reason})
+                        self._watch.wish(link, lane, CANCEL, item)
+                    self._watch.aim(link, item, Why.CANCEL, time.monotonic() + grace_s, {"reason": reason})
                 elif not self._single:
-                    self._wish(link, lane, BACK, item)
+                    self._watch.wish(link, lane, BACK, item)
             link.feed(self.pace_s)
 
     def finished(self) -> tuple[list[Settlement], list[Note]]:
@@ -213,13 +212,24 @@ class ProcessPool:
         for key, _ in self._selector.select(0):
             key.data()
         now = time.monotonic()
-        if now >= self._watch_at:
-            self._watch(now)
+        if now >= self._watch.at:
+            self._look(now)
         if self._broken is not None:
             raise ConfigError(self._broken)
-        settlements, self._settlements = self._settlements, []
-        notes, self._notes = self._notes, []
-        return settlements, notes
+        return self._ledger.fetch()
+
+    def _kill(self, number: int, sig: int, group: bool) -> None:
+        self._template.kill(number, sig, group)
+
+    def _look(self, now: float) -> None:
+        held_up, undead = self._watch.look(list(self._links.values()), now)
+        for link in held_up:
+            self._take_back(link)
+            self._ledger.release(link.give_up())
+        for link in undead:
+            # It hangs in the kernel; its slot goes to another.
+            self._bury(link, -1, "The process that ran the task does not end though it was killed.")
+        self._balance()
 
     def filenos(self) -> Sequence[int]:
         """One file, which is readable when any child or the template has something to say."""
@@ -227,9 +237,9 @@ class ProcessPool:
 
     def due_s(self) -> float | None:
         """Seconds until `finished` has to look at what runs, or `None` when nothing does."""
-        if self._settlements or self._notes:
+        if self._ledger:
             return 0.0
-        return None if self._watch_at == _NEVER else max(0.0, self._watch_at - time.monotonic())
+        return None if self._watch.at == _NEVER else max(0.0, self._watch.at - time.monotonic())
 
     def resize(self, slots: int, /) -> None:
         """Grow at once; shrink as slots fall free."""
@@ -247,19 +257,18 @@ class ProcessPool:
         settlements: list[Settlement] = []
         for link in self._links.values():
             self._take_back(link)
-            self._release(link.give_up())
+            self._ledger.release(link.give_up())
         self._wait(drain_s, settlements)
         for sig, wait_s in ((signal.SIGTERM, min(self._grace_s, 1.0)), (signal.SIGKILL, 1.0)):
             for link in self._links.values():
                 if link.flying:
-                    self._aim_all(link, Why.CLOSE)
-                    self._template.kill(link.number, sig, group=sig == signal.SIGKILL)
+                    link.doom(Why.CLOSE)
+                    self._template.kill(link.number, sig, sig == signal.SIGKILL)
             self._wait(wait_s, settlements)
         for link in list(self._links.values()):
-            self._release([work for message in link.flying.values() for work in message.left()])
+            self._ledger.release([work for message in link.flying.values() for work in message.left()])
             self._forget(link)
-        settlements += self._settlements
-        self._settlements = []
+        settlements += self._ledger.fetch()[0]
         self._template.close()
         self._selector.close()
         return settlements
@@ -297,7 +306,7 @@ class ProcessPool:
         for link in idle[:surplus]:
             if kept > 0 and now - link.idle_since < _PARKED_S:
                 kept -= 1
-                self._look_again(now + _PARKED_S)
+                self._watch.again(now + _PARKED_S)
             else:
                 self._retire(link)
 
@@ -329,7 +338,7 @@ class ProcessPool:
         links = self._open_links()
         for work in works:
             if not links:
-                self._release([work])
+                self._ledger.release([work])
                 continue
             link = min(links, key=lambda x: x.load_s(self.pace_s))
             link.add(work)
@@ -374,57 +383,15 @@ class ProcessPool:
         self._balance()
 
     def _bury(self, link: Link, status: int, why: str) -> None:
-        """Make outcomes of a child's end: for what ran, its story; the rest goes back."""
+        """Make outcomes of a child's end."""
         self._hear(link)
         link.read_leak()
-        oom = self._oom_happened() if status >= 0 and os.WIFSIGNALED(status) else False
-        ran = list(link.running())
-        for _, lane, item, work in ran:
-            self._tell(link, lane, item, work, status, oom, why)
-        if status and not ran and link.target is None:
+        if self._ledger.bury(link, status, why):
+            self._templates_lost = 0
+        elif status and link.target is None:
             text = "".join(lane.printed() for lane in link.board)
             _log.warning("a child ended between its tasks", extra={"status": status, "text": text or why})
-        link.take_back()
-        for message in link.flying.values():
-            self._release(message.left())
-        self._release(link.give_up())
         self._forget(link)
-
-    def _tell(self, link: Link, lane: Lane, item: Item, work: Work, status: int, oom: bool, why: str) -> None:
-        number, at, index = item
-        message = link.flying[number]
-        target = link.target
-        if target is not None and target.killed:
-            kind, failure = (
-                of_kill(target.why, target.data) if target.item in (None, item) else (Kind.RELEASED, None)
-            )
-        else:
-            kind, failure = Kind.LOST, lost(status, out_of_memory=oom, why=why)
-        if kind is Kind.RELEASED:
-            return
-        if message.at < at or message.lo < index:
-            self._release_between(message, at, index)
-        message.settle(at, index + 1)
-        log = (lane.printed() + link.take_leaked(number, at, index, index + 1)) or None
-        began = time.time() - (time.monotonic() - lane.since)
-        took = max(0.0, time.monotonic() - lane.since)
-        error = failure.to_json() if failure else None
-        self._settle(work.lease, Outcome(index, index + 1, kind, None, error, 0.0, began, took, log))
-        self._templates_lost = 0
-
-    def _release_between(self, message: Message, at: int, index: int) -> None:
-        """Items before the one that ran had ended, but their outcome died with the child."""
-        before = message.left()
-        gone = at - message.at
-        works = before[:gone]
-        if gone < len(before) and before[gone].lo < index:
-            work = before[gone]
-            works.append(work.part(work.lo, index))
-        self._release(works)
-
-    def _oom_happened(self) -> bool:
-        before, self._oom_kills = self._oom_kills, oom_kills()
-        return self._oom_kills > before
 
     # ── records ─────────────────────────────────────────────────────────────────────
 
@@ -442,6 +409,8 @@ class ProcessPool:
                 break
             for record in records:
                 self._take(link, record)
+        if self._recycle_after and link.calls >= self._recycle_after and not link.retiring:
+            self._retire(link)
         if link.backlog:
             link.feed(self.pace_s)
 
@@ -457,81 +426,21 @@ class ProcessPool:
     def _take(self, link: Link, record: tuple[Any, ...]) -> None:
         say = record[0]
         if say == Say.CALLS:
-            self._take_calls(link, *record[1:])
+            if link.leaked:
+                link.read_leak()
+            self._ledger.take_calls(link, *record[1:])
         elif say == Say.OUTCOME:
-            self._take_outcome(link, *record[1:])
+            self._ledger.take_outcome(link, *record[1:])
         elif say == Say.DONE:
             self._take_done(link, record[1])
         elif say == Say.BACK:
             self._take_back_record(link, *record[1:])
         elif say == Say.NOTE:
-            self._take_note(link, *record[1:])
+            self._ledger.take_note(link, *record[1:])
         elif say == Say.LEND:
             self._take_lend(link, record[1])
         elif say == Say.RETIRE:
             self._retire(link)
-
-    def _take_calls(
-        self, link: Link, number: int, first: int, values: list[bytes], started: float, tooks: list[float]
-    ) -> None:
-        message = link.flying.get(number)
-        if message is None or not values:
-            return
-        if link.leaked:
-            link.read_leak()
-        works = message.works[first : first + len(values)]
-        if not works:
-            return
-        settle, new = self._settlements.append, tuple.__new__
-        for work, value, took in zip(works, values, tooks, strict=False):
-            key = work.lease[0]
-            outcome = new(Outcome, (0, 1, _SUCCEEDED, value, None, 0.0, started, took, None))
-            settle(new(Settlement, (key, (outcome,), None)))
-            started += took
-        if link.leaked:
-            self._add_leaked(link, number, first, len(works))
-        message.at = first + len(works)
-        message.lo = message.works[message.at].lo if message.at < len(message.works) else 0
-        self._count(link, works[0].lease.fn, len(works), sum(tooks))
-
-    def _add_leaked(self, link: Link, number: int, first: int, count: int) -> None:
-        """Add output that the pool read to the logs of the last outcomes."""
-        for at in range(count):
-            log = link.take_leaked(number, first + at, 0, 1)
-            if log:
-                key, (outcome,), _ = self._settlements[at - count]
-                self._settlements[at - count] = Settlement(key, (outcome._replace(log=log),))
-
-    def _take_outcome(
-        self,
-        link: Link,
-        number: int,
-        at: int,
-        lo: int,
-        hi: int,
-        kind: str,
-        value: bytes | None,
-        error: str | None,
-        delay_s: float,
-        started: float,
-        took: float,
-        log: str | None,
-        growth: tuple[Any, ...] | None,
-    ) -> None:
-        message = link.flying.get(number)
-        if message is None or not message.settle(at, hi):
-            return
-        work = message.works[at]
-        if link.leaked:
-            log = (link.take_leaked(number, at, lo, hi) + (log or "")) or None
-        if kind == Kind.CANCELLED:
-            error = cancelled(self._cancelled.get(work.lease.key, "")).to_json()
-        outcome = Outcome(lo, hi, Kind(kind), value, error, delay_s, started, took, log)
-        self._settle(work.lease, outcome, growth_of(growth))
-        if kind == Kind.RELEASED:
-            link.count(work.lease.fn, lo - hi)
-        else:
-            self._count(link, work.lease.fn, hi - lo, took)
 
     def _take_done(self, link: Link, number: int) -> None:
         message = link.flying.pop(number, None)
@@ -540,14 +449,8 @@ class ProcessPool:
         left = message.left()
         for work in left:
             link.count(work.lease.fn, work.lo - work.hi)
-        self._release(left)
-        link.stuck = False
-        if link.target is not None and (link.target.item or (0,))[0] == number and not link.target.killed:
-            link.target = None
-        link.soft = {item for item in link.soft if item[0] != number}
-        link.leaked = (
-            {item: lane for item, lane in link.leaked.items() if item[0] != number} if link.leaked else {}
-        )
+        self._ledger.release(left)
+        link.done(number)
         if not link.flying and not link.backlog:
             self._rest(link)
 
@@ -568,65 +471,15 @@ class ProcessPool:
         works = message.drop(at, lo)
         for work in works:
             link.count(work.lease.fn, work.lo - work.hi)
-        self._release(works)
-
-    def _take_note(self, link: Link, number: int, at: int, index: int, kind: str, data: str) -> None:
-        message = link.flying.get(number)
-        if message is not None and at < len(message.works):
-            key = message.works[at].lease.key
-            self._notes.append(Note(key, kind, {"index": index, **json.loads(data)}))
+        self._ledger.release(works)
 
     def _take_lend(self, link: Link, more: int) -> None:
         link.lent += more
         self._lent_most = max(self._lent_most, sum(other.lent for other in self._links.values()))
         if link.lent > 0 and not self._single:
             self._take_back(link)
-            self._release(link.give_up())
+            self._ledger.release(link.give_up())
         self._balance()
-
-    def _count(self, link: Link, fn: str, items: int, took_s: float) -> None:
-        link.count(fn, -items)
-        link.calls += items
-        link.stuck = False
-        if self._recycle_after and link.calls >= self._recycle_after and not link.retiring:
-            self._retire(link)
-        pace = max(1e-8, took_s / items)
-        known = self.pace_s.get(fn)
-        if known is not None:
-            weight = 0.5 if pace > known else min(0.5, 0.05 * items)
-            pace = known + weight * (pace - known)
-        self.pace_s[fn] = pace
-
-    # ── outcomes ────────────────────────────────────────────────────────────────────
-
-    def _settle(self, lease: Lease, outcome: Outcome, growth: Growth | None = None) -> None:
-        self._settlements.append(Settlement(lease.key, (outcome,), growth))
-
-    def _release(self, works: list[Work]) -> None:
-        """Give work back to the store; what was cancelled meanwhile is."""
-        for work in works:
-            reason = self._cancelled.get(work.lease.key) if self._cancelled else None
-            if reason is None:
-                self._settle(work.lease, Outcome(work.lo, work.hi, Kind.RELEASED))
-            else:
-                self._settle_cancelled(work, reason)
-
-    def _settle_cancelled(self, work: Work, reason: str) -> None:
-        error = cancelled(reason).to_json()
-        outcomes = tuple(Outcome(i, i + 1, Kind.CANCELLED, error=error) for i in range(work.lo, work.hi))
-        if outcomes:
-            self._settlements.append(Settlement(work.lease.key, outcomes))
-
-    def _refuse_hard_limit(self, lease: Lease) -> None:
-        text = (
-            "A time limit that kills needs the process pool:"
-            " use soft_time_limit, or workers with pool='process'."
-        )
-        error = Failure(
-            "failed", "taskflow.errors.ConfigError", text, data={"error": "ConfigError"}
-        ).to_json()
-        for index in range(lease.key.lo, lease.key.hi):
-            self._settle(lease, Outcome(index, index + 1, Kind.FAILED, error=error))
 
     def _take_back(self, link: Link) -> None:
         if self._single:
@@ -639,153 +492,11 @@ class ProcessPool:
         kept = []
         for work in link.give_up():
             if work.lease.key == key:
-                self._settle_cancelled(work, self._cancelled[key])
+                self._ledger.cancel(work)
             else:
                 kept.append(work)
         for work in kept:
             link.add(work)
-
-    # ── what runs ───────────────────────────────────────────────────────────────────
-
-    def _watch(self, now: float) -> None:
-        """Look at what runs: limits, output, memory, items that hold up others."""
-        self._watch_at = _NEVER
-        for link in list(self._links.values()):
-            busy = bool(link.flying)
-            if busy:
-                self._look_again(now + _STREAM_S)
-            for number, lane, item, work in list(link.running()):
-                elapsed = now - lane.since
-                self._watch_time(link, lane, item, work, now, elapsed)
-                self._watch_waiting(link, lane, item, work, elapsed)
-                self._stream(link, number, lane, item, work, elapsed)
-            if busy:
-                self._watch_memory(link)
-                self._watch_unstarted(link, now)
-            self._watch_target(link, now)
-        self._undead = [(link, at) for link, at in self._undead if now - at < _PARKED_S]
-        self._balance()
-
-    def _look_again(self, at: float) -> None:
-        self._watch_at = min(self._watch_at, at)
-
-    def _watch_time(self, link: Link, lane: Lane, item: Item, work: Work, now: float, elapsed: float) -> None:
-        soft, hard = work.lease.policy.soft_time_limit_s, work.lease.policy.time_limit_s
-        if hard is not None:
-            if elapsed >= hard:
-                self._aim(link, item, Why.TIME, now, {"limit_s": hard})
-            else:
-                self._look_again(now + hard - elapsed)
-        if soft is not None and item not in link.soft:
-            if elapsed >= soft:
-                link.soft.add(item)
-                self._wish(link, lane, SOFT, item)
-            else:
-                self._look_again(now + soft - elapsed)
-
-    def _watch_unstarted(self, link: Link, now: float) -> None:
-        """Limits of what waits in the child: none can be over before it has begun."""
-        for message in link.flying.values():
-            policy = message.works[-1].lease.policy if message.works else None
-            if policy is not None:
-                for limit in (policy.soft_time_limit_s, policy.time_limit_s):
-                    if limit is not None:
-                        self._look_again(now + max(0.01, min(limit, _STREAM_S)))
-
-    def _watch_waiting(self, link: Link, lane: Lane, item: Item, work: Work, elapsed: float) -> None:
-        waiting = (
-            len(link.flying) > link.lanes or link.backlog or (not self._single and len(_works(link)) > 1)
-        )
-        if not waiting or link.lent:
-            return
-        patience = max(_STUCK_S, 5.0 * self.pace_s.get(work.lease.fn, 0.0))
-        if elapsed < patience:
-            self._look_again(time.monotonic() + patience - elapsed)
-            return
-        link.stuck = True
-        self._take_back(link)
-        self._release(link.give_up())
-        if not self._single:
-            self._wish(link, lane, BACK, item)
-
-    def _stream(self, link: Link, number: int, lane: Lane, item: Item, work: Work, elapsed: float) -> None:
-        if elapsed < _STREAM_S:
-            return
-        last, seen = link.streamed.get(number, (item, 0))
-        seen = seen if last == item else 0
-        printed = lane.ints[Lane.PRINTED]
-        if printed > seen:
-            text = lane.printed(seen)
-            self._notes.append(Note(work.lease.key, "log", {"index": item[2], "text": text}))
-        link.streamed[number] = (item, printed)
-
-    def _watch_memory(self, link: Link) -> None:
-        if link.pid is None or link.target is not None:
-            return
-        limits = [
-            (w.lease.policy.memory_limit_bytes, i)
-            for _, _, i, w in link.running()
-            if w.lease.policy.memory_limit_bytes
-        ]
-        if not limits:
-            if any(w.lease.policy.memory_limit_bytes for w in _works(link)):
-                self._look_again(time.monotonic() + _MEMORY_S)
-            return
-        self._look_again(time.monotonic() + _MEMORY_S)
-        rss = tree_rss_bytes(link.pid)
-        link.rss_peak = max(link.rss_peak, rss)
-        for limit, item in limits:
-            if limit is not None and rss > limit:
-                known = {"rss_peak_bytes": link.rss_peak, "limit_bytes": limit}
-                self._aim(link, item, Why.MEMORY, time.monotonic(), known)
-                return
-
-    def _wish(self, link: Link, lane: Lane, what: int, item: Item) -> None:
-        from taskflow.pools.child import WISH_SIGNAL
-
-        lane.wish(what, item)
-        if self._single:
-            with suppress(OSError):
-                link.line.send(("wish", link.board.index(lane)))
-        else:
-            self._template.kill(link.number, WISH_SIGNAL, group=False)
-
-    def _aim(self, link: Link, item: Item, why: Why, at: float, data: Mapping[str, Any]) -> None:
-        if self._single and why is not Why.CLOSE:
-            return
-        if link.target is None or (why is Why.TIME and not link.target.killed):
-            link.target = Target(item, why, at, data)
-        self._watch_target(link, time.monotonic())
-
-    def _aim_all(self, link: Link, why: Why) -> None:
-        if link.target is None or not link.target.killed:
-            link.target = Target(None, why, _NEVER, {})
-            link.target.killed = True
-
-    def _watch_target(self, link: Link, now: float) -> None:
-        target = link.target
-        if target is None or target.kill_at == _NEVER:
-            return
-        if target.killed:
-            if now - target.kill_at > _UNDEAD_S:
-                self._give_up_on(link)
-            else:
-                self._look_again(now + _UNDEAD_S)
-        elif now >= target.kill_at:
-            if target.item not in [item for _, _, item, _ in link.running()]:
-                link.target = None
-                return
-            target.killed, target.kill_at = True, now
-            self._template.kill(link.number, signal.SIGKILL)
-            self._look_again(now + _UNDEAD_S)
-        else:
-            self._look_again(target.kill_at)
-
-    def _give_up_on(self, link: Link) -> None:
-        """A child does not die: it hangs in the kernel. Its slot goes to another."""
-        self._undead.append((link, time.monotonic()))
-        self._bury(link, -1, "The process that ran the task does not end though it was killed.")
-        self._balance()
 
 
 def _works(link: Link) -> list[Work]:

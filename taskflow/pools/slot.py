@@ -40,7 +40,7 @@ _STAR, _EXPAND, _EXPAND_FN = "*", "**expand", "**expand_fn"
 
 _QUICK_S = 0.0002
 _FLUSH_S = 0.05
-_BLOCK_ITEMS = 64
+_BLOCK_ITEMS = 128
 _SHARED_KEPT = 8
 _ENTRY, _INDEX, _START = Lane.ENTRY, Lane.INDEX, Lane.START
 
@@ -475,9 +475,10 @@ class Slot:
         limited, size, base, index = self._head[6], 1, lo, lo
         out: list[Any] = []
         while index < hi and (self.cut is None or self.cut > (at, index)):
-            begun = self.lane.reals[Lane.START] = time.monotonic()
+            begun = self.lane.reals[_START] = time.monotonic()
             index, error = self._block(call, items, lo, index, 1 if limited else size, out)
-            took = time.monotonic() - begun
+            now = time.monotonic()
+            took = now - begun
             if self.cut is not None and self.cut[0] == at and self.cut[1] > 0:
                 hi = min(hi, self.cut[1])
             done = index if error is None else index + 1
@@ -496,7 +497,7 @@ class Slot:
             elif log is not None:
                 self._emit_range(at, base, index - 1, out[:-1], loaded)
                 self._emit_range(at, index - 1, index, out[-1:], loaded, log)
-            elif time.monotonic() - self._reports.flushed_at > _FLUSH_S:
+            elif now - self._reports.flushed_at > _FLUSH_S:
                 self._emit_range(at, base, index, out, loaded)
                 self._reports.flush()
             else:

@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from taskflow.pools.linux import Prctl, cpu_count, only_thread
+from taskflow.pools.linux import Prctl, cpu_count, forks_well
 from taskflow.pools.wire import Line
 
 __all__ = ["Setup", "Template", "main"]
@@ -81,11 +81,17 @@ class Setup:
 
 
 class Template:
-    """The pool's end of the control line."""
+    """The pool's end of the control line.
+
+    Args:
+        setup: What the template must know.
+        fork: Whether it is forked from this process, which takes a few milliseconds, or executed
+            anew; `None` forks from a small process with one thread, as a worker is at its start.
+    """
 
     def __init__(self, setup: Setup, *, fork: bool | None = None) -> None:
         mine, theirs = Line.pair()
-        self.pid = self._fork(theirs, mine, setup) if (only_thread() if fork is None else fork) else 0
+        self.pid = self._fork(theirs, mine, setup) if (forks_well() if fork is None else fork) else 0
         if not self.pid:
             self.pid = _execute(theirs)
             mine.send(marshal.dumps(asdict(setup), 2))
@@ -111,7 +117,7 @@ class Template:
         with suppress(OSError):
             self._line.send_with(("spawn", number), fds)
 
-    def kill(self, number: int, sig: int, *, group: bool = True) -> None:
+    def kill(self, number: int, sig: int, group: bool = True, /) -> None:
         """Send a signal to a child, or to all of its process group; nothing when it has ended."""
         with suppress(OSError):
             self._line.send(("kill", number, int(sig), group))
@@ -242,9 +248,9 @@ class _Nursery:
     def _import(self) -> None:
         from pathlib import Path
 
-        import cloudpickle  # noqa: F401 - so that children share it, and what follows
+        import cloudpickle  # noqa: F401 - so that children share it
 
-        import taskflow.pools.child
+        import taskflow.pools.child  # noqa: F401 - likewise
         from taskflow.blobs.files import FileBlobs
         from taskflow.codec import Codec, Keyring
 

@@ -22,6 +22,7 @@ import fcntl
 import marshal
 import mmap
 import os
+import signal
 import socket
 from typing import Any
 
@@ -33,6 +34,7 @@ __all__ = [
     "PAGES_KEPT",
     "PAGES_SENT",
     "SOFT",
+    "WISH_SIGNAL",
     "Board",
     "Lane",
     "Line",
@@ -47,6 +49,9 @@ PAGES_SENT = 16
 
 SOFT, CANCEL, BACK = 1, 2, 3
 """What the pool wants of a running item: a soft time limit, an end, or to hand back what waits behind it."""
+
+WISH_SIGNAL = int(signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2)
+"""Tells the main thread of a process-mode child to look at the wish on its lane."""
 
 _FD_BYTES = socket.CMSG_SPACE(array.array("i").itemsize)
 _BUFFER_BYTES = PACKET_BYTES + 4096

@@ -24,6 +24,7 @@ from taskflow.machine.invariants import broken
 from taskflow.machine.rows import NodeRow, Part, RunRow
 from taskflow.ports import Blobs
 from taskflow.records import (
+    Call,
     Edge,
     EdgeMode,
     Event,
@@ -331,6 +332,12 @@ class MemoryStore:
                 ended = sorted(record.segments.values(), key=lambda pair: pair[0].lo)
                 found[node] = [s for s, _ in ended if s.hi > lo and (hi is None or s.lo < hi)]
             return found
+
+    def call(self, node: NodeId, /) -> Call:
+        """See `WatchPort.call`."""
+        with self._lock:
+            row = self._node(node).row
+            return Call(row.fn, row.args, row.array, row.inputs)
 
     def items(self, node: NodeId, /) -> list[ItemView]:
         """See `WatchPort.items`."""

@@ -45,6 +45,7 @@ from taskflow.machine.invariants import broken
 from taskflow.machine.rows import NodeRow
 from taskflow.ports import Blobs
 from taskflow.records import (
+    Call,
     Edge,
     EdgeMode,
     Event,
@@ -68,6 +69,7 @@ from taskflow.stores.bells import Bells, SocketBell
 from taskflow.stores.place import private_directory, private_file
 from taskflow.stores.sqlite_rows import (
     LOAD_NODE,
+    LOAD_NODE_ARGS,
     LOAD_RUN,
     SCHEMA,
     STATES,
@@ -94,6 +96,7 @@ RUNS_PER_STEP = 200
 VACUUM_PAGES = 1000
 WAL_BYTES = 8 << 20
 _CURSOR_BITS = 16
+_TABLES = "select name from sqlite_master where type='table'"
 _HAS_TABLES = "select 1 from sqlite_master where name='meta'"
 _SUBMIT, _CLAIM, _SETTLE, _RENEW, _STEP = (
     (f"{verb}.before", f"{verb}.inside", f"{verb}.after")
@@ -148,6 +151,8 @@ class SQLiteStore:
             )
             if not self._patiently(lambda: db.execute("pragma page_count").fetchone())[0]:
                 self._patiently(lambda: db.execute("pragma auto_vacuum=incremental"))
+            else:
+                self._refuse_foreign(self._patiently(lambda: db.execute(_TABLES).fetchall()))
             self._patiently(lambda: db.execute("pragma journal_mode=wal"))
             for pragma in (
                 f"synchronous={self._sync}",
@@ -157,6 +162,12 @@ class SQLiteStore:
             ):
                 db.execute(f"pragma {pragma}")
         return db
+
+    def _refuse_foreign(self, tables: list[tuple[str]]) -> None:
+        if tables and ("meta",) not in tables:
+            raise ConfigError(
+                f"{self.path} is no taskflow store: it belongs to another program. Give another path."
+            )
 
     def _make_tables(self) -> None:
         """Make the tables where there are none; a store that has them is opened without a lock."""
@@ -541,6 +552,15 @@ class SQLiteStore:
         )
         return [segment_from(t) for t in self._read(sql, (node, key, 1 << 62 if hi is None else hi, lo))]
 
+    def call(self, node: NodeId, /) -> Call:
+        """See `WatchPort.call`."""
+        sql = f"select {LOAD_NODE_ARGS} from node n join run r on r.key = n.run where n.id=?"
+        found = self._read(sql, (node,))
+        if not found:
+            raise self._missing(node)
+        row = node_from(found[0])
+        return Call(row.fn, row.args, row.array, row.inputs)
+
     def items(self, node: NodeId, /) -> list[ItemView]:
         """See `WatchPort.items`."""
         with self._one_moment():
@@ -762,7 +782,11 @@ class SQLiteStore:
         with self._one_moment():
             sql = f"select {LOAD_NODE}, n.end_state from node n join run r on r.key = n.run"
             for t in self._read(sql):
-                row = node_from(t)
+                try:
+                    row = node_from(t)
+                except (LookupError, TypeError, ValueError) as error:
+                    faults.append(f"node {t[1]} cannot be read: {error!r}")
+                    continue
                 if row.array:
                     columns = "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
                     parts = [

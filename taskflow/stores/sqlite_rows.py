@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import logging
 import sqlite3
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -21,6 +22,8 @@ from taskflow.records import Edge, EdgeMode, ItemView, LeaseKey, Outcome, Page, 
 from taskflow.states import State
 
 __all__ = ["SCHEMA", "STATES", "VERSION", "SqliteRows"]
+
+_log = logging.getLogger(__name__)
 
 VERSION = 1
 
@@ -240,7 +243,12 @@ class SqliteRows:
         else:
             found = heapq.merge(*cursors, key=lambda t: (-t[9], t[0]))
         for t in found:
-            row = self._known(t)
+            try:
+                row = self._known(t)
+            except (LookupError, TypeError, ValueError) as error:
+                # Somebody else wrote it; it must not keep all other work from being claimed.
+                _log.error("node %s cannot be read: %r", t[1], error, extra={"action": "claim", "node": t[1]})
+                continue
             if row.state is State.QUEUED:
                 yield row
 

@@ -177,6 +177,28 @@ def test_a_reader_of_another_program_holds_nobody_up(path: Path) -> None:
     store.close()
 
 
+def test_the_log_is_not_deleted_under_a_store_that_is_open(path: Path) -> None:
+    """Closing any descriptor of the file would take the locks from it that keep others from doing so."""
+    SQLiteStore(path).close()
+    first, second = SQLiteStore(path), SQLiteStore(path)
+    first.submit([sharing.call()])
+    code = f"from taskflow.stores.sqlite import SQLiteStore; s = SQLiteStore({str(path)!r})\n"
+    code += "print(len(s.runs())); s.close()"
+
+    def seen_elsewhere() -> int:
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    seen = [seen_elsewhere()]
+    first.submit([sharing.call()])
+    second.submit([sharing.call()])
+    seen.append(seen_elsewhere())
+
+    assert seen == [1, 3]
+    first.close()
+    second.close()
+
+
 def test_a_locked_file_is_waited_for_and_then_named(path: Path) -> None:
     store = SQLiteStore(path, wait_s=0.2)
     lock = sqlite3.connect(path, isolation_level=None)

@@ -217,7 +217,7 @@ def test_the_memory_of_grandchildren_counts(bench: Workbench) -> None:
 def test_a_kill_by_the_kernel_for_memory_is_recognised(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskflow.pools.process.oom_kills", lambda: 10**9)
+    monkeypatch.setattr("taskflow.pools.ledger.oom_kills", lambda: 10**9)
 
     outcome = bench.one(bench.call(lambda: os.kill(os.getpid(), signal.SIGKILL)))
 

@@ -61,8 +61,8 @@ def test_every_item_ends_once(open_bench: Open, seed: int, murder: bool) -> None
     rng = random.Random(seed)
     bench = open_bench(2, recycle_after_calls=rng.choice([None, 30]))
     kinds = [0] * 12 + [1, 1, 2, 3, 4, 4, 5, 6, 7]
-    calls = [(bench.call(live, kind, x), kind, x) for x in range(100) if (kind := rng.choice(kinds)) >= 0]
-    ranges = [bench.array(live_item, range(300), page=rng.choice([7, 50, 300])) for _ in range(2)]
+    calls = [(bench.call(live, kind, x), kind, x) for x in range(70) if (kind := rng.choice(kinds)) >= 0]
+    ranges = [bench.array(live_item, range(200), page=rng.choice([7, 50, 200])) for _ in range(2)]
     waiting = [lease for lease, _, _ in calls] + ranges
     everything = list(waiting)
     rng.shuffle(waiting)

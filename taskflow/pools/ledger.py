@@ -1,0 +1,221 @@
+"""What the pool has to tell the worker: records of children become settlements here."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from taskflow.pools.link import Item, Link, Message
+from taskflow.pools.linux import oom_kills
+from taskflow.pools.packing import Work
+from taskflow.pools.packing import growth as growth_of
+from taskflow.pools.verdict import cancelled, lost, of_kill
+from taskflow.pools.wire import Lane
+from taskflow.records import Failure, Growth, Kind, Lease, LeaseKey, Note, Outcome, Settlement
+
+__all__ = ["Ledger"]
+
+_SUCCEEDED = Kind.SUCCEEDED
+_LEAST_PACE_S = 1e-8
+_OOM_EVERY_S = 1.0
+
+
+class Ledger:
+    """Settlements and notes until they are fetched, and what is learned from them.
+
+    Attributes:
+        pace_s: Seconds an item takes, by function.
+        cancelled: Leases that are being cancelled, and why.
+    """
+
+    def __init__(self) -> None:
+        self.pace_s: dict[str, float] = {}
+        self.cancelled: dict[LeaseKey, str] = {}
+        self._settlements: list[Settlement] = []
+        self._notes: list[Note] = []
+        self._oom_kills = [oom_kills()] * 2
+        self._oom_at = time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self._settlements) + len(self._notes)
+
+    def fetch(self) -> tuple[list[Settlement], list[Note]]:
+        """All that was entered since the last time."""
+        settlements, self._settlements = self._settlements, []
+        notes, self._notes = self._notes, []
+        return settlements, notes
+
+    # ── what children say ───────────────────────────────────────────────────────────
+
+    def take_calls(
+        self, link: Link, number: int, first: int, values: list[bytes], started: float, tooks: list[float]
+    ) -> None:
+        """Calls that succeeded, one after another; see `taskflow.pools.wire.Say`."""
+        message = link.flying.get(number)
+        works = message.works[first : first + len(values)] if message is not None else []
+        if message is None or not works:
+            return
+        settle, new = self._settlements.append, tuple.__new__  # Several times quicker than the classes.
+        for work, value, took in zip(works, values, tooks, strict=False):
+            key = work.lease[0]
+            outcome = new(Outcome, (0, 1, _SUCCEEDED, value, None, 0.0, started, took, None))
+            settle(new(Settlement, (key, (outcome,), None)))
+            started += took
+        if link.leaked:
+            self._add_leaked(link, number, first, len(works))
+        message.settle(first + len(works) - 1, 1)
+        self._learn(link, works[0].lease.fn, len(works), sum(tooks))
+
+    def _add_leaked(self, link: Link, number: int, first: int, count: int) -> None:
+        """Add output that the pool read to the logs of the last outcomes."""
+        for at in range(count):
+            log = link.take_leaked(number, first + at, 0, 1)
+            if log:
+                key, (outcome,), _ = self._settlements[at - count]
+                self._settlements[at - count] = Settlement(key, (outcome._replace(log=log),))
+
+    def take_outcome(
+        self,
+        link: Link,
+        number: int,
+        at: int,
+        lo: int,
+        hi: int,
+        kind: str,
+        value: bytes | None,
+        error: str | None,
+        delay_s: float,
+        started: float,
+        took: float,
+        log: str | None,
+        growth: tuple[Any, ...] | None,
+    ) -> None:
+        """Any other outcome."""
+        message = link.flying.get(number)
+        if message is None or not message.settle(at, hi):
+            return
+        work = message.works[at]
+        if link.leaked:
+            log = (link.take_leaked(number, at, lo, hi) + (log or "")) or None
+        if kind == Kind.CANCELLED:
+            error = cancelled(self.cancelled.get(work.lease.key, "")).to_json()
+        outcome = Outcome(lo, hi, Kind(kind), value, error, delay_s, started, took, log)
+        self._settle(work.lease, outcome, growth_of(growth))
+        if kind == Kind.RELEASED:
+            link.count(work.lease.fn, lo - hi)
+        else:
+            self._learn(link, work.lease.fn, hi - lo, took)
+
+    def take_note(self, link: Link, number: int, at: int, index: int, kind: str, data: str) -> None:
+        """What an item says of itself."""
+        message = link.flying.get(number)
+        if message is not None and at < len(message.works):
+            key = message.works[at].lease.key
+            self._notes.append(Note(key, kind, {"index": index, **json.loads(data)}))
+
+    def hear(self, link: Link, number: int, lane: Lane, item: Item, work: Work) -> None:
+        """Tell what a running item printed since the last time."""
+        last, seen = link.streamed.get(number, (item, 0))
+        seen = seen if last == item else 0
+        printed = lane.ints[Lane.PRINTED]
+        if printed > seen:
+            text = lane.printed(seen)
+            self._notes.append(Note(work.lease.key, "log", {"index": item[2], "text": text}))
+        link.streamed[number] = (item, printed)
+
+    def _learn(self, link: Link, fn: str, items: int, took_s: float) -> None:
+        link.count(fn, -items)
+        link.calls += items
+        link.stuck = False
+        pace = max(_LEAST_PACE_S, took_s / items)
+        known = self.pace_s.get(fn)
+        if known is not None:
+            weight = 0.5 if pace > known else min(0.5, 0.05 * items)
+            pace = known + weight * (pace - known)
+        self.pace_s[fn] = pace
+
+    # ── what the pool says ──────────────────────────────────────────────────────────
+
+    def release(self, works: Iterable[Work]) -> None:
+        """Give work back to the store; what was cancelled meanwhile is cancelled."""
+        for work in works:
+            if work.lo >= work.hi:
+                continue
+            if work.lease.key in self.cancelled:
+                self.cancel(work)
+            else:
+                self._settle(work.lease, Outcome(work.lo, work.hi, Kind.RELEASED))
+
+    def cancel(self, work: Work) -> None:
+        """Cancel what was not started."""
+        error = cancelled(self.cancelled[work.lease.key]).to_json()
+        outcomes = tuple(Outcome(i, i + 1, Kind.CANCELLED, error=error) for i in range(work.lo, work.hi))
+        self._settlements.append(Settlement(work.lease.key, outcomes))
+
+    def refuse(self, lease: Lease, text: str) -> None:
+        """Fail all of a lease: it cannot be run here."""
+        known = {"error": "ConfigError"}
+        error = Failure("failed", "taskflow.errors.ConfigError", text, data=known).to_json()
+        for index in range(lease.key.lo, lease.key.hi):
+            self._settle(lease, Outcome(index, index + 1, Kind.FAILED, error=error))
+
+    def bury(self, link: Link, status: int, why: str) -> bool:
+        """Make outcomes of a child's end: for what ran, its story; the rest goes back.
+
+        Returns:
+            Whether anything ran.
+        """
+        oom = status >= 0 and os.WIFSIGNALED(status) and self._oom_happened()
+        ran = list(link.running())
+        for _, lane, item, work in ran:
+            self._tell(link, lane, item, work, status, oom, why)
+        link.take_back()
+        for message in link.flying.values():
+            self.release(message.left())
+        self.release(link.give_up())
+        return bool(ran)
+
+    def _tell(self, link: Link, lane: Lane, item: Item, work: Work, status: int, oom: bool, why: str) -> None:
+        number, at, index = item
+        target = link.target
+        if target is None or not target.killed:
+            kind, failure = Kind.LOST, lost(status, out_of_memory=oom, why=why)
+        elif target.item not in (None, item):
+            return  # It was killed for another's sake, and goes back.
+        else:
+            kind, told = of_kill(target.why, target.data)
+            if told is None:
+                return
+            failure = told
+        message = link.flying[number]
+        self._release_before(message, at, index)
+        message.settle(at, index + 1)
+        log = (lane.printed() + link.take_leaked(number, at, index, index + 1)) or None
+        took = max(0.0, time.monotonic() - lane.since)
+        outcome = Outcome(index, index + 1, kind, None, failure.to_json(), 0.0, time.time() - took, took, log)
+        self._settle(work.lease, outcome)
+
+    def _release_before(self, message: Message, at: int, index: int) -> None:
+        """What was before the item that ran had ended, but its outcome died with the child."""
+        left = message.left()
+        before = at - message.at
+        self.release(left[:before])
+        if before < len(left):
+            self.release([left[before].part(left[before].lo, index)])
+
+    def watch_oom(self, now: float) -> None:
+        """Keep the count of out-of-memory kills of a moment ago, to compare with when a child dies."""
+        if now - self._oom_at > _OOM_EVERY_S:
+            self._oom_at = now
+            self._oom_kills = [self._oom_kills[1], oom_kills()]
+
+    def _oom_happened(self) -> bool:
+        before, now = self._oom_kills[0], oom_kills()
+        self._oom_kills = [now, now]
+        return now > before
+
+    def _settle(self, lease: Lease, outcome: Outcome, growth: Growth | None = None) -> None:
+        self._settlements.append(Settlement(lease.key, (outcome,), growth))
