@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from taskflow.maprun import MapRun
     from taskflow.policy import Options, RetryPolicy
     from taskflow.pools.context import current, rng
+    from taskflow.ref import Ref
     from taskflow.workflow import Workflow, map_reduce
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Future",
     "MapRun",
     "Options",
+    "Ref",
     "RetryPolicy",
     "Signature",
     "Workflow",
@@ -75,6 +77,7 @@ _ROOMS = {
     "taskflow.maprun": ("MapRun",),
     "taskflow.policy": ("Options", "RetryPolicy"),
     "taskflow.pools.context": ("current", "rng"),
+    "taskflow.ref": ("Ref",),
     "taskflow.workflow": ("Workflow", "map_reduce"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -147,7 +147,7 @@ class Client(concurrent.futures.Executor):
             raise
         return future
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., R],
         *iterables: Iterable[Any],
@@ -168,7 +168,7 @@ class Client(concurrent.futures.Executor):
         if not iterables:
             raise UsageError("map needs at least one iterable")
         options = self._options
-        if chunksize != "auto" and chunksize != 1:
+        if chunksize not in ("auto", 1):  # 1 is what the standard library has for "as it comes"
             options = options.merge(chunksize=chunksize)
         draft, run_id, known = self._begin()
         if known is not None:
@@ -182,7 +182,7 @@ class Client(concurrent.futures.Executor):
         return run
 
     def _begin(self) -> tuple[Draft, RunId, Any]:
-        """A new draft and the id of its run; and its handle, when a run with the same key is there already."""
+        """A new draft and the id of its run; and its handle, when its key names one that is there already."""
         engine = self._engine
         engine.check_open()
         draft = Draft(engine.codec, time.time, engine.url)
@@ -288,7 +288,7 @@ class Client(concurrent.futures.Executor):
         for future in as_completed(futures):
             yield (future, future.result()) if with_results else future
 
-    def future(self, id: str) -> Future[Any]:
+    def future(self, id: str) -> Future[Any]:  # noqa: A002 - what the attribute of a future is called
         """The future of a task, by its id or a unique prefix of it, from whatever process it was sent.
 
         Raises:
@@ -449,9 +449,17 @@ class Client(concurrent.futures.Executor):
         for run, node, item in self._engine.store.dead(limit=limit):
             failure = Failure.from_json(item.error or "{}")
             rows.append(
-                {"run": run, "node": node, "index": item.lo, "state": str(item.state), "attempts": item.attempts,
-                 "deliveries": item.deliveries, "worker": item.worker, "error": f"{failure.type}: {failure.message}"}
-            )  # fmt: skip
+                {
+                    "run": run,
+                    "node": node,
+                    "index": item.lo,
+                    "state": str(item.state),
+                    "attempts": item.attempts,
+                    "deliveries": item.deliveries,
+                    "worker": item.worker,
+                    "error": f"{failure.type}: {failure.message}",
+                }
+            )
         return rows_or_frame(rows)
 
     def doctor(self) -> Any:
@@ -590,7 +598,7 @@ def get_client() -> Client:
     Inside a task it is one for the store that the task came from: what it submits is run by the same
     workers, and waiting for that lends them the task's slot.
     """
-    global _default
+    global _default  # noqa: PLW0603 - one per process, on purpose
     if _default is None or _default._engine.closed or _default._engine.pid != os.getpid():
         _default = Client()
     return _default

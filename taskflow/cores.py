@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 
@@ -22,24 +23,32 @@ def cpu_count() -> int:
 
 
 def memory_limit_bytes() -> int | None:
-    """The memory that the control group grants, or `None` when it does not say."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        for group in _own_groups():
-            text = _read(group / name)
-            if text and text.isdigit() and int(text) < 1 << 60:
-                return int(text)
-    return None
+    """The memory that the control groups grant, or `None` when they do not say; the smallest counts."""
+    found = [_limit(group / name) for name in _MEMORY for group in _own_groups()]
+    return min((limit for limit in found if limit is not None), default=None)
+
+
+_MEMORY = ("memory.max", "memory/memory.limit_in_bytes")
+_NO_LIMIT = 1 << 60
+
+
+def _limit(path: Path) -> int | None:
+    text = _read(path)
+    return int(text) if text and text.isdigit() and int(text) < _NO_LIMIT else None
 
 
 def _quota() -> float | None:
-    for group in _own_groups():
-        limit, _, period = (_read(group / "cpu.max") or "").partition(" ")
-        if limit.isdigit() and period.isdigit():
-            return int(limit) / int(period)
-        quota, span = _read(group / "cpu/cpu.cfs_quota_us"), _read(group / "cpu/cpu.cfs_period_us")
-        if quota and span and quota.isdigit() and int(span):
-            return int(quota) / int(span)
-    return None
+    """Cores that the control groups grant: the smallest share on the way up counts."""
+    return min((share for group in _own_groups() for share in _shares(group)), default=None)
+
+
+def _shares(group: Path) -> Iterator[float]:
+    limit, _, period = (_read(group / "cpu.max") or "").partition(" ")
+    if limit.isdigit() and period.isdigit() and int(period):
+        yield int(limit) / int(period)
+    quota, span = _read(group / "cpu/cpu.cfs_quota_us"), _read(group / "cpu/cpu.cfs_period_us")
+    if quota and span and quota.isdigit() and span.isdigit() and int(span):
+        yield int(quota) / int(span)
 
 
 def _own_groups() -> list[Path]:

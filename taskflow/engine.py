@@ -194,7 +194,7 @@ class Engine:
         self.crew = Crew.join(self.url, slots, pool, queues, detach=detach)
         self._hands: list[tuple[tuple[str, ...], Worker]] = []
         self._named_queues: tuple[str, ...] = ("default",)
-        self._driving = 0
+        self._driving: list[Worker] = []
         if inline:
             _inline_engines[self.url] = self
 
@@ -271,26 +271,44 @@ class Engine:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         queues, worker = self._take_hands()
-        self._driving += 1
+        self._driving.append(worker)
         try:
-            while not done():
-                busy = worker.step(0)
-                while self.feed.pump():
-                    pass
-                if done() or (not busy and timeout == 0):
-                    return
-                if deadline is not None and time.monotonic() >= deadline:
-                    return
-                if not busy and not self._rest(deadline):
-                    return
-        finally:
-            self._driving -= 1
+            self._drive(worker, done, timeout, deadline)
+            while worker.held:  # what it has run, and not said yet, is another's to wait for
+                worker.step(0)
+        except BaseException:
+            worker.close()
+            raise
+        else:
             self._hands.append((queues, worker))
+        finally:
+            self._driving.remove(worker)
+        while self.feed.pump():
+            pass
+
+    def _drive(
+        self, worker: Worker, done: Callable[[], bool], timeout: float | None, deadline: float | None
+    ) -> None:
+        tired = False
+        while not done():
+            busy = worker.step(0)
+            while self.feed.pump():
+                pass
+            if done() or (not busy and timeout == 0):
+                return
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            if not busy and not self._rest(deadline):
+                if tired:
+                    return
+                tired = True  # what was due has just been queued, perhaps: look once more
+            else:
+                tired = False
 
     def _rest(self, deadline: float | None) -> bool:
         """Wait a moment for what is due later, or for another thread; `False` when there is neither."""
         due = self._store.reap()
-        if due is None and self._driving < 2:
+        if due is None and len(self._driving) < 2:
             return False
         left = INLINE_REST_S if deadline is None else max(0.0, deadline - time.monotonic())
         time.sleep(min(INLINE_REST_S if due is None else due, INLINE_REST_S, left))
@@ -319,7 +337,9 @@ class Engine:
         self.flush()
         call = self.store.call(node)
         args, kwargs = self.codec.load_args(
-            call.fn, call.args, lambda position, item: Output(call.inputs[position][0], item, call.inputs[position][1])
+            call.fn,
+            call.args,
+            lambda position, item: Output(call.inputs[position][0], item, call.inputs[position][1]),
         )
         if not call.array:
             return args, kwargs
@@ -335,13 +355,13 @@ class Engine:
         if self.inline:
             return "Nothing that can run is left, or it is due later."
         if self.crew.broken:
-            return f"The worker of this process dies at every start: try `taskflow worker {self.url}` in a terminal."
+            return f"The worker of this process dies at every start: see `taskflow worker {self.url}`."
         served = self._served()
         if not served:
             return f"No worker serves {self.url}: start one with `taskflow worker {self.url}`."
         names = ",".join(row["queue"] for row in self._busy_queues() if row["queue"] not in served)
         if names:
-            return f"No worker serves the queue {names!r}: start one with `taskflow worker {self.url} -Q {names}`."
+            return f"No worker serves the queue {names!r}: start `taskflow worker {self.url} -Q {names}`."
         return "It goes on; wait again, or cancel it."
 
     def _served(self) -> set[str]:

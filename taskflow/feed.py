@@ -81,7 +81,7 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
-        self._closed = False
+        self._ending = threading.Event()
         self._pid = os.getpid()
         newest = store.events(-1)
         self._cursor = newest[0].cursor if newest else 0
@@ -150,9 +150,9 @@ class Feed:
 
     def close(self) -> None:
         """Stop; listeners hear nothing more."""
-        if self._closed:
+        if self._ending.is_set():
             return
-        self._closed = True
+        self._ending.set()
         if self._pid != os.getpid():
             return
         os.write(self._wake_write, b"!")
@@ -174,22 +174,22 @@ class Feed:
         poll.register(bell.fileno(), select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
         try:
-            while not self._closed:
+            while not self._ending.is_set():
                 bell.hush()
                 try:
                     moved = self.pump() if self._listeners else self._skip()
                 except StoreError as error:
-                    if self._closed:
+                    if self._ending.is_set():
                         return
                     log.warning("the feed could not read the store: %s", error)
                     moved = False
                 except Exception:
-                    if self._closed:
+                    if self._ending.is_set():
                         return
                     log.exception("the feed stumbled; it reads the state again")
                     moved = False
                     self._stumble()
-                if not moved and not self._closed:
+                if not moved and not self._ending.is_set():
                     self._rest(poll)
         finally:
             bell.close()

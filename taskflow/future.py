@@ -16,6 +16,8 @@ from taskflow.records import Event, Failure, Segment
 from taskflow.states import State
 
 if TYPE_CHECKING:
+    import asyncio
+
     from taskflow.engine import Engine
 
 __all__ = ["Future", "decode", "end_of"]
@@ -74,9 +76,10 @@ class Future(concurrent.futures.Future[R], Reference):
 
     def running(self) -> bool:
         """Whether a worker runs it now; asks the store, for a start is not told at once."""
-        if self._state == _PENDING and self._engine.pid == os.getpid() and not self._engine.closed:
-            if self.state is State.RUNNING:
-                self.begun()
+        engine = self._engine
+        reachable = self._state == _PENDING and engine.pid == os.getpid() and not engine.closed
+        if reachable and self.state is State.RUNNING:
+            self.begun()
         return super().running()
 
     @property
@@ -131,7 +134,7 @@ class Future(concurrent.futures.Future[R], Reference):
             if not self.done():
                 raise self._timed_out(timeout)
             return
-        # Not by `super().exception`: it could not tell a task that raised TimeoutError from a wait that ended.
+        # Not by `super().exception`: that gives the TimeoutError of a task as if the wait had ended.
         with context.lend(), self._condition:
             if not self._condition.wait_for(self.done, timeout):
                 raise self._timed_out(timeout)
@@ -244,7 +247,7 @@ class Future(concurrent.futures.Future[R], Reference):
 
     def __reduce__(self) -> Any:
         raise TypeError(
-            "a Future travels only as an argument of a task: pass it to submit(), do not capture it in a function"
+            "a Future travels only as an argument of a task: pass it to submit(), do not capture it"
         )
 
 
@@ -261,10 +264,15 @@ async def end_of(tell: Callable[[Callable[..., None]], object]) -> None:
 
     def over(*_: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
-            loop.call_soon_threadsafe(lambda: gate.done() or gate.set_result(None))
+            loop.call_soon_threadsafe(_open, gate)
 
     tell(over)
     await gate
+
+
+def _open(gate: asyncio.Future[None]) -> None:
+    if not gate.done():
+        gate.set_result(None)
 
 
 def decode(engine: Engine, segment: Segment, index: int | None) -> tuple[Any, BaseException | None]:

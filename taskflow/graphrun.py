@@ -172,7 +172,7 @@ class _Run:
 
     @property
     def failures(self) -> list[tuple[str, int, Failure]]:
-        """What ended without a value so far: label of the node, index, what happened; skipped nodes are left out."""
+        """What ended without a value so far, apart from what was skipped: label, index, what happened."""
         found = []
         for node in self.progress.nodes:
             if any(node.counts.get(state) for state in _BAD):
@@ -237,8 +237,8 @@ class WorkflowRun(_Run):
         """The values of all nodes, by name.
 
         Args:
-            errors: ``"raise"``; ``"return"`` puts exceptions in place; ``"skip"`` leaves nodes without a value
-                out, and failed items out of the lists of maps.
+            errors: ``"raise"``; ``"return"`` puts exceptions in place; ``"skip"`` leaves out nodes without
+                a value, and failed items in the lists of maps.
         """
         return collect(dict(self.nodes), errors)  # type: ignore[no-any-return]
 

@@ -409,7 +409,7 @@ class MapRun(Iterator[R], Reference):
         return [(i, Failure.from_json(item.error or "{}")) for item in bad for i in range(item.lo, item.hi)]
 
     def to_frame(self) -> Any:
-        """One row for each item: index, state, attempts, worker, times and error (a DataFrame with pandas)."""
+        """One row for each item: index, state, attempts, worker, times, error (a DataFrame with pandas)."""
         rows = []
         for item in self.items():
             failure = Failure.from_json(item.error) if item.error else None
@@ -475,7 +475,8 @@ class MapRun(Iterator[R], Reference):
         return self._engine.fold(fn, self)
 
     def __repr__(self) -> str:
-        return f"<MapRun {self.label} {self.id[:13]}… {self._ended.count:,} of {'?' if self._width is None else format(self._width, ',')} ended>"
+        width = "?" if self._width is None else format(self._width, ",")
+        return f"<MapRun {self.label} {self.id[:13]}… {self._ended.count:,} of {width} ended>"
 
 
 class _Ranges:

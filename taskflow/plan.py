@@ -291,8 +291,8 @@ class _Links:
         home = getattr(reference, "url", self._url)
         if self._url and home != self._url:
             raise UsageError(
-                f"{reference!r} belongs to {home}, and this task goes to {self._url}: pass what its result() gives,"
-                " or submit both to one store."
+                f"{reference!r} belongs to {home}, and this task goes to {self._url}:"
+                " pass what its result() gives, or submit both to one store."
             )
 
     def edges(self) -> tuple[Edge, ...]:

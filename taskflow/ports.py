@@ -243,8 +243,12 @@ class Pool(Protocol):
         """Run a lease in a free slot; the outcome comes by `finished`."""
         ...
 
-    def kill(self, key: LeaseKey, reason: str, /) -> None:
-        """Stop a lease: the outcome is *cancelled* for what had not ended."""
+    def kill(self, key: LeaseKey, reason: str, /, *, grace_s: float | None = None) -> None:
+        """Stop a lease: the outcome is *cancelled* for what had not ended.
+
+        A task is first asked, by `SoftTimeLimitExceeded`'s means, and given `grace_s` (the pool's own when
+        it is `None`); with 0 it is stopped at once.
+        """
         ...
 
     def finished(self) -> tuple[list[Settlement], list[Note]]:

@@ -184,7 +184,11 @@ class AsyncResult(CanvasResult):
 
     wait = get  # type: ignore[assignment]
 
-    def then(self, callback: Callable[[AsyncResult], object], on_error: Callable[[AsyncResult], object] | None = None) -> AsyncResult:
+    def then(
+        self,
+        callback: Callable[[AsyncResult], object],
+        on_error: Callable[[AsyncResult], object] | None = None,
+    ) -> AsyncResult:
         """Call a function with this result when it is there: in a thread of the client, or now if that is so."""
 
         def over() -> None:

@@ -396,8 +396,8 @@ class Codec:
         for blob in kept:
             if not self.blobs.has(blob.name):
                 raise ResultExpired(
-                    "What this Ref stands for is not in this store (any more): scatter it again, with the client"
-                    " that takes the task.",
+                    "What this Ref stands for is not in this store (any more): scatter it again, with the"
+                    " client that takes the task.",
                     expired_at=0.0,
                 )
         return kept

@@ -115,7 +115,7 @@ def pack(
         position: Gives each `Reference` its place among the inputs; without it none may occur.
         shared: Objects, by `id`, that are kept elsewhere, and the number of each.
         sources: Takes the file names of all code that travels by value.
-        kept: Takes the blob of each `Kept`, whose numbers follow those of `shared`; without it none may occur.
+        kept: Takes the blob of each `Kept`, numbered behind `shared`; without it none may occur.
 
     Raises:
         Exception: Whatever the object raises when it is pickled; `CannotPickle` for a stray `Reference`.
@@ -255,7 +255,8 @@ class _Rules:
     def _name(self, obj: Kept) -> Any:
         if self.kept is None:
             raise CannotPickle(
-                "A Ref cannot be sent inside a function: pass it as an argument, and the task is given the object.",
+                "A Ref cannot be sent inside a function: pass it as an argument, and the task is given the"
+                " object.",
                 culprit="",
             )
         self.linked = True

@@ -57,8 +57,13 @@ class InlinePool:
             slot.run(packet(1, [Work.of(lease, inputs, pages)]))
         finally:
             context.enter(before)
+        known = len(self._settlements)
         for record in records:
             self._take(lease, record)
+        if any(
+            _is_interrupt(outcome) for _, outcomes, _ in self._settlements[known:] for outcome in outcomes
+        ):
+            raise KeyboardInterrupt
 
     def start_many(
         self, batch: Iterable[tuple[Lease, Mapping[NodeId, list[Segment]], Sequence[Page]]], /
@@ -84,7 +89,7 @@ class InlinePool:
         elif say == Say.NOTE:
             self._notes.append(Note(key, record[4], {"index": record[3], **_json(record[5])}))
 
-    def kill(self, key: LeaseKey, reason: str, /) -> None:
+    def kill(self, key: LeaseKey, reason: str, /, *, grace_s: float | None = None) -> None:
         """Nothing: what was started has ended."""
 
     def finished(self) -> tuple[list[Settlement], list[Note]]:
@@ -107,6 +112,11 @@ class InlinePool:
     def close(self, /, *, drain_s: float) -> list[Settlement]:
         """What ended and was not fetched."""
         return self.finished()[0]
+
+
+def _is_interrupt(outcome: Outcome) -> bool:
+    """Whether Ctrl-C ended it: it was meant for the thread that runs all this."""
+    return outcome.error is not None and '"type":"KeyboardInterrupt"' in outcome.error[:80]
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Prctl", "cpu_count", "forks_well", "humble", "oom_kills", "tree_rss_bytes"]
+__all__ = ["Prctl", "forks_well", "humble", "oom_kills", "tree_rss_bytes"]
 
 _PAGE_BYTES = resource.getpagesize()
 _SMALL_BYTES = 64 << 20
@@ -52,14 +52,6 @@ def forks_well() -> bool:
         return small and len(os.listdir("/proc/self/task")) == 1
     except OSError:
         return False
-
-
-def cpu_count() -> int:
-    """Processors this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 def humble() -> None:

@@ -42,6 +42,7 @@ _QUICK_S = 0.0002
 _FLUSH_S = 0.05
 _BLOCK_ITEMS = 128
 _SHARED_KEPT = 8
+_LOADED_KEPT = 8
 _ENTRY, _INDEX, _START = Lane.ENTRY, Lane.INDEX, Lane.START
 
 
@@ -73,35 +74,39 @@ class Reports:
 
 
 class Stash:
-    """What the slots of one process share: pages as they came, and loaded items of the latest."""
+    """What the slots of one process share: pages as they came, and loaded items of those in use.
+
+    An item is given out once: whoever asks for it again, after a failure, gets a new object.
+    """
 
     def __init__(self) -> None:
         self._pages: OrderedDict[tuple[str, int], tuple[int, bytes]] = OrderedDict()
-        self._loaded: OrderedDict[tuple[str, int], list[Any]] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, int], tuple[int, list[Any]]] = OrderedDict()
 
     def keep(self, pages: Iterable[tuple[str, int, int, bytes]]) -> None:
         """Keep pages; the oldest go."""
         for node, lo, hi, items in pages:
             self._pages.pop((node, lo), None)
             self._pages[node, lo] = (hi, items)
-            while len(self._pages) > PAGES_KEPT:
-                gone, _ = self._pages.popitem(last=False)
-                self._loaded.pop(gone, None)
+            if len(self._pages) > PAGES_KEPT:
+                self._pages.popitem(last=False)
 
     def items(self, codec: Codec, fn: str, node: str, lo: int, hi: int) -> list[Any] | None:
         """Items ``[lo, hi)`` of an array node, or `None` when a page of them is not here."""
         found: list[Any] = []
         while lo < hi:
-            page = next(
-                ((k[1], v) for k, v in self._pages.items() if k[0] == node and k[1] <= lo < v[0]), None
-            )
-            if page is None:
+            key = next((k for k, v in self._pages.items() if k[0] == node and k[1] <= lo < v[0]), None)
+            if key is None:
                 return None
-            begin, (end, value) = page
-            items = self._loaded.get((node, begin))
-            if items is None:
-                items = self._loaded[node, begin] = codec.load_items(fn, begin, value)
+            begin, (end, value) = key[1], self._pages[key]
+            given, items = self._loaded.pop(key, (end, []))
+            if lo < given:
+                items = codec.load_items(fn, begin, value)
             found += items[lo - begin : hi - begin]
+            if hi < end:
+                self._loaded[key] = hi, items
+            if len(self._loaded) > _LOADED_KEPT:
+                self._loaded.popitem(last=False)
             lo = end
         return found
 
@@ -170,6 +175,7 @@ class Slot:
         self._tooks: list[float] = []
         self._first = 0
         self._begun = 0.0
+        self._block_size = ("", 1)
         self._is_copy = False
         self.calling = False
         self.retiring = False
@@ -472,7 +478,9 @@ class Slot:
             # A message before this one carried the page and was taken back.
             self._emit(at, lo, hi, Kind.RELEASED)
             return
-        limited, size, base, index = self._head[6], 1, lo, lo
+        limited, base, index = self._head[6], lo, lo
+        fn, size = self._block_size
+        size = size if fn == self._head[0] else 1
         out: list[Any] = []
         while index < hi and (self.cut is None or self.cut > (at, index)):
             begun = self.lane.reals[_START] = time.monotonic()
@@ -505,6 +513,7 @@ class Slot:
                 continue
             base = index = done
             out = []
+        self._block_size = self._head[0], size
         self._emit_range(at, base, index, out, loaded)
 
     def _block(

@@ -26,7 +26,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from taskflow.pools.linux import Prctl, cpu_count, forks_well
+from taskflow.cores import cpu_count
+from taskflow.pools.linux import Prctl, forks_well
 from taskflow.pools.wire import Line
 
 __all__ = ["Setup", "Template", "main"]

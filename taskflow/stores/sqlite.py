@@ -394,8 +394,7 @@ class SQLiteStore:
                 self._reader.execute("begin")
                 yield
             finally:
-                if self._reader.in_transaction:
-                    self._reader.execute("commit")
+                self._reader.commit()  # nothing when the beginning was interrupted
 
     def runs(self, /, *, limit: int = 100, states: Collection[str] = (), match: str = "") -> list[RunView]:
         """See `WatchPort.runs`."""
@@ -674,7 +673,9 @@ class SQLiteStore:
                 " where total > ? order by key desc limit 1)",
                 (EVENT_BYTES_KEPT,),
             )
-            self._writer.execute("delete from event where key <= (select max(key) from event) - ?", (EVENTS_KEPT,))
+            self._writer.execute(
+                "delete from event where key <= (select max(key) from event) - ?", (EVENTS_KEPT,)
+            )
             self._writer.execute("delete from gone where at < ?", (self._clock.now() - TOMBSTONES_KEPT_S,))
             self._writer.execute(
                 "delete from gone where id <= (select id from gone order by id desc limit 1 offset ?)",
@@ -735,7 +736,9 @@ class SQLiteStore:
             before, free = inf, self._free_pages()
             while 0 < free < before:
                 # A script: each page is a step of its own, and `execute` takes only the first.
-                self._patiently(lambda: self._writer.executescript(f"pragma incremental_vacuum({VACUUM_PAGES})"))
+                self._patiently(
+                    lambda: self._writer.executescript(f"pragma incremental_vacuum({VACUUM_PAGES})")
+                )
                 before, free = free, self._free_pages()
             self._writer.execute("pragma wal_checkpoint(truncate)").fetchall()
 

@@ -1,7 +1,8 @@
-"""Suites and doubles for those who write stores, and for our own tests.
+"""Suites and doubles for those who write stores and pools, and for our own tests.
 
 `ManualClock` is time that stands still, `StoreContract` the promises every store keeps, `Story` the words
-its tests are told in, `histories` random lives of a store against a simple oracle.
+its tests are told in, `histories` random lives of a store against a simple oracle. `PoolContract` are the
+promises of every pool, `Workbench` starts leases on one.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from taskflow.testing.clock import ManualClock
     from taskflow.testing.histories import Histories
+    from taskflow.testing.pool_contract import PoolContract
     from taskflow.testing.store_contract import StoreContract
     from taskflow.testing.story import Story
+    from taskflow.testing.workbench import Workbench
 
-__all__ = ["Histories", "ManualClock", "StoreContract", "Story"]
+__all__ = ["Histories", "ManualClock", "PoolContract", "StoreContract", "Story", "Workbench"]
 
 _ROOM_OF = {
     "Histories": "taskflow.testing.histories",
     "ManualClock": "taskflow.testing.clock",
+    "PoolContract": "taskflow.testing.pool_contract",
     "StoreContract": "taskflow.testing.store_contract",
     "Story": "taskflow.testing.story",
+    "Workbench": "taskflow.testing.workbench",
 }
 
 if "pytest" in sys.modules:  # so that a failed assert in a suite says what was compared

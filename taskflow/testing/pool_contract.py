@@ -123,7 +123,7 @@ class PoolContract:
         assert Failure.from_json(one.error or "").kind == "retry"
         assert two.kind == Kind.FAILED
 
-    @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), StopIteration()])
+    @pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), StopIteration()])
     def test_whatever_is_raised_is_a_failure(self, bench: Workbench, error: BaseException) -> None:
         """Also what is not an `Exception`; the pool goes on."""
 
@@ -217,6 +217,16 @@ class PoolContract:
         bench.run(lease)
 
         assert bench.value(lease) == [102, 112]
+
+    def test_an_item_that_is_tried_again_is_a_new_object(self, bench: Workbench) -> None:
+        """What the first attempt did to it is not seen by the second."""
+        lease = bench.array(lambda item: item.append(0) or len(item), [[], []])
+        bench.run(lease)
+        first = bench.value(lease)
+        bench.outcomes.clear()
+        bench.run(lease)
+
+        assert first == bench.value(lease) == [1, 1]
 
     def test_only_the_item_whose_result_cannot_travel_fails(self, bench: Workbench) -> None:
         """The others keep theirs."""

@@ -485,7 +485,7 @@ class Worker:
             known = self._holding.drop(key)
             if known is not None:
                 log.warning("lease lost", extra={"action": "lose", "worker": self.name, "node": key.node})
-                self._pool.kill(known, "the lease was lost")
+                self._pool.kill(known, "the lease was lost", grace_s=0.0)
         unread = {lease.key for lease in self._unread}
         for key in renewal.cancelled.keys() - unread:
             known = self._holding.stop(key, Kind.CANCELLED)
@@ -502,7 +502,7 @@ class Worker:
         for key in self._holding.open_keys():
             known = self._holding.stop(key, Kind.RELEASED)
             if known is not None:
-                self._pool.kill(known, "the store did not answer for too long")
+                self._pool.kill(known, "the store did not answer for too long", grace_s=0.0)
 
     def _reap(self) -> None:
         """Do what time demands; look again when the store says, or when a lost ring would have been late."""

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from taskflow import faults
+from taskflow.cores import memory_limit_bytes
 from taskflow.errors import ConfigError, StoreError, TaskflowError
 from taskflow.worker.card import worker_name
 
@@ -266,9 +267,17 @@ def _pool(options: argparse.Namespace) -> Pool:
         preload=options.preload,
         threads_per_slot=options.threads,
         recycle_after_calls=options.recycle_calls,
-        recycle_rss_bytes=None if options.recycle_mb is None else options.recycle_mb << 20,
+        recycle_rss_bytes=_share_of_memory(options.slots)
+        if options.recycle_mb is None
+        else options.recycle_mb << 20,
         worker=options.name,
     )
+
+
+def _share_of_memory(slots: int) -> int:
+    """A child that has grown beyond half of its share of the memory leaks, or keeps more than it should."""
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return min(pages * size, memory_limit_bytes() or pages * size) // (2 * slots)
 
 
 def _store(options: argparse.Namespace) -> Store:
@@ -371,7 +380,13 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--preload", type=_words, default=(), metavar="MODULES", help="modules that children find imported")
     add("--threads", type=int, default=None, metavar="N", help="BLAS and OpenMP threads of a call")
     add("--recycle-calls", type=int, default=None, metavar="N", help="a new child after so many calls")
-    add("--recycle-mb", type=int, default=None, metavar="MB", help="a new child when one has grown so large")
+    add(
+        "--recycle-mb",
+        type=int,
+        default=None,
+        metavar="MB",
+        help="a new child when one has grown so large (default: half of its share of the memory)",
+    )
     add("--keep-days", type=float, default=7.0, metavar="D", help="forget ended runs after so long (7)")
     add(
         "--keep-gb",

@@ -84,9 +84,9 @@ def test_an_unknown_scheme_names_the_known(tmp_path: Path) -> None:
 
 def test_a_failed_task_is_retried_as_the_policy_says(client: Client, tmp_path: Path) -> None:
     def third_time_lucky(path: str) -> int:
-        with open(path, "a") as file:
+        with Path(path).open("a") as file:
             file.write("x")
-        if os.path.getsize(path) < 3:
+        if Path(path).stat().st_size < 3:
             raise OSError("not yet")
         return taskflow.current().attempt
 
@@ -158,11 +158,14 @@ def test_a_higher_priority_runs_first_and_equals_in_order(tmp_path: Path) -> Non
     log = tmp_path / "log"
 
     def note(word: str) -> None:
-        with open(log, "a") as file:
+        with log.open("a") as file:
             file.write(word)
 
     with opened(tmp_path, workers=0) as client:
-        futures = [client.options(priority=p).submit(note, word) for word, p in zip("abcdef", (0, 5, 0, 9, 5, 0))]
+        futures = [
+            client.options(priority=p).submit(note, word)
+            for word, p in zip("abcdef", (0, 5, 0, 9, 5, 0), strict=True)
+        ]
         client.scale(1)
         client.gather(futures)
 
@@ -191,7 +194,7 @@ def test_a_key_makes_a_second_submit_the_first(client: Client, tmp_path: Path) -
     path = str(tmp_path / "count")
 
     def count() -> int:
-        with open(path, "a") as file:
+        with Path(path).open("a") as file:
             return file.write("x")
 
     first, second = once.submit(count), once.submit(count)
@@ -199,7 +202,7 @@ def test_a_key_makes_a_second_submit_the_first(client: Client, tmp_path: Path) -
     assert first.id == second.id
     assert (first.result(DEADLINE_S), second.result(DEADLINE_S)) == (1, 1)
     assert once.submit(count).result(DEADLINE_S) == 1
-    assert os.path.getsize(path) == 1
+    assert Path(path).stat().st_size == 1
 
 
 def test_a_key_makes_a_second_map_the_first(client: Client) -> None:
@@ -247,7 +250,9 @@ def test_as_completed_gives_the_quick_before_the_slow(client: Client) -> None:
 
     assert list(client.as_completed([slow, quick])) == [quick, slow]
     assert list(client.as_completed([quick], with_results=True)) == [(quick, 1)]
-    assert sorted(f.result() for f in client.as_completed(client.map(abs, range(-20, 0)))) == list(range(1, 21))
+    assert sorted(f.result() for f in client.as_completed(client.map(abs, range(-20, 0)))) == list(
+        range(1, 21)
+    )
 
 
 # ── maps ─────────────────────────────────────────────────────────────────────────────
@@ -496,7 +501,8 @@ def test_several_processes_share_one_store(client: Client) -> None:
     import subprocess
 
     scripts = [
-        subprocess.Popen([sys.executable, "-c", code, client.url], stdout=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen([sys.executable, "-c", code, client.url], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
     ]
     mine = sum(client.map(abs, range(-200, 0)))
     outs = [script.communicate(timeout=DEADLINE_S)[0].split() for script in scripts]
@@ -549,7 +555,7 @@ def test_a_ref_that_a_function_captures_is_refused_with_a_hint(client: Client) -
 
 def test_a_ref_of_another_store_is_refused(client: Client, tmp_path: Path) -> None:
     with opened(tmp_path, workers=0) as other:
-        ref = other.scatter([1, 2, 3])
+        ref = other.scatter(["only", "there"])
 
     with pytest.raises(ResultExpired, match="scatter it again"):
         client.submit(len, ref)

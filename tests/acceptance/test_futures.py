@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import signal
 import sys
@@ -165,7 +166,7 @@ def test_a_captured_future_is_refused_with_a_hint(client: Client) -> None:
     one = client.submit(add, 1)
 
     with pytest.raises(CannotPickle, match="Pass the future as an argument"):
-        client.submit(lambda: one.result())
+        client.submit(lambda: one.result())  # noqa: PLW0108 - the capture is what is tested
 
 
 # ── failures ─────────────────────────────────────────────────────────────────────────
@@ -264,16 +265,16 @@ def test_one_result_that_cannot_travel_fails_its_item_alone(client: Client) -> N
     assert isinstance(run[1].exception(DEADLINE_S), CannotPickle)
 
 
-@pytest.mark.parametrize("how", [lambda: sys.exit(3), lambda: exit_now()], ids=["sys.exit", "SystemExit"])
+def exit_now() -> None:
+    raise SystemExit("bye")
+
+
+@pytest.mark.parametrize("how", [functools.partial(sys.exit, 3), exit_now], ids=["sys.exit", "SystemExit"])
 def test_leaving_python_is_a_failure_of_the_task(client: Client, how: Callable[[], Any]) -> None:
     with pytest.raises(SystemExit):
         client.submit(how).result(DEADLINE_S)
 
     assert client.submit(add, 1).result(DEADLINE_S) == 2
-
-
-def exit_now() -> None:
-    raise SystemExit("bye")
 
 
 def test_a_keyboard_interrupt_in_a_task_is_a_failure_of_the_task(client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -189,7 +190,7 @@ def test_what_a_step_failed_on_is_told_and_can_run_again(client: Client, tmp_pat
 
 
 def _through(path: str, value: int) -> int:
-    with open(path):
+    with Path(path).open():
         return value
 
 

@@ -76,7 +76,7 @@ def test_errors_are_the_same(client: Client) -> None:
 
     with pytest.raises(ValueError, match="inline") as caught:
         failed.result()
-    assert 'raise ValueError(text)' in str(caught.value.__cause__)
+    assert "raise ValueError(text)" in str(caught.value.__cause__)
     with pytest.raises(UpstreamFailed):
         client.submit(add, failed).result()
     with pytest.raises(CannotPickle):
@@ -95,15 +95,12 @@ def test_maps_futures_and_gather_are_the_same(client: Client) -> None:
 
 
 def test_retries_are_waited_for(client: Client) -> None:
-    tries: list[int] = []
-
     def third() -> int:
         attempt = taskflow.current().attempt
         if attempt < 3:
             raise OSError("not yet")
         return attempt
 
-    del tries
     policy = RetryPolicy(5, delay=0.02, jitter=None)
     assert client.options(retry=policy).submit(third).result() == 3
 
@@ -142,7 +139,8 @@ def test_tasks_wait_for_their_own_tasks(client: Client) -> None:
 def test_two_threads_share_an_inline_client(client: Client) -> None:
     found: list[int] = []
     threads = [
-        threading.Thread(target=lambda i=i: found.append(sum(client.map(add, range(i * 100))))) for i in range(1, 5)
+        threading.Thread(target=lambda i=i: found.append(sum(client.map(add, range(i * 100)))))
+        for i in range(1, 5)
     ]
 
     for thread in threads:
@@ -151,6 +149,21 @@ def test_two_threads_share_an_inline_client(client: Client) -> None:
         thread.join(20)
 
     assert sorted(found) == [5050, 20100, 45150, 80200]
+
+
+def test_ctrl_c_ends_the_wait_and_what_is_behind_it(client: Client) -> None:
+    def interrupted(i: int) -> int:
+        if i == 2:
+            raise KeyboardInterrupt
+        return i
+
+    late = client.options(countdown=0.02).map(interrupted, range(100), chunksize=2)
+
+    with pytest.raises(KeyboardInterrupt):
+        late.results()
+
+    assert late.state in ("cancelled", "failed")
+    assert client.submit(add, 1).result() == 2
 
 
 def test_it_can_be_awaited(client: Client) -> None:
@@ -193,12 +206,14 @@ def test_tables_work(client: Client) -> None:
     assert len(client.dead_letters()) == 0
 
 
-def test_a_long_call_is_not_run_twice(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_call_is_not_run_twice(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A breakpoint holds a call for minutes: its lease must not run out."""
     path = tmp_path / "count"
 
     def task(target: str) -> None:
-        with open(target, "a") as file:
+        with Path(target).open("a") as file:
             file.write("x")
 
     future = client.options(countdown=0.01).submit(task, str(path))

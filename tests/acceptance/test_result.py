@@ -57,7 +57,12 @@ def test_a_result_knows_everything_of_its_task(client: taskflow.Client) -> None:
     assert result.worker
     assert before < result.date_done < datetime.now(UTC) + timedelta(seconds=1)
     assert (result.retries, result.traceback, result.parent, result.children) == (0, None, None, [])
-    assert (result.ready(), result.successful(), result.failed(), result.exists()) == (True, True, False, True)
+    assert (result.ready(), result.successful(), result.failed(), result.exists()) == (
+        True,
+        True,
+        False,
+        True,
+    )
 
 
 def test_a_failed_task_is_ready_and_failed_and_shows_its_own_exception(client: taskflow.Client) -> None:

@@ -61,7 +61,7 @@ def settle_many(store: SQLiteStore, calls: int, value: bytes = b"v" * 100) -> No
 
 def wal_bytes(path: Path) -> int:
     with suppress(FileNotFoundError):
-        return os.stat(f"{path}-wal").st_size
+        return Path(f"{path}-wal").stat().st_size
     return 0
 
 

@@ -52,7 +52,7 @@ def test_a_file_that_others_may_open_is_refused(made: Path, mode: int) -> None:
 def test_a_file_of_another_user_is_refused(made: Path) -> None:
     os.chown(made, 12345, 12345)
 
-    with pytest.raises(ConfigError, match="belongs to another user.*Use a file of your own"):
+    with pytest.raises(ConfigError, match=r"belongs to another user.*Use a file of your own"):
         SQLiteStore(made)
 
 
@@ -67,7 +67,7 @@ def test_a_directory_of_another_user_beside_the_file_is_refused(made: Path) -> N
 def test_a_directory_that_others_may_write_to_is_refused(made: Path) -> None:
     made.parent.chmod(0o777)
 
-    with pytest.raises(ConfigError, match="Others can write to .*Run: chmod go-w"):
+    with pytest.raises(ConfigError, match=r"Others can write to .*Run: chmod go-w"):
         SQLiteStore(made)
 
 
@@ -136,7 +136,7 @@ def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
     path.chmod(0o600)
     before = path.read_bytes()
 
-    with pytest.raises(ConfigError, match="belongs to another program.*Give another path"):
+    with pytest.raises(ConfigError, match=r"belongs to another program.*Give another path"):
         SQLiteStore(path)
     assert path.read_bytes() == before
 
@@ -171,7 +171,9 @@ def test_a_file_that_was_cut_off_is_named(made: Path) -> None:
 def read_only(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir(mode=0o700)
-    if subprocess.run(["mount", "-t", "tmpfs", "none", str(place)], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "none", str(place)], check=False, capture_output=True
+    ).returncode:
         pytest.skip("mounting needs rights")
     place.chmod(0o700)
     SQLiteStore(place / "runs.db").close()
@@ -181,7 +183,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_file_that_cannot_be_written_to_is_refused(read_only: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read and written.*read-only"):
+    with pytest.raises(ConfigError, match=r"cannot be read and written.*read-only"):
         SQLiteStore(read_only / "runs.db")
 
 

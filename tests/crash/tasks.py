@@ -123,7 +123,12 @@ def daemonise(path: str) -> int:
     """Leave a process behind that is in a session of its own."""
     code = "import os, time; os.setsid() if os.fork() == 0 else os._exit(0); time.sleep(600)"
     daemon = subprocess.Popen(
-        [sys.executable, "-S", "-c", f"open({path!r}, 'a').write(str(__import__('os').getpid())+chr(10));{code}"],
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            f"open({path!r}, 'a').write(str(__import__('os').getpid())+chr(10));{code}",
+        ],
         start_new_session=True,
     )
     daemon.wait()
@@ -132,6 +137,7 @@ def daemonise(path: str) -> int:
 
 def multiply(path: str, most: int) -> None:
     """A fork bomb with a bound: each process makes two more, then all of them wait."""
+
     def pids() -> list[str]:
         return Path(path).read_text().split() if Path(path).exists() else []
 

@@ -188,7 +188,7 @@ def test_files_that_tasks_leave_open_are_not_the_supervisors(stage: Stage) -> No
     worker = stage.worker(1)
     client = stage.client()
     client.submit(pow, 2, 5).result(10)
-    before = len(os.listdir(f"/proc/{worker.pid}/fd"))
+    before = _files(worker.pid)
 
     opened = [client.submit(tasks.open_many).result(10) for _ in range(2)]
     for _ in range(5):
@@ -196,7 +196,11 @@ def test_files_that_tasks_leave_open_are_not_the_supervisors(stage: Stage) -> No
     client.submit(pow, 2, 5).result(10)
 
     assert max(opened) > 100
-    assert len(os.listdir(f"/proc/{worker.pid}/fd")) <= before + 4
+    assert _files(worker.pid) <= before + 4
+
+
+def _files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def _time(act: Callable[[], object]) -> float:

@@ -65,7 +65,9 @@ def test_children_killed_by_their_own_items_charge_only_those(stage: Stage) -> N
     marks.mkdir()
     stage.worker(2)
 
-    run = stage.client().map(functools.partial(tasks.deadly_once, stage.ledger.path, str(marks), 50), range(400))
+    run = stage.client().map(
+        functools.partial(tasks.deadly_once, stage.ledger.path, str(marks), 50), range(400)
+    )
     stage.until_ended(run.id)
 
     verdict = stage.verdict(squares(run.node_id, 400))
@@ -84,7 +86,7 @@ def test_children_killed_from_outside_at_random_lose_nothing(stage: Stage) -> No
 
     kills = 0
     while stage.state(run.id) not in (State.SUCCEEDED, State.FAILED) and kills < 12:
-        stage.until(lambda: stage.ledger.begun().total() > 5 * kills)
+        stage.until(lambda n=5 * kills: stage.ledger.begun().total() > n)
         children = sorted(family(worker.pid) - {worker.pid, min(family(worker.pid) - {worker.pid})})
         if children:
             os.kill(chance.choice(children), signal.SIGKILL)

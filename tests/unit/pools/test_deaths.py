@@ -67,6 +67,17 @@ def test_a_death_is_told_with_exit_code_or_signal(bench: Workbench, die, exit_co
     assert time.monotonic() - begun < 1.5
 
 
+def test_an_interrupt_in_a_child_is_a_failure(bench: Workbench) -> None:
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    outcome = bench.one(bench.call(interrupt))
+
+    assert outcome.kind == Kind.FAILED
+    assert failure(outcome).type.endswith("KeyboardInterrupt")
+
+
 def test_a_child_killed_from_outside_loses_its_item_only(open_bench: Open) -> None:
     bench = open_bench(2)
     victim, other = bench.call(time.sleep, 30), bench.call(time.sleep, 0.3)

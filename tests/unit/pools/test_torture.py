@@ -55,14 +55,14 @@ def check(bench: Workbench, lease: Lease, kind: int, x: int, killed: int) -> Non
         assert outcome.log == "x" * x + "\n"
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("murder", [False, True])
 def test_every_item_ends_once(open_bench: Open, seed: int, murder: bool) -> None:
     rng = random.Random(seed)
-    bench = open_bench(2, recycle_after_calls=rng.choice([None, 30]))
+    bench = open_bench(2, recycle_after_calls=rng.choice([None, 30]), preload=[__name__])
     kinds = [0] * 12 + [1, 1, 2, 3, 4, 4, 5, 6, 7]
-    calls = [(bench.call(live, kind, x), kind, x) for x in range(70) if (kind := rng.choice(kinds)) >= 0]
-    ranges = [bench.array(live_item, range(200), page=rng.choice([7, 50, 200])) for _ in range(2)]
+    calls = [(bench.call(live, kind, x), kind, x) for x in range(150) if (kind := rng.choice(kinds)) >= 0]
+    ranges = [bench.array(live_item, range(400), page=rng.choice([7, 50, 400])) for _ in range(2)]
     waiting = [lease for lease, _, _ in calls] + ranges
     everything = list(waiting)
     rng.shuffle(waiting)

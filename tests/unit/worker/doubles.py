@@ -59,7 +59,7 @@ class HeldPool:
         self._ended.append(Settlement(key, ended))
         os.write(self._write, b"!")
 
-    def kill(self, key: LeaseKey, reason: str, /) -> None:
+    def kill(self, key: LeaseKey, reason: str, /, *, grace_s: float | None = None) -> None:
         self.killed.append((key, reason))
         if key in self.running:
             self.end(key, *(Outcome(i, i + 1, Kind.CANCELLED) for i in range(key.lo, key.hi)))

@@ -1,0 +1,260 @@
+"""The feed over the memory store: pumped by hand, and in a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from taskflow.errors import ResultExpired, StoreUnavailable
+from taskflow.feed import Feed
+from taskflow.ids import NodeId, RunId, WorkerId
+from taskflow.records import Event, Kind, Node, Outcome, Plan, Segment, Settlement, Want
+from taskflow.states import State
+from taskflow.stores.memory import MemoryStore
+
+
+class Ear:
+    """A listener that notes what it hears."""
+
+    def __init__(self, feed: Feed, *, wants_values: bool = True) -> None:
+        self.wants_values = wants_values
+        self.feed = feed
+        self.heard: list[State] = []
+        self.values: list[Segment] = []
+        self.looks = 0
+        self.cancelled = False
+        self.over = threading.Event()
+
+    def happened(self, event: Event, /) -> None:
+        self.heard.append(event.state)
+
+    def ended(self, segments: Sequence[Segment], /) -> None:
+        self.values = list(segments)
+        self.over.set()
+
+    def look(self) -> None:
+        self.looks += 1
+
+    def cancel(self) -> bool:
+        self.cancelled = True
+        return True
+
+    def running(self) -> bool:
+        return State.RUNNING in self.heard
+
+
+def call(name: str) -> Plan:
+    return Plan(RunId(name), (Node(NodeId(name), "fn", b"args"),))
+
+
+def work(store: MemoryStore, kind: Kind = Kind.SUCCEEDED) -> None:
+    """Claim all there is, and end it."""
+    leases = store.claim(Want(WorkerId("w"), ("default",), 100, 15.0))
+    store.settle([Settlement(lease.key, (Outcome(0, 1, kind, b"value"),)) for lease in leases])
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def feed(store: MemoryStore) -> Iterator[Feed]:
+    feed = Feed(store, None)
+    yield feed
+    feed.close()
+
+
+def drain(feed: Feed) -> None:
+    while feed.pump():
+        pass
+
+
+def test_a_listener_hears_of_its_node_and_gets_its_value(feed: Feed, store: MemoryStore) -> None:
+    ear, other = Ear(feed), Ear(feed)
+    feed.watch(NodeId("a"), ear)
+    feed.watch(NodeId("b"), other)
+
+    store.submit([call("a")])
+    work(store)
+    drain(feed)
+
+    assert State.RUNNING in ear.heard
+    assert [segment.value for segment in ear.values] == [b"value"]
+    assert other.heard == []
+
+
+def test_two_listeners_of_a_node_both_hear(feed: Feed, store: MemoryStore) -> None:
+    one, two = Ear(feed), Ear(feed, wants_values=False)
+    feed.watch(NodeId("a"), one)
+    feed.watch(NodeId("a"), two)
+
+    store.submit([call("a")])
+    work(store)
+    drain(feed)
+
+    assert one.values
+    assert State.SUCCEEDED in two.heard
+    assert two.values == []
+
+
+def test_one_of_two_listeners_may_leave(feed: Feed, store: MemoryStore) -> None:
+    one, two = Ear(feed), Ear(feed)
+    feed.watch(NodeId("a"), one)
+    feed.watch(NodeId("a"), two)
+    feed.unwatch(NodeId("a"), one)
+
+    store.submit([call("a")])
+    work(store)
+    drain(feed)
+
+    assert one.values == []
+    assert two.values
+    assert feed.pending == 1
+
+
+def test_the_feed_is_idle_when_nobody_listens(feed: Feed) -> None:
+    ear = Ear(feed)
+    assert feed.idle.is_set()
+    feed.watch(NodeId("a"), ear)
+    assert not feed.idle.is_set()
+
+    feed.unwatch(NodeId("a"), ear)
+    feed.unwatch(NodeId("a"), ear)
+
+    assert feed.idle.is_set()
+    assert feed.pending == 0
+
+
+def test_a_late_listener_catches_up(feed: Feed) -> None:
+    ear = Ear(feed)
+
+    feed.catch_up(NodeId("a"), ear)
+
+    assert ear.looks == 1
+
+
+def test_when_the_log_was_cut_everyone_looks(
+    feed: Feed, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear = Ear(feed)
+    feed.watch(NodeId("a"), ear)
+    events = store.events
+
+    def cut(after: int, /, *, limit: int = 1000) -> list[Event]:
+        if after >= 0:
+            raise ResultExpired("cut", expired_at=0.0)
+        return events(after, limit=limit)
+
+    monkeypatch.setattr(store, "events", cut)
+    store.submit([call("a")])
+
+    assert feed.pump()
+    assert ear.looks == 1
+
+
+def test_a_store_that_fails_meanwhile_loses_nothing(
+    feed: Feed, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear = Ear(feed)
+    feed.watch(NodeId("a"), ear)
+    store.submit([call("a")])
+    work(store)
+    values, failures = store.values, [StoreUnavailable("locked")]
+
+    def flaky(*args: Any, **kwargs: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return values(*args, **kwargs)
+
+    monkeypatch.setattr(store, "values", flaky)
+    with pytest.raises(StoreUnavailable):
+        drain(feed)
+    assert not ear.over.is_set()
+
+    drain(feed)
+
+    assert ear.over.is_set()
+
+
+def test_all_or_what_has_not_started_is_cancelled(feed: Feed) -> None:
+    running, waiting = Ear(feed), Ear(feed)
+    running.heard.append(State.RUNNING)
+    feed.watch(NodeId("a"), running)
+    feed.watch(NodeId("b"), waiting)
+
+    feed.cancel_all(running=False)
+    assert (running.cancelled, waiting.cancelled) == (False, True)
+
+    feed.cancel_all()
+    assert running.cancelled
+
+
+def test_in_a_thread_it_hears_by_the_bell(store: MemoryStore) -> None:
+    feed = Feed(store, lambda: store.listen("watch"))
+    try:
+        ears = [Ear(feed) for _ in range(20)]
+        for i, ear in enumerate(ears):
+            feed.watch(NodeId(str(i)), ear)
+            store.submit([call(str(i))])
+        work(store)
+
+        assert all(ear.over.wait(10) for ear in ears)
+    finally:
+        feed.close()
+
+
+def test_a_listener_that_raises_does_not_silence_the_others(
+    store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Ear):
+        def ended(self, segments: Sequence[Segment], /) -> None:
+            raise RuntimeError("a bug")
+
+    class Looking(Ear):
+        def look(self) -> None:
+            self.ended(store.values([NodeId("b")])[NodeId("b")])
+
+    feed = Feed(store, lambda: store.listen("watch"))
+    try:
+        broken, ear = Broken(feed), Looking(feed)
+        feed.watch(NodeId("a"), broken)
+        feed.watch(NodeId("b"), ear)
+        store.submit([call("a"), call("b")])
+        work(store)
+
+        assert ear.over.wait(10)
+        assert "the feed stumbled" in caplog.text
+    finally:
+        feed.close()
+
+
+def test_a_worker_that_cannot_be_started_does_not_end_the_feed(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("taskflow.feed.POLL_S", 0.01)
+    ticked = threading.Event()
+
+    def tick() -> None:
+        ticked.set()
+        raise OSError("no process left")
+
+    feed = Feed(store, lambda: store.listen("watch"), tick)
+    try:
+        ear = Ear(feed)
+        feed.watch(NodeId("a"), ear)
+        assert ticked.wait(10)
+        store.submit([call("a")])
+        work(store)
+
+        assert ear.over.wait(10)
+    finally:
+        feed.close()
+
+
+def test_closing_twice_is_closing_once(feed: Feed) -> None:
+    feed.close()
+    feed.close()
