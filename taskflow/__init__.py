@@ -33,15 +33,16 @@ if TYPE_CHECKING:
     from taskflow.client import Client, as_completed, gather, get_client
     from taskflow.cores import cpu_count
     from taskflow.future import Future
-    from taskflow.graphrun import CanvasResult, WorkflowRun
     from taskflow.maprun import MapRun
     from taskflow.policy import Options, RetryPolicy
     from taskflow.pools.context import current, rng
     from taskflow.ref import Ref
+    from taskflow.result import AsyncResult
     from taskflow.workflow import Workflow, map_reduce
+    from taskflow.workflowrun import WorkflowRun
 
 __all__ = [
-    "CanvasResult",
+    "AsyncResult",
     "Client",
     "Future",
     "MapRun",
@@ -73,7 +74,8 @@ _ROOMS = {
     "taskflow.client": ("Client", "as_completed", "gather", "get_client"),
     "taskflow.cores": ("cpu_count",),
     "taskflow.future": ("Future",),
-    "taskflow.graphrun": ("CanvasResult", "WorkflowRun"),
+    "taskflow.result": ("AsyncResult",),
+    "taskflow.workflowrun": ("WorkflowRun",),
     "taskflow.maprun": ("MapRun",),
     "taskflow.policy": ("Options", "RetryPolicy"),
     "taskflow.pools.context": ("current", "rng"),

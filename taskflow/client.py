@@ -18,7 +18,7 @@ from taskflow.canvas.shape import Shape, split_id
 from taskflow.engine import Engine, inline_engine
 from taskflow.errors import ConfigError, NoSuchRun, UsageError, WaitTimedOut, nearest
 from taskflow.future import Future
-from taskflow.graphrun import CanvasResult, WorkflowRun, arrays_of, collect, leaves
+from taskflow.gathering import collect, leaves
 from taskflow.ids import NodeId, RunId, id_from, new_id
 from taskflow.maprun import Errors, MapRun, rows_or_frame
 from taskflow.plan import Draft
@@ -26,7 +26,10 @@ from taskflow.policy import Options
 from taskflow.pools import context
 from taskflow.records import Failure, Plan, RunView
 from taskflow.ref import Ref
+from taskflow.result import AsyncResult
+from taskflow.run import arrays_of
 from taskflow.states import TERMINAL
+from taskflow.workflowrun import WorkflowRun
 
 __all__ = ["Client", "as_completed", "gather", "get_client"]
 
@@ -229,14 +232,14 @@ class Client(concurrent.futures.Executor):
         """
         self._engine.flush()
 
-    def submit_canvas(self, sig: Signature, /) -> CanvasResult:
+    def submit_canvas(self, sig: Signature, /) -> AsyncResult:
         """Send a signature, chain, group or chord."""
         draft, run, known = self._begin()
         if known is not None:
             return known  # type: ignore[no-any-return]
         shape = compile_canvas(sig, draft, self._options)
         arrays = {node.id: node.width for node in draft.nodes if node.array}
-        result = CanvasResult(self._engine, run, shape, arrays)
+        result = AsyncResult(self._engine, run, shape, arrays)
         if draft.nodes:
             self._send(draft, run, str(sig)[:200], "canvas", run, result, canvas=shape.to_json())
         return result
@@ -344,7 +347,7 @@ class Client(concurrent.futures.Executor):
             engine.feed.catch_up(NodeId(view.id), handle)
             return handle
         if "canvas" in view.meta:
-            result = CanvasResult(engine, view.id, Shape.from_json(view.meta["canvas"]), arrays_of(view))
+            result = AsyncResult(engine, view.id, Shape.from_json(view.meta["canvas"]), arrays_of(view))
             engine.feed.catch_up(NodeId(view.id), result)
             return result
         if len(view.nodes) == 1:
@@ -579,7 +582,7 @@ def as_completed(
 def _cancel_waited(futures: Iterable[Any]) -> None:
     """Ctrl-C ended a wait for these."""
     for future in futures:
-        if isinstance(future, Future | MapRun | WorkflowRun | CanvasResult) and not future.done():
+        if isinstance(future, Future | MapRun | WorkflowRun | AsyncResult) and not future.done():
             future._engine.interrupted([future.run_id if isinstance(future, Future) else future.id])
 
 

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from taskflow.errors import TaskflowError
+from taskflow.errors import UsageError
 from taskflow.ports import GraphPort
 from taskflow.records import Plan
 
@@ -60,7 +60,7 @@ class Outbox:
         try:
             self._store.submit([plan for plan, _ in batch])
         except BaseException as error:
-            if len(batch) > 1 and isinstance(error, TaskflowError):
+            if len(batch) > 1 and isinstance(error, UsageError):
                 for one in batch:
                     self._send([one])
                 return

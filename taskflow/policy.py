@@ -67,7 +67,7 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if self.max_retries < 0 or self.delay < 0 or self.max_delay < 0 or self.backoff < 1:
             raise ConfigError(
-                "A RetryPolicy needs max_retries, delay and max_delay of 0 or more, and backoff of at least 1."
+                "A RetryPolicy needs max_retries, delay and max_delay of 0 or more, backoff of 1 or more."
             )
         if self.jitter not in ("full", "equal", None):
             raise ConfigError(

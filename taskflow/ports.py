@@ -83,7 +83,7 @@ class WorkPort(Protocol):
         ...
 
     def settle(self, done: Sequence[Settlement], /, *, want: Want | None = None) -> Settled:
-        """Give outcomes, and claim anew in the same step. A settlement whose lease was lost changes nothing."""
+        """Give outcomes, and claim anew in the same step. What a lost lease settles changes nothing."""
         ...
 
     def reap(self, /, *, limit: int = 1000) -> float | None:
@@ -126,7 +126,9 @@ class WatchPort(Protocol):
         """The run (and the node, when the id is a node's) that an id or a unique prefix of one names."""
         ...
 
-    def values(self, nodes: Sequence[NodeId], /, *, lo: int = 0, hi: int | None = None) -> dict[NodeId, list[Segment]]:
+    def values(
+        self, nodes: Sequence[NodeId], /, *, lo: int = 0, hi: int | None = None
+    ) -> dict[NodeId, list[Segment]]:
         """What has ended of these nodes, in order of index; a replaced node gives its replacement's."""
         ...
 
@@ -195,7 +197,7 @@ class Store(GraphPort, WorkPort, WatchPort, StatusPort, Protocol):
     blobs: Blobs
 
     def listen(self, topic: str, /) -> Bell:
-        """A bell for ``"work"`` (something may be claimed, or a lease was cancelled) or ``"watch"`` (there are events)."""
+        """A bell for ``"work"`` (something may be claimed, or was cancelled) or ``"watch"`` (events)."""
         ...
 
     def close(self) -> None:

@@ -6,18 +6,21 @@ property where `Future.result` is a method: that is why there are two classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from taskflow.errors import NoSuchRun, TaskError, TaskflowError
 from taskflow.future import Future
-from taskflow.graphrun import CanvasResult
+from taskflow.ids import NodeId, RunId
 from taskflow.records import Failure, ItemView, NodeView
+from taskflow.run import Run, seconds_left
 from taskflow.states import TERMINAL, State
 
 if TYPE_CHECKING:
     from taskflow.canvas import Shape
+    from taskflow.engine import Engine
 
 __all__ = ["AsyncResult"]
 
@@ -35,17 +38,26 @@ _WORDS = {
 }
 
 
-class AsyncResult(CanvasResult):
+class AsyncResult(Run):
     """The result of a task, chain, group or chord that was sent.
 
     It can be awaited. The fields of one task (`name`, `args`, `worker`, …) are those of the last one
     of a chain, and of the body of a chord; of a group they are `None`: ask its `children`.
     """
 
+    def __init__(self, engine: Engine, run: RunId, shape: Shape, arrays: Mapping[NodeId, int | None]) -> None:
+        super().__init__(engine, run, arrays)
+        self.shape = shape
+
     # ── Celery's fields ──────────────────────────────────────────────────────────────
 
     @property
-    def state(self) -> str:  # type: ignore[override]
+    def task_id(self) -> str:
+        """The id of the last task, or of the run when the result is a list."""
+        return self.shape.id or self.id
+
+    @property
+    def state(self) -> str:  # type: ignore[override]  # Celery's words
         """``PENDING``, ``STARTED``, ``RETRY``, ``SUCCESS``, ``FAILURE`` or ``REVOKED``; of a group the worst.
 
         Raises:
@@ -68,7 +80,7 @@ class AsyncResult(CanvasResult):
         return "RETRY" if item.state is State.WAITING and item.attempts else _WORDS[item.state]
 
     @property
-    def result(self) -> Any:  # type: ignore[override]
+    def result(self) -> Any:
         """The value, when there is one; what the task raised, when it failed; else `None`. Does not wait."""
         state = self.state
         if state not in ("SUCCESS", "FAILURE", "REVOKED"):
@@ -167,7 +179,8 @@ class AsyncResult(CanvasResult):
             TaskError: The task gave no value; when it raised, its own exception is raised instead.
         """
         try:
-            value = super().result(timeout)
+            deadline = None if timeout is None else time.monotonic() + timeout
+            value = self.shape.collect(lambda node, index: self._value(node, index, seconds_left(deadline)))
         except TaskError as error:
             if propagate:
                 raise
@@ -182,14 +195,37 @@ class AsyncResult(CanvasResult):
             callback(self.task_id, value)
         return value
 
-    wait = get  # type: ignore[assignment]
+    wait = get  # type: ignore[assignment]  # Celery's word for it
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the result without blocking the event loop."""
+        return self._awaited(self.get).__await__()
+
+    def ready(self) -> bool:
+        """Whether all its tasks have ended."""
+        return self._settled() is not None
+
+    def successful(self) -> bool:
+        """Whether all its tasks gave a value."""
+        return self._settled() is True
+
+    def failed(self) -> bool:
+        """Whether they have ended, and not all gave a value."""
+        return self._settled() is False
+
+    def _settled(self) -> bool | None:
+        """Whether all gave a value; `None` while any has not ended."""
+        words = [self._word(part) for part in self.shape.items()]
+        if any(word in ("PENDING", "STARTED", "RETRY") for word in words):
+            return None
+        return all(word == "SUCCESS" for word in words)
 
     def then(
         self,
         callback: Callable[[AsyncResult], object],
         on_error: Callable[[AsyncResult], object] | None = None,
     ) -> AsyncResult:
-        """Call a function with this result when it is there: in a thread of the client, or now if that is so."""
+        """Call a function with this result when it is there: in a thread of the client, or now."""
 
         def over() -> None:
             if self.successful():
@@ -259,12 +295,12 @@ class AsyncResult(CanvasResult):
         """((id, parent), children), as Celery nests them."""
         parent = self.parent
         children = [part.as_tuple() for part in self.children] or None
-        return (self.task_id, parent.as_tuple() if isinstance(parent, AsyncResult) else None), children
+        return (self.task_id, parent.as_tuple() if parent is not None else None), children
 
     def as_list(self) -> list[str]:
         """Its id, and those of the steps before."""
         parent = self.parent
-        return [self.task_id, *(parent.as_list() if isinstance(parent, AsyncResult) else ())]
+        return [self.task_id, *(parent.as_list() if parent is not None else ())]
 
     # ── from the store ───────────────────────────────────────────────────────────────
 
@@ -294,7 +330,7 @@ class AsyncResult(CanvasResult):
         return self._engine.call_of(self.shape.node, self.shape.index)
 
     @property
-    def children(self) -> list[AsyncResult]:  # type: ignore[override]
+    def children(self) -> list[AsyncResult]:
         """The results of a group's parts."""
         parts = self.shape.items() if self.shape.is_list else ()
         return [self._other(part) for part in parts]

@@ -33,11 +33,14 @@ class Task(Generic[P, R]):
     __qualname__: str
 
     def __init__(self, fn: Callable[P, R], *, name: str | None = None, **options: Any) -> None:
-        functools.update_wrapper(self, fn)
+        inner: Any = fn
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        functools.update_wrapper(self, inner)
         node_options(options, Options())
         self.func = fn
         self.options = options
-        self.name = name or f"{fn.__module__}.{fn.__qualname__}"
+        self.name = name or f"{inner.__module__}.{getattr(inner, '__qualname__', type(inner).__qualname__)}"
         self._named = name is not None or "<" not in self.name
         if self._named:
             tasks[self.name] = self

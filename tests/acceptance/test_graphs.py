@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taskflow import CanvasResult, Client, Workflow, WorkflowRun, chain, chord, group, map_reduce, task
+from taskflow import AsyncResult, Client, Workflow, WorkflowRun, chain, chord, group, map_reduce, task
 from taskflow.errors import GraphError, UpstreamFailed, UsageError
 from taskflow.hooks import using
 from taskflow.states import State
@@ -101,7 +101,7 @@ def test_a_canvas_is_attached_as_what_it_was(client: Client) -> None:
     with Client(client.url, workers=0) as other:
         found = other.attach(sent.id)
 
-        assert isinstance(found, CanvasResult)
+        assert isinstance(found, AsyncResult)
         assert found.get(DEADLINE_S) == [2, 3]
         assert found.parent.get(DEADLINE_S) == 1
         with pytest.raises(UsageError, match="is a run of"):

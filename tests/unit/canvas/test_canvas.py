@@ -411,13 +411,6 @@ def test_a_canvas_can_be_sent_to_a_certain_client() -> None:
     assert add.apply_async((2, 2), client=Sent()) == 4
 
 
-def test_without_a_client_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "_provider", None)
-
-    with pytest.raises(UsageError, match=r"client = taskflow.Client\(\)"):
-        add.delay(1, 1)
-
-
 def test_the_provider_is_asked_where_no_client_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooks, "_provider", None)
     hooks.provide(Sent)  # type: ignore[arg-type]
