@@ -11,9 +11,10 @@ SHELL := bash
 
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest -n $(JOBS)
 
 # The first Python ≥ 3.11 that can make an environment, 3.11 before others.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 /usr/bin/python3; do \

@@ -239,9 +239,12 @@ class Client(concurrent.futures.Executor):
             return known  # type: ignore[no-any-return]
         shape = compile_canvas(sig, draft, self._options)
         arrays = {node.id: node.width for node in draft.nodes if node.array}
-        result = AsyncResult(self._engine, run, shape, arrays)
+        last = set(shape.nodes())
+        ignored = bool(last) and all(n.policy.ignore_result for n in draft.nodes if n.id in last)
+        result = AsyncResult(self._engine, run, shape, arrays, ignored=ignored)
         if draft.nodes:
-            self._send(draft, run, str(sig)[:200], "canvas", run, result, canvas=shape.to_json())
+            name = " → ".join(dict.fromkeys(node.label for node in draft.nodes))
+            self._send(draft, run, name[:200], "canvas", run, result, canvas=shape.to_json())
         return result
 
     def submit_workflow(self, workflow: Any, inputs: Mapping[str, Any] | None = None, /) -> WorkflowRun:

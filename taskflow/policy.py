@@ -134,6 +134,7 @@ class Policy:
             what depends on it, ``"stop"`` cancels all that has not started.
         seed: Where `taskflow.rng()` of its items begins; the id of the node when it is `None`. A rerun
             keeps that of the first run, so that its items see the same numbers.
+        ignore_result: No value is kept.
     """
 
     max_deliveries: int = 3
@@ -143,6 +144,7 @@ class Policy:
     chunk: int | None = None
     on_failure: Literal["continue", "stop"] = "continue"
     seed: int | str | None = None
+    ignore_result: bool = False
 
     def to_json(self) -> str:
         """Only what differs from the defaults, so that most policies are ``{}``."""
@@ -189,6 +191,7 @@ class Options:
         chunksize: Most items of a map in one lease; `None` leaves it to the measured item time.
         seed: The seed of `taskflow.rng()` in the run.
         on_failure: ``"continue"``, or ``"stop"``: a failed node cancels what has not started of its run.
+        ignore_result: Keep no value: what reads it gets `None`.
         after: Futures that must have succeeded first, though their values are not needed.
         key: Names the run: a second submit with the same key in the same store is the first one.
     """
@@ -208,6 +211,7 @@ class Options:
     chunksize: int | None = None
     seed: int | None = None
     on_failure: Literal["continue", "stop"] = "continue"
+    ignore_result: bool = False
     after: tuple[Any, ...] = ()
     key: str | None = None
 
@@ -247,6 +251,7 @@ class Options:
             chunk=self.chunksize,
             on_failure=self.on_failure,
             seed=self.seed,
+            ignore_result=self.ignore_result,
         )
 
     def delay_s(self, now: float) -> float | None:

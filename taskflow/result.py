@@ -45,9 +45,18 @@ class AsyncResult(Run):
     of a chain, and of the body of a chord; of a group they are `None`: ask its `children`.
     """
 
-    def __init__(self, engine: Engine, run: RunId, shape: Shape, arrays: Mapping[NodeId, int | None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        run: RunId,
+        shape: Shape,
+        arrays: Mapping[NodeId, int | None],
+        *,
+        ignored: bool = False,
+    ) -> None:
         super().__init__(engine, run, arrays)
         self.shape = shape
+        self._ignored = ignored
 
     # ── Celery's fields ──────────────────────────────────────────────────────────────
 
@@ -161,7 +170,7 @@ class AsyncResult(Run):
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> Any:
-        """Wait for the value.
+        """Wait for the value; of a task with ``ignore_result`` it is `None`, at once.
 
         Args:
             timeout: Seconds to wait at most.
@@ -178,6 +187,8 @@ class AsyncResult(Run):
             WaitTimedOut: The wait ended, the task did not; it is a `TimeoutError`.
             TaskError: The task gave no value; when it raised, its own exception is raised instead.
         """
+        if self._ignored:
+            return None
         try:
             deadline = None if timeout is None else time.monotonic() + timeout
             value = self.shape.collect(lambda node, index: self._value(node, index, seconds_left(deadline)))

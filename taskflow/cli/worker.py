@@ -35,7 +35,7 @@ _OPTIONS = (
     (("--preload",), "MODULES", "modules that children find imported, comma-separated"),
     (("--threads",), "N", "BLAS and OpenMP threads of a call"),
     (("--recycle-calls",), "N", "a new child after so many calls"),
-    (("--recycle-mb",), "MB", "a new child when one has grown so large (default: half of its share of the memory)"),
+    (("--recycle-mb",), "MB", "a new child when one is so large (default: half of its share of memory)"),
     (("--keep-days",), "D", "forget ended runs after so long (7)"),
     (("--keep-gb",), "GB", "forget the oldest while the store is larger (4)"),
     (("--lease",), "S", "work of a lost worker is free after so long (15)"),

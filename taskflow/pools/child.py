@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow.pools import capture, context
 from taskflow.pools.linux import Prctl, humble
-from taskflow.pools.slot import Reports, Slot, Stash
+from taskflow.pools.outcomes import Reports
+from taskflow.pools.slot import Slot
+from taskflow.pools.stash import Stash
 from taskflow.pools.surroundings import Surroundings
 from taskflow.pools.wire import WISH_SIGNAL, Board, Line, Say
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow.ids import NodeId
 from taskflow.pools import context
+from taskflow.pools.outcomes import Reports
 from taskflow.pools.packing import Work, growth, packet
-from taskflow.pools.slot import Reports, Slot, Stash
+from taskflow.pools.slot import Slot
+from taskflow.pools.stash import Stash
 from taskflow.pools.wire import LANE_BYTES, Lane, Say
 from taskflow.records import Kind, Lease, LeaseKey, Note, Outcome, Page, Segment, Settlement
 

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from taskflow.pools.link import Item, Link, Message
+from taskflow.pools.link import Item, Link, Target
 from taskflow.pools.linux import oom_kills
 from taskflow.pools.packing import Work
 from taskflow.pools.packing import growth as growth_of
-from taskflow.pools.verdict import cancelled, lost, of_kill
+from taskflow.pools.verdict import cancelled, could_not_report, lost, of_kill
 from taskflow.pools.wire import Lane
 from taskflow.records import Failure, Growth, Kind, Lease, LeaseKey, Note, Outcome, Settlement
 
@@ -162,49 +162,79 @@ class Ledger:
         for index in range(lease.key.lo, lease.key.hi):
             self._settle(lease, Outcome(index, index + 1, Kind.FAILED, error=error))
 
-    def bury(self, link: Link, status: int, why: str) -> bool:
-        """Make outcomes of a child's end: for what ran, its story; the rest goes back.
+    def bury(self, link: Link, status: int, why: str, *, sure: bool) -> list[Work]:
+        """Make outcomes of a child's end: for the item that ended it, its story; the rest goes back.
+
+        Args:
+            link: The child.
+            status: As `os.waitpid` gives it; negative when nobody knows.
+            why: What is known beyond that.
+            sure: It was ended by something that ran in it.
 
         Returns:
-            Whether anything ran.
+            Items of which any may have ended it: they have no outcome yet.
         """
+        link.take_back()
+        if link.target is not None and link.target.killed:
+            self._bury_killed(link, link.target)
+            return []
         oom = status >= 0 and os.WIFSIGNALED(status) and self._oom_happened()
         ran = list(link.running())
-        for _, lane, item, work in ran:
-            self._tell(link, lane, item, work, status, oom, why)
-        link.take_back()
+        suspects = [work for _, _, item, _ in ran for work in self._accuse(link, item, status)]
+        if not ran and status > 0:
+            suspects = self._never_begun(link)
+        self._release_all(link)
+        if not sure or len(suspects) != 1 or suspects[0].hi - suspects[0].lo != 1:
+            return suspects
+        _, lane, item, _ = ran[0] if ran else (0, None, (0, 0, 0), None)
+        self._end(link, lane, item, suspects[0], Kind.LOST, lost(status, out_of_memory=oom, why=why))
+        return []
+
+    def _bury_killed(self, link: Link, target: Target) -> None:
+        """The pool killed it for the sake of one item, or of all."""
+        kind, failure = of_kill(target.why, target.data)
+        for _, lane, item, _ in list(link.running()):
+            if failure is not None and target.item in (None, item):
+                before, one, behind = link.flying.pop(item[0]).around(item[1], item[2])
+                self.release([*before, *behind])
+                self._end(link, lane, item, one, kind, failure)
+        self._release_all(link)
+
+    def _accuse(self, link: Link, item: Item, status: int) -> list[Work]:
+        """Take what may have ended a child out of the message of an item that ran; the rest goes back."""
+        before, one, behind = link.flying.pop(item[0]).around(item[1], item[2])
+        self.release(behind)
+        if could_not_report(status):
+            # All that was started since the last report may be the reason that there are no more.
+            return [work for work in (*before, one) if work.lo < work.hi]
+        self.release(before)
+        return [one]
+
+    @staticmethod
+    def _never_begun(link: Link) -> list[Work]:
+        """What a child took and did not begin: reading it may have been its end."""
+        begun = {lane.ints[Lane.NUMBER] for lane in link.board[: link.lanes]}
+        taken = [number for number, m in link.flying.items() if number not in begun and not m.at]
+        return [work for number in taken for work in link.flying.pop(number).left()]
+
+    def _release_all(self, link: Link) -> None:
         for message in link.flying.values():
             self.release(message.left())
+        link.flying.clear()
         self.release(link.give_up())
-        return bool(ran)
 
-    def _tell(self, link: Link, lane: Lane, item: Item, work: Work, status: int, oom: bool, why: str) -> None:
-        number, at, index = item
-        target = link.target
-        if target is None or not target.killed:
-            kind, failure = Kind.LOST, lost(status, out_of_memory=oom, why=why)
-        elif target.item not in (None, item):
-            return  # It was killed for another's sake, and goes back.
-        else:
-            kind, told = of_kill(target.why, target.data)
-            if told is None:
-                return
-            failure = told
-        message = link.flying[number]
-        self._release_before(message, at, index)
-        message.settle(at, index + 1)
-        log = (lane.printed() + link.take_leaked(number, at, index, index + 1)) or None
-        took = max(0.0, time.monotonic() - lane.since)
-        outcome = Outcome(index, index + 1, kind, None, failure.to_json(), 0.0, time.time() - took, took, log)
-        self._settle(work.lease, outcome)
-
-    def _release_before(self, message: Message, at: int, index: int) -> None:
-        """What was before the item that ran had ended, but its outcome died with the child."""
-        left = message.left()
-        before = at - message.at
-        self.release(left[:before])
-        if before < len(left):
-            self.release([left[before].part(left[before].lo, index)])
+    def _end(
+        self, link: Link, lane: Lane | None, item: Item, work: Work, kind: Kind, failure: Failure
+    ) -> None:
+        """The outcome of the item that a child's end is charged to; `lane` is `None` when it had not begun."""
+        log, took = None, 0.0
+        if lane is not None:
+            log = (lane.printed() + link.take_leaked(*item, item[2] + 1)) or None
+            took = max(0.0, time.monotonic() - lane.since)
+        error = failure.to_json()
+        self._settle(
+            work.lease, Outcome(work.lo, work.hi, kind, None, error, 0.0, time.time() - took, took, log)
+        )
 
     def watch_oom(self, now: float) -> None:
         """Keep the count of out-of-memory kills of a moment ago, to compare with when a child dies."""

@@ -62,6 +62,14 @@ class Message:
             works[0] = first.part(self.lo, first.hi)
         return works
 
+    def around(self, at: int, index: int) -> tuple[list[Work], Work, list[Work]]:
+        """What is not settled: before an item, the item, behind it."""
+        left = self.left()
+        here = at - self.at
+        work = left[here]
+        before = [*left[:here], work.part(work.lo, index)]
+        return before, work.part(index, index + 1), [work.part(index + 1, work.hi), *left[here + 1 :]]
+
     def drop(self, at: int, lo: int) -> list[Work]:
         """Give up everything from an item on; returns it."""
         lost = []

@@ -7,7 +7,8 @@ import contextvars
 from typing import TYPE_CHECKING, Any
 
 from taskflow.pools import context
-from taskflow.pools.slot import Slot, is_coroutine_function
+from taskflow.pools.running import is_coroutine_function
+from taskflow.pools.slot import Slot
 from taskflow.pools.wire import Say
 
 if TYPE_CHECKING:

@@ -14,30 +14,27 @@ that the kernel lets it take back, and the rest to itself.
 
 from __future__ import annotations
 
-import logging
 import os
-import selectors
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-from taskflow.errors import ConfigError, InternalError, nearest
+from taskflow.errors import ConfigError, nearest
 from taskflow.ids import NodeId
+from taskflow.pools.children import Children
 from taskflow.pools.ledger import Ledger
 from taskflow.pools.link import Link
 from taskflow.pools.linux import tree_rss_bytes
 from taskflow.pools.packing import Work
-from taskflow.pools.template import Setup, Template
+from taskflow.pools.template import Setup
 from taskflow.pools.verdict import Why
 from taskflow.pools.watch import Watch
 from taskflow.pools.wire import BACK, CANCEL, Say
 from taskflow.records import Lease, LeaseKey, Note, Page, Segment, Settlement
 
 __all__ = ["ProcessPool"]
-
-_log = logging.getLogger(__name__)
 
 _MODES = ("process", "thread", "async")
 _PARKED_S = 5.0
@@ -97,13 +94,13 @@ class ProcessPool:
         self.slots = slots
         self._single = mode != "process"
         self._ledger = Ledger()
-        self._watch = Watch(self._ledger, self._single, self._kill)
+        self._watch = Watch(self._ledger, self._single, lambda *what: self._children.kill(*what))
         self.pace_s = self._ledger.pace_s
         self._recycle_after = recycle_after_calls
         self._recycle_rss = recycle_rss_bytes
         self._grace_s = grace_s
         lanes = slots + _EXTRA_LANES if self._single else 1
-        self._setup = Setup(
+        setup = Setup(
             mode=mode,
             slots=slots,
             lanes=lanes,
@@ -114,21 +111,16 @@ class ProcessPool:
             worker=worker,
             path=tuple(sys.path),
         )
-        self._selector = selectors.DefaultSelector()
-        self._links: dict[int, Link] = {}
-        self._numbers = 0
         self._lent_most = 0
-        self._templates_lost = 0
-        self._broken: str | None = None
-        self._closing = False
-        self._start_template()
+        self._children = Children(setup, self._ledger, self._hear, self._balance, self._watch.again)
+        self._links = self._children.links
         self._balance()
 
     # ── the port ────────────────────────────────────────────────────────────────────
 
     def free(self) -> int:
         """Slots that have less than two milliseconds of known work: quick calls are double-buffered."""
-        if self._closing:
+        if self._children.closing:
             return 0
         if self._single:
             return sum(link.free(self.pace_s) for link in self._links.values())
@@ -147,7 +139,7 @@ class ProcessPool:
     def start_many(self, batch: Iterable[Start], /) -> None:
         """Run leases; as `start` for each of them, but in fewer packets."""
         pace_s, single = self.pace_s, self._single
-        links = self._open_links() or [self._spawn()]
+        links = self._open_links() or [self._children.spawn()]
         loads = {link.number: link.load_s(pace_s) / link.lanes for link in links}
         touched: dict[int, Link] = {}
         link, given = links[0], _NEVER
@@ -188,6 +180,7 @@ class ProcessPool:
         ]:
             del cancelled[old]
         cancelled[key] = reason
+        self._cancel_suspects(key)
         for link in list(self._links.values()):
             if not any(work.lease.key == key for work in _works(link)):
                 continue
@@ -209,17 +202,13 @@ class ProcessPool:
         Raises:
             ConfigError: Children cannot be made; the message of the template says why.
         """
-        for key, _ in self._selector.select(0):
-            key.data()
+        self._children.listen()
         now = time.monotonic()
         if now >= self._watch.at:
             self._look(now)
-        if self._broken is not None:
-            raise ConfigError(self._broken)
+        if self._children.broken is not None:
+            raise ConfigError(self._children.broken)
         return self._ledger.fetch()
-
-    def _kill(self, number: int, sig: int, group: bool) -> None:
-        self._template.kill(number, sig, group)
 
     def _look(self, now: float) -> None:
         held_up, undead = self._watch.look(list(self._links.values()), now)
@@ -228,12 +217,13 @@ class ProcessPool:
             self._ledger.release(link.give_up())
         for link in undead:
             # It hangs in the kernel; its slot goes to another.
-            self._bury(link, -1, "The process that ran the task does not end though it was killed.")
+            self._children.bury(link, -1, "The process that ran the task does not end though it was killed.")
+        self._children.tend()
         self._balance()
 
     def filenos(self) -> Sequence[int]:
         """One file, which is readable when any child or the template has something to say."""
-        return [self._selector.fileno()]
+        return [self._children.fd]
 
     def due_s(self) -> float | None:
         """Seconds until `finished` has to look at what runs, or `None` when nothing does."""
@@ -244,7 +234,9 @@ class ProcessPool:
     def resize(self, slots: int, /) -> None:
         """Grow at once; shrink as slots fall free."""
         more, self.slots = slots - self.slots, slots
+        self._children.cells.most = slots
         if self._single:
+            self._children.lanes = slots
             for link in self._links.values():
                 link.lanes += more
                 link.line.send(("slots", more))
@@ -253,7 +245,8 @@ class ProcessPool:
 
     def close(self, /, *, drain_s: float) -> list[Settlement]:
         """Let running calls end, then end them: SIGTERM, and SIGKILL a moment later."""
-        self._closing = True
+        self._children.closing = True
+        self._ledger.release(self._children.cells.give_up())
         settlements: list[Settlement] = []
         for link in self._links.values():
             self._take_back(link)
@@ -263,40 +256,36 @@ class ProcessPool:
             for link in self._links.values():
                 if link.flying:
                     link.doom(Why.CLOSE)
-                    self._template.kill(link.number, sig, sig == signal.SIGKILL)
+                    self._children.kill(link.number, sig, sig == signal.SIGKILL)
             self._wait(wait_s, settlements)
         for link in list(self._links.values()):
             self._ledger.release([work for message in link.flying.values() for work in message.left()])
-            self._forget(link)
+            self._children.forget(link)
         settlements += self._ledger.fetch()[0]
-        self._template.close()
-        self._selector.close()
+        self._children.close()
         return settlements
 
     def _wait(self, wait_s: float, settlements: list[Settlement]) -> None:
         end = time.monotonic() + wait_s
         while any(link.flying for link in self._links.values()) and (left := end - time.monotonic()) > 0:
             due = self.due_s()
-            self._selector.select(left if due is None else min(left, due))
+            self._children.wait(left if due is None else min(left, due))
             settlements += self.finished()[0]
 
     # ── children ────────────────────────────────────────────────────────────────────
-
-    def _start_template(self, *, fork: bool | None = None) -> None:
-        self._template = Template(self._setup, fork=fork)
-        self._selector.register(self._template.fd, selectors.EVENT_READ, self._hear_template)
 
     def _balance(self) -> None:
         """Have as many children as there are slots, and one more for each that only waits.
 
         Those that were needed only while others waited are kept for a while: they will be again.
         """
-        if self._closing or self._broken:
+        if self._children.closing or self._children.broken:
             return
         wanted = 1 if self._single else self.slots
         open_links = self._open_links()
         for _ in range(min(wanted - len(open_links), _MOST_CHILDREN - len(self._links))):
-            self._spawn()
+            if self._children.may_spawn():
+                self._children.spawn()
         surplus = len(open_links) - wanted
         if surplus <= 0:
             return
@@ -312,17 +301,6 @@ class ProcessPool:
 
     def _open_links(self) -> list[Link]:
         return [x for x in self._links.values() if not x.retiring and (not x.lent or self._single)]
-
-    def _spawn(self) -> Link:
-        self._numbers += 1
-        lanes = self.slots if self._single else 1
-        link = Link(self._numbers, lanes, self._setup.lanes)
-        self._links[link.number] = link
-        self._template.spawn(link.number, link.fds)
-        link.sent()
-        self._selector.register(link.reports.fd, selectors.EVENT_READ, lambda: self._hear(link))
-        self._selector.register(link.leak.fd, selectors.EVENT_READ, lambda: self._hear_leak(link))
-        return link
 
     def _retire(self, link: Link) -> None:
         """Give a child no more work, and end it when it has done what it has."""
@@ -344,55 +322,6 @@ class ProcessPool:
             link.add(work)
             link.feed(self.pace_s)
 
-    def _forget(self, link: Link) -> None:
-        self._links.pop(link.number, None)
-        for fd in (link.reports.fd, link.leak.fd):
-            self._ignore(fd)
-        link.close()
-
-    def _hear_template(self) -> None:
-        reports = self._template.reports()
-        if reports is None:
-            self._lose_template()
-            return
-        for report in reports:
-            if report[0] == "born" and report[1] in self._links:
-                self._links[report[1]].pid = report[2]
-            elif report[0] == "dead" and report[1] in self._links:
-                self._bury(self._links[report[1]], report[2], report[3])
-            elif report[0] == "ready":
-                self._templates_lost = 0
-            elif report[0] == "broken":
-                self._broken = f"Worker processes cannot start: {report[1]}: {report[2]}"
-        self._balance()
-
-    def _lose_template(self) -> None:
-        """The template is gone and all children with it: a task killed it, or memory ran out."""
-        self._selector.unregister(self._template.fd)
-        self._template.close(wait_s=0.1)
-        self._templates_lost += 1
-        for link in list(self._links.values()):
-            self._bury(link, signal.SIGKILL, "")
-        if self._broken or self._closing:
-            return
-        if self._templates_lost > 3:
-            raise InternalError(
-                "The process that makes worker processes died again and again before it was ready."
-            )
-        self._start_template(fork=False)
-        self._balance()
-
-    def _bury(self, link: Link, status: int, why: str) -> None:
-        """Make outcomes of a child's end."""
-        self._hear(link)
-        link.read_leak()
-        if self._ledger.bury(link, status, why):
-            self._templates_lost = 0
-        elif status and link.target is None:
-            text = "".join(lane.printed() for lane in link.board)
-            _log.warning("a child ended between its tasks", extra={"status": status, "text": text or why})
-        self._forget(link)
-
     # ── records ─────────────────────────────────────────────────────────────────────
 
     def _hear(self, link: Link) -> None:
@@ -405,7 +334,7 @@ class ProcessPool:
             except OSError:
                 records = None
             if records is None:
-                self._ignore(link.reports.fd)
+                self._children.ignore(link.reports.fd)
                 break
             for record in records:
                 self._take(link, record)
@@ -413,15 +342,6 @@ class ProcessPool:
             self._retire(link)
         if link.backlog:
             link.feed(self.pace_s)
-
-    def _hear_leak(self, link: Link) -> None:
-        link.read_leak()
-        if link.leak.ended:
-            self._ignore(link.leak.fd)
-
-    def _ignore(self, fd: int) -> None:
-        with suppress(KeyError, ValueError):
-            self._selector.unregister(fd)
 
     def _take(self, link: Link, record: tuple[Any, ...]) -> None:
         say = record[0]
@@ -487,6 +407,14 @@ class ProcessPool:
                 link.line.send(("back",))
         else:
             link.take_back()
+
+    def _cancel_suspects(self, key: LeaseKey) -> None:
+        cells = self._children.cells
+        for work in cells.give_up():
+            if work.lease.key == key:
+                self._ledger.cancel(work)
+            else:
+                cells.waiting.append(work)
 
     def _cancel_waiting(self, link: Link, key: LeaseKey) -> None:
         kept = []

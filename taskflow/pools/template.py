@@ -28,6 +28,7 @@ from typing import Any
 
 from taskflow.cores import cpu_count
 from taskflow.pools.linux import Prctl, forks_well
+from taskflow.pools.verdict import BROKEN_EXIT
 from taskflow.pools.wire import Line
 
 __all__ = ["Setup", "Template", "main"]
@@ -298,7 +299,7 @@ class _Nursery:
         except BaseException:  # noqa: BLE001 - there is nobody to raise it to
             traceback.print_exc()
         finally:
-            os._exit(71)
+            os._exit(BROKEN_EXIT)
 
     def _reap(self) -> None:
         """Report children that ended, after what they left behind was killed."""

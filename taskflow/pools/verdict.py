@@ -10,7 +10,10 @@ from typing import Any
 
 from taskflow.records import Failure, Kind
 
-__all__ = ["Why", "cancelled", "lost", "of_kill"]
+__all__ = ["BROKEN_EXIT", "Why", "cancelled", "could_not_report", "lost", "of_kill"]
+
+BROKEN_EXIT = 71
+"""The exit code of a child that cannot read or report any more."""
 
 
 class Why(Enum):
@@ -62,12 +65,23 @@ def lost(status: int, *, out_of_memory: bool, why: str = "") -> Failure:
             return _out_of_memory(None, None, number)
         text = f"The process that ran the task was ended by {_name(number)}."
         return _lost(text, {"signal": number}, number=number)
+    if could_not_report(status):
+        text = (
+            f"The process that ran the task could not report its outcome (exit code {BROKEN_EXIT}):"
+            " did the task close files that are not its own?"
+        )
+        return _lost(text, {"exit_code": BROKEN_EXIT}, code=BROKEN_EXIT)
     if status >= 0:
         code = os.WEXITSTATUS(status)
         return _lost(
             f"The process that ran the task ended with exit code {code}.", {"exit_code": code}, code=code
         )
     return _lost(why or "The process that ran the task is gone.", {})
+
+
+def could_not_report(status: int) -> bool:
+    """Whether a child ended because it could not reach the pool; `status` is as `os.waitpid` gives it."""
+    return status >= 0 and os.WIFEXITED(status) and os.WEXITSTATUS(status) == BROKEN_EXIT
 
 
 def _lost(text: str, data: dict[str, Any], *, code: int | None = None, number: int | None = None) -> Failure:

@@ -26,7 +26,7 @@ class SocketBell:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        with _address(path) as address:
+        with _Address(path) as address:
             self._socket.bind(address)
         os.chmod(path, 0o600)
 
@@ -98,7 +98,7 @@ class Bells:
             if len(path) <= _LONGEST_ADDRESS:
                 self._sender.sendto(b"!", path)
             else:
-                with _address(Path(path)) as address:
+                with _Address(Path(path)) as address:
                     self._sender.sendto(b"!", address)
         except BlockingIOError:
             pass
@@ -116,7 +116,7 @@ class Bells:
             self._sender = None
 
 
-class _address:
+class _Address:
     """The address of a socket file: a long path goes through a descriptor of its directory."""
 
     def __init__(self, path: Path) -> None:

@@ -266,7 +266,9 @@ class MemoryStore:
         """See `WatchPort.runs`."""
         with self._lock:
             found = []
-            for run in sorted(reversed(self._runs.values()), key=lambda run: -run.created_at):
+            newest_first = list(self._runs.values())[::-1]
+            newest_first.sort(key=lambda run: -run.created_at)
+            for run in newest_first:
                 if (states and run.state not in states) or (match and not _matches(run, match)):
                     continue
                 found.append(run_view(run, counts=run_counts(run, self._views(run.id))))

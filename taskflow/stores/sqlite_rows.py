@@ -139,7 +139,8 @@ _NO_PART = (None,) * len(_PART)
 def node_from(t: Sequence[Any]) -> NodeRow:
     """A row of `LOAD_NODE` as the machine's."""
     row = NodeRow(
-        t[1], t[2], STATES[t[3]], t[4], t[5], t[6], bool(t[7]), t[8], t[9], Policy.from_json(t[10]), t[11], t[12],
+        t[1], t[2], STATES[t[3]], t[4], t[5], t[6], bool(t[7]), t[8], t[9], Policy.from_json(t[10]), t[11],
+        t[12],
         t[13], t[14], t[15], t[16], t[17], t[18], _MAYBE[t[19]], t[20], t[21], t[22], t[23], t[24],
         t[25], t[26], t[27], t[28], t[29], t[30],
     )  # fmt: skip
@@ -162,7 +163,7 @@ def part_from(t: Sequence[Any]) -> Part:
     return Part(t[0], t[1], STATES[t[2]], *t[3:])
 
 
-_PART_COLUMNS = "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
+PART_COLUMNS = "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
 
 
 class SqliteRows:
@@ -286,7 +287,10 @@ class SqliteRows:
         """See `Rows.parents`."""
         self.flush()
         row = self.node(node)
-        sql = "select n.id, e.mode from edge e join node n on n.key = e.parent where e.child = ? order by e.position"
+        sql = (
+            "select n.id, e.mode from edge e join node n on n.key = e.parent"
+            " where e.child = ? order by e.position"
+        )
         found = self._db.execute(sql, (row.key if row else None,))
         return [Edge(NodeId(parent), EdgeMode(mode)) for parent, mode in found]
 
@@ -312,7 +316,7 @@ class SqliteRows:
         if not node.array:
             part = node.part
             return part if part is not None and part.fence == key.fence and key[1:3] == (0, 1) else None
-        sql = f"select {_PART_COLUMNS} from part where node=? and lo<=? order by lo desc limit 1"
+        sql = f"select {PART_COLUMNS} from part where node=? and lo<=? order by lo desc limit 1"
         found = self._db.execute(sql, (node.key, key.lo)).fetchone()
         if found is None or found[1] < key.hi or found[3] != key.fence:
             return None
@@ -334,7 +338,7 @@ class SqliteRows:
     def _parts(self, node: NodeRow, rest: str, value: float, /) -> list[Part]:
         if not node.array:
             return [node.part] if node.part is not None else []
-        sql = f"select {_PART_COLUMNS} from part where node=? {rest}"
+        sql = f"select {PART_COLUMNS} from part where node=? {rest}"
         return [part_from(t) for t in self._db.execute(sql, (node.key, value)).fetchall()]
 
     def first_until(self, node: NodeRow, /) -> float | None:

@@ -385,7 +385,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         default=None,
         metavar="MB",
-        help="a new child when one has grown so large (default: half of its share of the memory)",
+        help="a new child when one is so large (default: half of its share of memory)",
     )
     add("--keep-days", type=float, default=7.0, metavar="D", help="forget ended runs after so long (7)")
     add(

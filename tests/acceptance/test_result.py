@@ -27,7 +27,7 @@ def refuse(x: int) -> None:
 
 @taskflow.task(retry=taskflow.RetryPolicy(2, delay=0.0))
 def third_time_lucky(path: str) -> str:
-    with open(path, "a+") as file:
+    with Path(path).open("a+") as file:
         file.write(".")
         file.seek(0)
         if len(file.read()) < 3:
@@ -170,3 +170,24 @@ def test_what_is_forgotten_is_gone(client: taskflow.Client) -> None:
 def test_an_option_that_does_not_exist_names_the_nearest(client: taskflow.Client) -> None:
     with pytest.raises(taskflow.errors.ConfigError, match="countdown"):
         add.apply_async((1,), client=client, countdwn=3)
+
+
+def test_a_result_that_is_ignored_is_none_at_once_and_is_not_kept(client: taskflow.Client) -> None:
+    result = add.apply_async((4, 6), client=client, ignore_result=True)
+
+    assert result.get(timeout=0) is None
+
+    while not result.ready():
+        result.maybe_throw()
+    assert result.state == "SUCCESS"
+    assert client.future(result.task_id).result(timeout=10) is None
+
+
+def test_a_run_is_named_by_its_tasks_and_not_by_their_arguments(client: taskflow.Client) -> None:
+    result = send(taskflow.chain(add.s(271828), add.s(4)), client)
+    result.get(timeout=10)
+
+    name = result.progress.name
+
+    assert "add" in name
+    assert "271828" not in name

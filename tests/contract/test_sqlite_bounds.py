@@ -19,7 +19,7 @@ from taskflow.errors import QueueFull, StoreUnavailable
 from taskflow.ids import NodeId, RunId, WorkerId, new_id
 from taskflow.records import Edge, Node, Plan, Want
 from taskflow.states import State
-from taskflow.stores import sqlite
+from taskflow.stores import sqlite_retention
 from taskflow.stores.sqlite import SQLiteStore
 from taskflow.testing import ManualClock
 from taskflow.worker.process import spawn
@@ -68,8 +68,8 @@ def wal_bytes(path: Path) -> int:
 def test_file_and_log_stay_bounded_over_fifty_thousand_calls(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "EVENT_BYTES_KEPT", 1 * MB)
-    monkeypatch.setattr(sqlite, "TOMBSTONES_KEPT", 10_000)
+    monkeypatch.setattr(sqlite_retention, "EVENT_BYTES_KEPT", 1 * MB)
+    monkeypatch.setattr(sqlite_retention, "TOMBSTONES_KEPT", 10_000)
     clock = ManualClock()
     store = SQLiteStore(path, clock=clock)
     files, logs, sweeps, removed = [], [], [], 0

@@ -137,7 +137,7 @@ def test_a_chain_and_a_chord_survive_the_death_of_every_worker_on_the_way(stage:
 
     assert last.result(14) == 9
     assert parts.wait(14).results() == [x * x for x in range(8)]
-    assert total.result(14) == sum(x * x for x in range(6))
+    assert total.get(14) == sum(x * x for x in range(6))
     nodes = [first, second, left, right, last]
     after = {last.node_id: (left.node_id, right.node_id), second.node_id: (first.node_id,)}
     after |= {left.node_id: (second.node_id,), right.node_id: (second.node_id,)}

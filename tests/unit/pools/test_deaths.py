@@ -300,7 +300,7 @@ pool = ProcessPool(2, blobs_dir={str(tmp_path / "blobs")!r})
 while not all(link.pid for link in pool._links.values()):
     select.select(pool.filenos(), [], [], 1)
     pool.finished()
-print(pool._template.pid, *[link.pid for link in pool._links.values()], flush=True)
+print(pool._children.template.pid, *[link.pid for link in pool._links.values()], flush=True)
 os.kill(os.getpid(), 9)
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,0 +1,218 @@
+"""What a slot tells the pool: records of items that ended, gathered until there are enough of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from taskflow import faults
+from taskflow.policy import roll
+from taskflow.pools.capture import Leak
+from taskflow.pools.surroundings import Surroundings
+from taskflow.pools.wire import Lane, Say
+from taskflow.records import Kind
+
+if TYPE_CHECKING:
+    from taskflow.codec import Codec
+
+__all__ = ["Outcomes", "Reports"]
+
+
+class Reports:
+    """Records on their way to the pool; safe from several threads and from a signal handler."""
+
+    def __init__(self, send: Callable[[list[tuple[Any, ...]]], object]) -> None:
+        self._send = send
+        self._lock = threading.RLock()
+        self._records: list[tuple[Any, ...]] = []
+        self._bytes = 0
+        self.flushed_at = 0.0
+
+    def add(self, record: tuple[Any, ...], size: int = 0) -> None:
+        """Keep a record until the next flush; a few dozen kilobytes are enough for one."""
+        self._records.append(record)
+        self._bytes += size
+        if self._bytes > 65_536:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is there."""
+        with self._lock:
+            records, self._records, self._bytes = self._records, [], 0
+            if records:
+                faults.point("child.after_run")
+                self._send(records)
+        self.flushed_at = time.monotonic()
+
+
+class Outcomes:
+    """The part of a slot that tells how items ended.
+
+    Args:
+        codec: Turns bytes into objects and back.
+        lane: Where the pool sees what runs.
+        reports: Where outcomes go.
+        leak: Output that bypassed Python; `None` where several slots share a process.
+
+    Attributes:
+        alarm: Not empty when the item that runs needs a look.
+        surroundings: What to restore; `None` where several slots share a process.
+        calling: Whether user code runs.
+        cut: The first entry and index of the message that were given back; `None` when nothing was.
+        retiring: Whether this process should take no more.
+        cancelled: Whether the running item was told to end.
+    """
+
+    def __init__(self, codec: Codec, lane: Lane, reports: Reports, leak: Leak | None) -> None:
+        self.lane = lane
+        self.alarm: list[str] = []
+        self.surroundings: Surroundings | None = None
+        self.cut: tuple[int, int] | None = None
+        self.calling = False
+        self.retiring = False
+        self.cancelled = False
+        self._codec = codec
+        self._reports = reports
+        self._leak = leak
+        self._head: tuple[Any, ...] = ()
+        self._entry: tuple[Any, ...] = ()
+        self._number = 0
+        self._values: list[bytes] = []
+        self._tooks: list[float] = []
+        self._first = 0
+        self._begun = 0.0
+        self._is_copy = False
+
+    def hand_back(self) -> None:
+        """Give the rest of the message back to the pool, from the next item on."""
+        running = self.lane.running
+        if running is None or not self._entry or self.cut is not None:
+            return
+        number, entry, index = running
+        array, hi = self._head[4], self._entry[2]
+        self.cut = (entry, index + 1) if array and index + 1 < hi else (entry + 1, -1)
+        self.alarm.append("back")
+        self._emit_calls()
+        self._reports.add((Say.BACK, number, *self.cut))
+        self._reports.flush()
+
+    def _emit_calls(self) -> None:
+        if not self._values:
+            return
+        values, tooks = self._values[:], self._tooks[:]
+        self._values.clear()
+        self._tooks.clear()
+        record = (Say.CALLS, self._number, self._first, values, _wall(self._begun), tooks)
+        self._first += len(values)
+        self._reports.add(record, sum(map(len, values)) + 32 * len(values))
+
+    def _emit_range(
+        self, at: int, lo: int, hi: int, results: list[Any], loaded: Any, log: str | None = None
+    ) -> None:
+        if lo >= hi:
+            return
+        node, fence = self._entry[0], self._entry[3]
+        began, self._begun = self._begun, time.monotonic()
+        took = self._begun - began
+        if self._head[8]:
+            results = [None] * (hi - lo)
+        try:
+            value = self._codec.dump_result(node, lo, hi, fence, results if self._head[4] else results[0])
+        except BaseException as error:  # noqa: BLE001 - a result that cannot travel fails its item
+            if hi - lo == 1:
+                self._fail(at, lo, error, None, log)
+                return
+            for index, result in enumerate(results, lo):
+                self._emit_range(at, index, index + 1, [result], loaded, log)
+            return
+        self._emit(at, lo, hi, Kind.SUCCEEDED, value, began=began, took=took, log=log)
+
+    def _cancel_rest(self, at: int, lo: int, hi: int) -> None:
+        self.cancelled = False
+        for index in range(lo, hi):
+            self._emit(at, index, index + 1, Kind.CANCELLED)
+
+    def _aftermath(self) -> str | None:
+        """Put the surroundings back and collect the output of the last item."""
+        if self._is_copy:
+            os._exit(0)
+        if self.surroundings is not None:
+            self.surroundings.restore()
+        else:
+            self.alarm.clear()
+        if self._leak is not None:
+            data = self._leak.read()
+            if data:
+                self.lane.print(data)
+        return self.lane.take_printed()
+
+    def _fail(self, at: int, index: int, error: BaseException, loaded: Any, log: str | None = None) -> None:
+        """Report an item that raised: to be retried, failed, or cancelled."""
+        took = time.monotonic() - self.lane.reals[Lane.START]
+        log = log or self._aftermath()
+        node, _, _, fence, attempt, _, age_s, _, _ = self._entry
+        kind, delay_s = Kind.FAILED, None
+        if self.cancelled:
+            kind = Kind.CANCELLED
+        elif loaded is not None and loaded.retry is not None:
+            delay_s, error = self._decide(loaded.retry, error, attempt, age_s + took)
+            kind = Kind.FAILED if delay_s is None else Kind.RETRY
+        failure = self._codec.failure(error, kind=str(kind))
+        value = self._codec.dump_error(node, index, fence, error) if kind == Kind.FAILED else None
+        self._emit(
+            at, index, index + 1, kind, value, failure.to_json(), delay_s or 0.0, None, max(0.0, took), log
+        )
+        if isinstance(error, MemoryError):
+            self.retiring = True
+            self.hand_back()
+        if not self._head[4]:
+            self.cancelled = False
+
+    @staticmethod
+    def _decide(
+        retry: Any, error: BaseException, attempt: int, age_s: float
+    ) -> tuple[float | None, BaseException]:
+        try:
+            return retry.decide(error, attempt=attempt, age_s=age_s, roll=roll()), error
+        except BaseException as worse:  # noqa: BLE001 - `retry_if` is user code
+            worse.__context__ = error
+            return None, worse
+
+    def _emit(
+        self,
+        at: int,
+        lo: int,
+        hi: int,
+        kind: Kind,
+        value: bytes | None = None,
+        error: str | None = None,
+        delay_s: float = 0.0,
+        began: float | None = None,
+        took: float = 0.0,
+        log: str | None = None,
+        growth: tuple[Any, ...] | None = None,
+    ) -> None:
+        started = _wall(self.lane.reals[Lane.START] if began is None else began)
+        record = (
+            Say.OUTCOME,
+            self._number,
+            at,
+            lo,
+            hi,
+            str(kind),
+            value,
+            error,
+            delay_s,
+            started,
+            took,
+            log,
+            growth,
+        )
+        self._reports.add(record, len(value or b"") + len(error or "") + len(log or "") + 200)
+
+
+def _wall(monotonic: float) -> float:
+    return time.time() - (time.monotonic() - monotonic)

@@ -1,0 +1,256 @@
+"""The file itself: opened with care, written step by step, its errors explained."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from taskflow import faults
+from taskflow.blobs.files import FileBlobs
+from taskflow.clock import Clock, SystemClock
+from taskflow.errors import (
+    ConfigError,
+    QueueFull,
+    StoreUnavailable,
+    VersionMismatch,
+)
+from taskflow.ports import Blobs
+from taskflow.states import TERMINAL
+from taskflow.stores.bells import Bells, SocketBell
+from taskflow.stores.place import private_directory, private_file
+from taskflow.stores.sqlite_rows import (
+    SCHEMA,
+    VERSION,
+    SqliteRows,
+)
+
+__all__ = ["CURSOR_BITS", "STEP", "WAL_BYTES", "SqliteFile"]
+
+EVENTS_PER_ROW = 10_000
+WAL_BYTES = 8 << 20
+CURSOR_BITS = 16
+STEP = ("step.before", "step.inside", "step.after")
+_TABLES = "select name from sqlite_master where type='table'"
+_HAS_TABLES = "select 1 from sqlite_master where name='meta'"
+_compact = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+class SqliteFile:
+    """An open file, with one connection that writes and one that reads; arguments as `SQLiteStore`'s."""
+
+    def __init__(
+        self, path: str | Path, *, clock: Clock | None = None, sync: str = "normal", wait_s: float = 20.0
+    ) -> None:
+        if sync not in ("normal", "full"):
+            raise ConfigError(f"sync={sync!r} is not known: use 'normal' or 'full'.")
+        self.path = Path(path).expanduser().absolute()
+        self.url = f"sqlite:///{self.path}"
+        self._clock = clock or SystemClock()
+        self._sync = sync
+        self._wait_s = wait_s
+        self._lock = threading.RLock()
+        self._read_lock = threading.RLock()
+        side = private_directory(self.path)
+        self._writer = self._connect()
+        self._reader = self._connect()
+        self._steps = 0
+        with self._explained():
+            self._make_tables()
+        self.blobs: Blobs = FileBlobs(side / "blobs")
+        self._bells = Bells(side / "bells")
+
+    def _connect(self) -> sqlite3.Connection:
+        private_file(self.path)
+        with self._explained():
+            db = sqlite3.connect(
+                self.path, isolation_level=None, timeout=0, check_same_thread=False, cached_statements=256
+            )
+            if not self._patiently(lambda: db.execute("pragma page_count").fetchone())[0]:
+                self._patiently(lambda: db.execute("pragma auto_vacuum=incremental"))
+            else:
+                self._refuse_foreign(self._patiently(lambda: db.execute(_TABLES).fetchall()))
+            self._patiently(lambda: db.execute("pragma journal_mode=wal"))
+            for pragma in (
+                f"synchronous={self._sync}",
+                "wal_autocheckpoint=0",
+                "temp_store=memory",
+                "cache_size=-16000",
+            ):
+                db.execute(f"pragma {pragma}")
+        return db
+
+    def _refuse_foreign(self, tables: list[tuple[str]]) -> None:
+        if tables and ("meta",) not in tables:
+            raise ConfigError(
+                f"{self.path} is no taskflow store: it belongs to another program. Give another path."
+            )
+
+    def _make_tables(self) -> None:
+        """Make the tables where there are none; a store that has them is opened without a lock."""
+        if not self._read(_HAS_TABLES):
+            with self._lock:
+                self._begin()
+                try:
+                    if not self._writer.execute(_HAS_TABLES).fetchone():
+                        self._write_tables()
+                    self._writer.execute("commit")
+                except BaseException:
+                    self._writer.execute("rollback")
+                    raise
+        found = self._read("select value from meta where key='schema'")
+        version = found[0][0] if found else None
+        if version != VERSION:
+            raise VersionMismatch(
+                f"{self.path} has schema {version}, this release of taskflow reads {VERSION}."
+                " Use the release that wrote it, or another file."
+            )
+
+    def _write_tables(self) -> None:
+        for statement in SCHEMA.split(";"):
+            if statement.strip():
+                self._writer.execute(statement)
+        self._writer.execute("insert into meta values('schema', ?)", (VERSION,))
+
+    def _patiently(self, attempt: Any) -> Any:
+        """Try until the file is not locked, with short random waits, for `wait_s` at most."""
+        deadline = None
+        while True:
+            try:
+                return attempt()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) and "busy" not in str(error):
+                    raise
+                now = time.monotonic()
+                deadline = deadline or now + self._wait_s
+                if now > deadline:
+                    raise StoreUnavailable(
+                        f"{self.path} was locked by another process for {self._wait_s:g} s. Is one of them"
+                        " stopped, or does another program have the file open?"
+                    ) from error
+            time.sleep(random.uniform(0.00005, 0.0005))  # noqa: S311 - spreads the waiters
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Give SQLite's errors a name and a cure."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _explain(error, self.path) from error
+
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        with self._read_lock, self._explained():
+            found: list[Any] = self._patiently(lambda: self._reader.execute(sql, values).fetchall())
+            return found
+
+    @contextlib.contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """Reads inside see the store as it was at one moment."""
+        with self._read_lock, self._explained():
+            if self._reader.in_transaction:
+                yield
+                return
+            try:
+                self._reader.execute("begin")
+                yield
+            finally:
+                self._reader.commit()  # nothing when the beginning was interrupted
+
+    @contextlib.contextmanager
+    def _step(
+        self, points: tuple[str, str, str] = STEP, *, own_bell: bool = True, go_on: bool = False
+    ) -> Iterator[SqliteRows]:
+        before, inside, after = points
+        with self._lock:
+            faults.point(before)
+            with self._explained():
+                try:
+                    self._begin()
+                    rows = SqliteRows(self._writer, self._clock.now(), go_on=go_on)
+                    yield rows
+                    rows.finish()
+                    self._append(rows)
+                    faults.point(inside)
+                    self._writer.execute("commit")
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._writer.execute("rollback")
+                    raise
+            faults.point(after)
+            self._steps += 1
+            if self._steps % 512 == 0:
+                self._checkpoint(WAL_BYTES * 8)
+        self._ring(rows, own_bell)
+
+    def _begin(self) -> None:
+        if self._writer.in_transaction:  # Ctrl-C came while the last step was rolled back
+            self._writer.execute("rollback")
+        self._patiently(lambda: self._writer.execute("begin immediate"))
+
+    def _append(self, rows: SqliteRows) -> None:
+        events = rows.events
+        for at in range(0, len(events), EVENTS_PER_ROW):
+            body = _compact(
+                [
+                    (run if run != node else "", node, lo, hi, state)
+                    for run, node, lo, hi, state in events[at : at + EVENTS_PER_ROW]
+                ]
+            )
+            self._writer.execute("insert into event(at, body) values(?, ?)", (rows.now, body))
+
+    def _ring(self, rows: SqliteRows, own_bell: bool) -> None:
+        """Wake workers when something may be claimed, and watchers when something has ended.
+
+        That something began to run is told with the next end: nobody waits for it.
+        """
+        if rows.freed:
+            self._bells.ring("work", others_only=not own_bell)
+        if any(event[4] in TERMINAL for event in rows.events):
+            self._bells.ring("watch")
+        elif rows.freed:
+            self._bells.ring("watch", others_only=not own_bell)
+
+    def _checkpoint(self, above_bytes: int) -> None:
+        with contextlib.suppress(OSError, sqlite3.Error):
+            if os.stat(f"{self.path}-wal").st_size > above_bytes:
+                self._writer.execute("pragma wal_checkpoint(restart)").fetchall()
+
+    def listen(self, topic: str, /) -> SocketBell:
+        """See `Store.listen`."""
+        return self._bells.listen(topic)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock, self._read_lock:
+            self._bells.close()
+            self._reader.close()
+            self._writer.close()
+
+
+def _explain(error: sqlite3.Error, path: Path) -> Exception:
+    text = str(error)
+    if "full" in text:
+        return QueueFull(
+            f"The disk that holds {path} is full; nothing was stored. Free some space and try again."
+        )
+    if "readonly" in text or "unable to open" in text:
+        return ConfigError(
+            f"{path} cannot be opened for writing ({text}). Check the path and its permissions."
+        )
+    if "not a database" in text or "malformed" in text:
+        return ConfigError(f"{path} is not a taskflow store ({text}). Give another path, or restore a copy.")
+    if "disk I/O" in text:
+        return StoreUnavailable(
+            f"The disk that holds {path} refuses to read or write ({text}); nothing was stored. Is it over"
+            " quota, or gone? It is safe to try again."
+        )
+    if isinstance(error, sqlite3.OperationalError):
+        return StoreUnavailable(f"{path}: {text}")
+    return error
