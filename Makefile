@@ -3,6 +3,7 @@
 #   make                            what there is
 #   make test PYTHON=python3.13 VENV=.venv-3.13
 #   make unit ARGS="-k fence -x"    arguments for pytest
+#   make unit JOBS=0                one test at a time, in one process: for a debugger
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
