@@ -27,6 +27,7 @@ class Cells:
         open_template: Starts a template that is heard.
         close_template: Ends one, and hears it no more.
         spawn: Makes a child of a template.
+        may_spawn: Whether it is time to make one.
         again: Called with the time at which `tend` has to be called.
         most: How many cells there may be.
     """
@@ -36,6 +37,7 @@ class Cells:
         open_template: Callable[[], Template],
         close_template: Callable[[Template], None],
         spawn: Callable[[Template], Link],
+        may_spawn: Callable[[], bool],
         again: Callable[[float], None],
         most: int,
     ) -> None:
@@ -44,6 +46,7 @@ class Cells:
         self._open_template = open_template
         self._close_template = close_template
         self._spawn = spawn
+        self._may_spawn = may_spawn
         self._again = again
         self._cells: dict[Template, Link] = {}
         self._opened_at = 0.0
@@ -57,7 +60,7 @@ class Cells:
     def tend(self) -> None:
         """Open another cell when suspects have waited for a while."""
         now = time.monotonic()
-        if not self.waiting or len(self._cells) >= self.most:
+        if not self.waiting or len(self._cells) >= self.most or not self._may_spawn():
             return
         if not self._cells or now - self._opened_at >= _ANOTHER_S:
             self._opened_at = now
@@ -83,7 +86,7 @@ class Cells:
         template = next((t for t, x in self._cells.items() if x is link), None)
         if template is None:
             return
-        if self.waiting:
+        if self.waiting and self._may_spawn():
             self._enter(template)
         else:
             del self._cells[template]

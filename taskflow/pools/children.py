@@ -68,7 +68,12 @@ class Children:
         self._templates_lost = 0
         self._stillborn = 0
         self.cells = Cells(
-            lambda: self._open_template(fork=False), self._close_template, self.spawn, again, setup.slots
+            lambda: self._open_template(fork=False),
+            self._close_template,
+            self.spawn,
+            self.may_spawn,
+            again,
+            setup.slots,
         )
         self.template = self._open_template()
 
@@ -147,10 +152,15 @@ class Children:
             if sure and not link.calls:
                 self._put_off()
         self.forget(link)
-        if self.closing:
-            self._ledger.release(suspects)
-        else:
-            self.cells.take(suspects)
+        given_up = [w for w in suspects if self.closing or w.lease.key in self._ledger.cancelled]
+        self._ledger.release(given_up)
+        self.cells.take(work for work in suspects if work not in given_up)
+
+    def abandon(self, link: Link, why: str) -> None:
+        """Bury a child that does not end; its place goes to another."""
+        self.bury(link, -1, why)
+        if not self.closing:
+            self.cells.dead(link)
 
     def _put_off(self) -> None:
         """A child died at its start: wait before the next, longer each time it happens in a row."""

@@ -181,7 +181,7 @@ class Ledger:
         oom = status >= 0 and os.WIFSIGNALED(status) and self._oom_happened()
         ran = list(link.running())
         suspects = [work for _, _, item, _ in ran for work in self._accuse(link, item, status)]
-        if not ran and status > 0:
+        if sure and not ran and status > 0:
             suspects = self._never_begun(link)
         self._release_all(link)
         if not sure or len(suspects) != 1 or suspects[0].hi - suspects[0].lo != 1:
@@ -226,7 +226,7 @@ class Ledger:
     def _end(
         self, link: Link, lane: Lane | None, item: Item, work: Work, kind: Kind, failure: Failure
     ) -> None:
-        """The outcome of the item that a child's end is charged to; `lane` is `None` when it had not begun."""
+        """The outcome of the item that pays for a child's end; `lane` is `None` when it had not begun."""
         log, took = None, 0.0
         if lane is not None:
             log = (lane.printed() + link.take_leaked(*item, item[2] + 1)) or None

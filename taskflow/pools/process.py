@@ -94,7 +94,7 @@ class ProcessPool:
         self.slots = slots
         self._single = mode != "process"
         self._ledger = Ledger()
-        self._watch = Watch(self._ledger, self._single, lambda *what: self._children.kill(*what))
+        self._watch = Watch(self._ledger, self._single, self._kill)
         self.pace_s = self._ledger.pace_s
         self._recycle_after = recycle_after_calls
         self._recycle_rss = recycle_rss_bytes
@@ -210,6 +210,9 @@ class ProcessPool:
             raise ConfigError(self._children.broken)
         return self._ledger.fetch()
 
+    def _kill(self, number: int, sig: int, group: bool) -> None:
+        self._children.kill(number, sig, group)
+
     def _look(self, now: float) -> None:
         held_up, undead = self._watch.look(list(self._links.values()), now)
         for link in held_up:
@@ -217,7 +220,7 @@ class ProcessPool:
             self._ledger.release(link.give_up())
         for link in undead:
             # It hangs in the kernel; its slot goes to another.
-            self._children.bury(link, -1, "The process that ran the task does not end though it was killed.")
+            self._children.abandon(link, "The process that ran the task does not end though it was killed.")
         self._children.tend()
         self._balance()
 

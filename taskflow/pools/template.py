@@ -328,9 +328,11 @@ class _Nursery:
             strays = [pid for pid in _children() if pid not in self._numbers]
             if not strays:
                 return
-            for pid in strays:
+            for pid in strays:  # All of them first: each may fork until it is killed.
                 with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
+            for pid in strays:
+                with suppress(OSError):
                     os.waitpid(pid, 0)
 
     def _end_all(self) -> None:

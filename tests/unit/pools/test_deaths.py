@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -259,6 +260,133 @@ def test_a_task_that_kills_its_parent_loses_what_ran_and_the_pool_goes_on(open_b
     assert bench.value(lease) == 16
 
 
+def test_only_the_killer_of_the_template_is_charged(open_bench: Open, flag: Path) -> None:
+    bench = open_bench(3, again=False)
+
+    def kill() -> None:
+        while len(flag.read_text()) < 2:
+            time.sleep(0.01)
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(5)
+
+    def innocent() -> int:
+        with flag.open("a") as file:
+            file.write("x")
+        time.sleep(0.4)
+        return 5
+
+    flag.touch()
+    others = [bench.call(innocent) for _ in range(2)]
+    killer = bench.call(kill)
+    bench.start(*others, killer)
+    bench.until(lambda: all(map(bench.complete, [*others, killer])), 10)
+
+    assert [o.kind for o in bench.outcomes[killer.key.node]] == [Kind.LOST]
+    assert [bench.value(other) for other in others] == [5, 5]
+    assert not bench.released
+
+
+def test_a_killer_that_succeeds_does_not_make_another_pay(open_bench: Open) -> None:
+    bench = open_bench(2, again=False)
+    sleeper = bench.call(time.sleep, 0.5)
+    killers = [bench.call(lambda: os.kill(os.getppid(), signal.SIGKILL)) for _ in range(3)]
+    bench.start(sleeper)
+    eventually(bench, lambda: running(bench))
+
+    bench.start(*killers)
+    bench.until(lambda: bench.complete(sleeper), 10)
+
+    assert bench.outcomes[sleeper.key.node][0].kind == Kind.SUCCEEDED
+
+
+def test_cells_end_when_no_suspect_is_left(open_bench: Open) -> None:
+    bench = open_bench(2)
+    outcome = bench.one(bench.call(lambda: os.kill(os.getppid(), signal.SIGKILL) or time.sleep(5)))
+
+    eventually(bench, lambda: len(bench.pool._links) == 2 and bench.pool.free() == 2)
+
+    assert outcome.kind == Kind.LOST
+    assert not bench.pool._children.cells._cells
+
+
+def test_a_suspect_that_waits_may_be_cancelled(open_bench: Open) -> None:
+    bench = open_bench(1)
+    lease = bench.array(lambda x: time.sleep(60), range(5))
+    bench.start(lease)
+    eventually(bench, lambda: running(bench))
+    (link,) = bench.pool._links.values()
+    bench.pool._children.cells.take(link.give_up())
+
+    bench.pool.kill(lease.key, "enough", grace_s=0)
+    bench.until(lambda: bench.complete(lease), 4)
+
+    assert {o.kind for o in bench.outcomes[lease.key.node]} == {Kind.CANCELLED}
+
+
+def test_suspects_that_wait_are_released_at_the_end(open_bench: Open) -> None:
+    bench = open_bench(1, again=False)
+    lease = bench.array(lambda x: time.sleep(60), range(5))
+    bench.start(lease)
+    eventually(bench, lambda: running(bench))
+    (link,) = bench.pool._links.values()
+    bench.pool._children.cells.take(link.give_up())
+
+    bench.take(bench.pool.close(drain_s=0))
+
+    assert sum(o.hi - o.lo for _, o in bench.released) == 5
+
+
+def test_a_child_that_dies_while_it_reports_is_charged_to_its_item(bench: Workbench) -> None:
+    outcome = bench.one(bench.call(os.closerange, 0, 256))
+    lease = bench.call(square, 5)
+    bench.run(lease)
+
+    assert outcome.kind == Kind.LOST
+    assert "could not report" in failure(outcome).message
+    assert bench.value(lease) == 25
+
+
+def test_quick_items_beside_one_that_closes_every_file_do_not_pay_for_it(bench: Workbench) -> None:
+    bench.run(bench.array(lambda x: x, range(300)))
+
+    lease = bench.array(lambda x: os.closerange(0, 256) if x == 20 else x, range(40))
+    (outcomes,) = bench.run(lease)
+
+    assert [o.lo for o in outcomes if o.kind == Kind.LOST] == [20]
+    assert sum(o.hi - o.lo for o in outcomes if o.kind == Kind.SUCCEEDED) == 39
+
+
+def test_threads_beside_one_that_ends_their_process_do_not_pay_for_it(open_bench: Open) -> None:
+    bench = open_bench(3, mode="thread")
+    sleeper = bench.call(time.sleep, 0.5)
+    bench.start(sleeper)
+    eventually(bench, lambda: running(bench))
+
+    outcome = bench.one(bench.call(os._exit, 3))
+    bench.until(lambda: bench.complete(sleeper), 5)
+
+    assert outcome.kind == Kind.LOST
+    assert bench.outcomes[sleeper.key.node][0].kind == Kind.SUCCEEDED
+
+
+def test_children_that_die_at_their_start_are_made_more_and_more_slowly(bench: Workbench) -> None:
+    bench.run(bench.call(square, 1))
+    made = bench.pool._children._numbers
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        for link in bench.pool._links.values():
+            if link.pid and not link.flying:
+                with suppress(ProcessLookupError):
+                    os.kill(link.pid, signal.SIGKILL)
+        bench.step(0.02)
+    lease = bench.call(square, 5)
+    bench.until(bench.pool.free, 6)
+    bench.run(lease)
+
+    assert bench.pool._children._numbers - made <= 8
+    assert bench.value(lease) == 25
+
+
 def test_what_a_dead_child_left_running_is_killed(bench: Workbench) -> None:
     def leave() -> None:
         subprocess.Popen(["sleep", "60"])
@@ -272,7 +400,11 @@ def test_what_a_dead_child_left_running_is_killed(bench: Workbench) -> None:
     eventually(bench, lambda: gone(daemon))
 
 
-def test_a_swarm_of_forks_ends_with_its_task(bench: Workbench, flag: Path) -> None:
+def test_a_swarm_of_forks_ends_with_its_task(open_bench: Open, flag: Path) -> None:
+    bench = open_bench(2, again=False)
+    beside = bench.call(time.sleep, 1.5)
+    bench.start(beside)
+
     def swarm() -> None:
         for n in range(60):
             if os.fork() == 0:
@@ -290,6 +422,8 @@ def test_a_swarm_of_forks_ends_with_its_task(bench: Workbench, flag: Path) -> No
     pids = [int(pid) for pid in flag.read_text().split()]
     assert len(pids) == 60
     eventually(bench, lambda: all(map(gone, pids)))
+    bench.until(lambda: bench.complete(beside), 5)
+    assert bench.outcomes[beside.key.node][0].kind == Kind.SUCCEEDED
 
 
 def test_children_die_with_the_process_of_the_pool(tmp_path: Path) -> None:

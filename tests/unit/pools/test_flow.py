@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -573,3 +574,23 @@ def test_a_soft_limit_that_is_over_before_the_call_begins_is_raised_in_it(bench:
     outcome = bench.one(bench.call(spin, Slow(), policy=Policy(soft_time_limit_s=0.1)))
 
     assert Failure.from_json(outcome.error or "").type.endswith("SoftTimeLimitExceeded")
+
+
+@pytest.mark.parametrize("mode", ["process", "thread", "async"])
+def test_a_value_that_is_ignored_never_leaves_the_child(open_bench: Open, mode: str) -> None:
+    bench = open_bench(1, mode=mode)
+    policy = Policy(ignore_result=True)
+    call = bench.call(threading.Lock, policy=policy)  # It could not travel.
+    items = bench.array(lambda x: "x" * 1000, range(50), policy=policy)
+
+    outcomes, parts = bench.run(call, items)
+
+    assert bench.value(call) is None
+    assert bench.value(items) == [None] * 50
+    assert sum(len(o.value or b"") for o in (*outcomes, *parts)) < 50 * 200
+
+
+def test_a_failure_is_told_though_the_value_is_ignored(bench: Workbench) -> None:
+    outcome = bench.one(bench.call(lambda: 1 // 0, policy=Policy(ignore_result=True)))
+
+    assert Failure.from_json(outcome.error or "").type.endswith("ZeroDivisionError")
