@@ -163,9 +163,9 @@ class SqliteReads(SqliteFile):
     def find(self, prefix: str, /) -> tuple[RunId, NodeId | None]:
         """See `WatchPort.find`."""
         exact = self._read(
-            "select r.id, n.id from run r left join node n on 0 where r.id = ?1 union all"
-            " select r.id, n.id from node n join run r on r.key = n.run where n.id = ?1",
-            (prefix,),
+            "select r.id, n.id from run r left join node n on 0 where r.id = ? union all"
+            " select r.id, n.id from node n join run r on r.key = n.run where n.id = ?",
+            (prefix, prefix),
         )
         if exact:
             return RunId(exact[0][0]), NodeId(exact[0][1]) if exact[0][1] else None
