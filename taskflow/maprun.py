@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 import weakref
 from bisect import bisect_left, bisect_right
@@ -11,12 +10,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taskflow.codec import Reference
-from taskflow.errors import ConfigError, WaitTimedOut, nearest
-from taskflow.future import Future, decode, end_of
+from taskflow.errors import ConfigError, nearest
+from taskflow.future import Future, decode
 from taskflow.ids import NodeId, RunId
-from taskflow.pools import context
-from taskflow.records import Event, Failure, ItemView, NodeView, RunView, Segment
+from taskflow.records import Event, Failure, ItemView, NodeView, Segment
 from taskflow.states import TERMINAL, State
+from taskflow.waiting import Waiting
 
 if TYPE_CHECKING:
     from taskflow.engine import Engine
@@ -29,7 +28,7 @@ Errors = Literal["raise", "skip", "return"]
 _WINDOW = 65_536
 
 
-class MapRun(Iterator[R], Reference):
+class MapRun(Waiting, Iterator[R], Reference):
     """Results of a map in order; iterating waits for the next one.
 
     It releases each result as it is handed out, so that a long map takes constant memory; what stays
@@ -39,26 +38,21 @@ class MapRun(Iterator[R], Reference):
         id: The run; ``client.attach(id)`` finds it again in another process.
     """
 
-    wants_values = False
     index = None
 
     def __init__(self, engine: Engine, run: RunId, node: NodeId, width: int | None, label: str = "") -> None:
-        self.id = run
+        super().__init__(engine, run)
         self.node_id = node
         self.label = label
-        self._engine = engine
         self._width = width
         self._next = 0
-        self._changed = threading.Condition()
         self._ended = _Ranges()
         self._over = width == 0
-        self._on_end: list[Callable[[], object]] = []
         self._waiting: dict[int, Future[R]] = {}
         self._futures: weakref.WeakValueDictionary[int, Future[R]] = weakref.WeakValueDictionary()
         self._window: list[Segment] = []
         self._loaded: tuple[Segment, Any] | None = None
         self._deadline: float | None = None
-        self._begun = False
 
     @property
     def url(self) -> str:
@@ -119,10 +113,6 @@ class MapRun(Iterator[R], Reference):
         if all(node.state in TERMINAL for node in view.nodes if node.id == self.node_id):
             self._finish()
 
-    def running(self) -> bool:
-        """Whether any of its items has started."""
-        return self._begun and not self._over
-
     def _note(self, ranges: Sequence[tuple[int, int]]) -> None:
         with self._changed:
             for lo, hi in ranges:
@@ -133,25 +123,12 @@ class MapRun(Iterator[R], Reference):
 
     def _finish(self) -> None:
         self._engine.feed.unwatch(self.node_id, self)
-        with self._changed:
-            self._over = True
-            self._changed.notify_all()
-            told, self._on_end = self._on_end, []
-        for tell in told:
-            tell()
+        self._end()
         if self._waiting:  # items that never were: their node was skipped or cancelled as a whole
             self._settle(self._engine.store.values([self.node_id])[self.node_id])
             for index, future in list(self._waiting.items()):
                 self._waiting.pop(index, None)
                 future.take(None, self._without_outcome(index))
-
-    def when_over(self, tell: Callable[[], object]) -> None:
-        """Call a function when every item has ended: in a thread of the client, or now if that is so."""
-        with self._changed:
-            if not self._over:
-                self._on_end.append(tell)
-                return
-        tell()
 
     def _waiting_in(self, lo: int, hi: int) -> list[int]:
         """Items of a range that have a future which waits for them."""
@@ -234,28 +211,6 @@ class MapRun(Iterator[R], Reference):
     def _wait_for(self, index: int, timeout: float | None) -> None:
         self._block(lambda: self._has(index), timeout)
 
-    def _block(self, done: Callable[[], bool], timeout: float | None) -> None:
-        if done():
-            return
-        engine = self._engine
-        engine.flush()
-        try:
-            if engine.inline:
-                engine.drive(done, timeout)
-                if not done():
-                    raise self._timed_out(timeout)
-                return
-            with context.lend(), self._changed:
-                if not self._changed.wait_for(done, timeout):
-                    raise self._timed_out(timeout)
-        except KeyboardInterrupt:
-            engine.interrupted([self.id])
-            raise
-
-    def _timed_out(self, timeout: float | None) -> WaitTimedOut:
-        after = "" if timeout is None else f" after {timeout:g} s"
-        return WaitTimedOut(f"{self!r} had not ended{after}. {self._engine.why_waiting()}")
-
     # ── all at once ──────────────────────────────────────────────────────────────────
 
     def wait(self, timeout: float | None = None, *, progress: bool | None = None) -> MapRun[R]:
@@ -264,20 +219,7 @@ class MapRun(Iterator[R], Reference):
         Raises:
             WaitTimedOut: The wait ended, the map did not.
         """
-        if progress is not False and not self._over:
-            from taskflow.observe.terminal import Bars
-
-            with Bars() as bars:
-                if bars.live:
-                    self._show(bars, timeout)
-                    return self
-        self._block(lambda: self._over, timeout)
-        return self
-
-    def _show(self, bars: Any, timeout: float | None) -> None:
-        from taskflow.observe.board import Board
-
-        follow(self._engine, self.id, bars, Board(), lambda: self._over, self._block, timeout)
+        return super().wait(timeout, progress=progress is not False)
 
     def results(self, errors: Errors = "raise") -> list[Any]:
         """All results in order.
@@ -319,21 +261,7 @@ class MapRun(Iterator[R], Reference):
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         """Wait for all results without blocking the event loop."""
-        return self._awaited().__await__()
-
-    async def _awaited(self) -> list[Any]:
-        import asyncio
-
-        self._engine.flush()
-        if self._engine.inline:
-            return self.results()
-        try:
-            await end_of(self.when_over)
-        except asyncio.CancelledError:
-            if self._engine.cancel_on_interrupt:
-                self.cancel()
-            raise
-        return await asyncio.to_thread(self.results)
+        return self._awaited(self.results).__await__()
 
     def partial(self) -> Any:
         """What has ended so far, as a table: ``index``, ``state``, ``value``, ``error``."""
@@ -437,26 +365,6 @@ class MapRun(Iterator[R], Reference):
 
     # ── control ──────────────────────────────────────────────────────────────────────
 
-    @property
-    def progress(self) -> RunView:
-        """The run as it stands: its state, and its items by state."""
-        self._engine.flush()
-        return self._engine.store.snapshot(self.id)[0]
-
-    @property
-    def state(self) -> State:
-        """The state of the run."""
-        return self.progress.state
-
-    def done(self) -> bool:
-        """Whether every item has ended."""
-        return self._over
-
-    def cancel(self) -> bool:
-        """Cancel what has not ended; `True` when there was anything to cancel."""
-        self._engine.flush()
-        return self._engine.store.cancel(self.id, reason="cancelled by its map")
-
     def retry_failed(self) -> MapRun[R]:
         """Run the items that gave no value again; the new run has the results of the others already."""
         from taskflow.ids import new_id
@@ -510,36 +418,3 @@ def rows_or_frame(rows: list[dict[str, Any]]) -> Any:
 
         return pandas.DataFrame(rows)
     return rows
-
-
-def follow(
-    engine: Engine,
-    run: RunId,
-    bars: Any,
-    board: Any,
-    done: Callable[[], bool],
-    block: Callable[[Callable[[], bool], float | None], None],
-    timeout: float | None,
-) -> None:
-    """Draw a run's progress until it has ended, from its snapshot and the events after it."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    engine.flush()
-    view, cursor = engine.store.snapshot(run)
-    board.show(view, now=time.time(), cursor=cursor)
-    while True:
-        over = done()
-        while events := engine.store.events(cursor):
-            cursor = events[-1].cursor
-            for event in events:
-                board.add(event)
-        if board.stale:
-            view, cursor = engine.store.snapshot(run)
-            board.show(view, now=time.time(), cursor=cursor)
-        bars.update(board.stages(time.time()))
-        if over:
-            return
-        left = None if deadline is None else deadline - time.monotonic()
-        if left is not None and left <= 0:
-            block(done, 0)
-        with contextlib.suppress(WaitTimedOut):
-            block(done, 0.1 if left is None else min(0.1, left))

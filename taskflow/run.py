@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import concurrent.futures
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskflow.errors import WaitTimedOut
-from taskflow.future import Future, end_of
+from taskflow.future import Future
 from taskflow.ids import NodeId, RunId
-from taskflow.maprun import Errors, MapRun, follow
-from taskflow.pools import context
+from taskflow.maprun import Errors, MapRun
 from taskflow.records import Event, Failure, RunView, Segment
 from taskflow.states import TERMINAL, State
+from taskflow.waiting import Waiting
 
 if TYPE_CHECKING:
     from taskflow.engine import Engine
@@ -24,20 +23,13 @@ __all__ = ["LEFT_OUT", "Handle", "Run", "arrays_of", "outcome", "seconds_left"]
 Handle = Future[Any] | MapRun[Any]
 
 
-class Run:
+class Run(Waiting):
     """A run as a whole: waits for its end, and makes handles of its nodes."""
 
-    wants_values = False
-
     def __init__(self, engine: Engine, run: RunId, arrays: Mapping[NodeId, int | None]) -> None:
-        self.id = run
-        self._engine = engine
+        super().__init__(engine, run)
         self._arrays = arrays
         self._handles: dict[NodeId, Handle] = {}
-        self._over = threading.Condition()
-        self._ended = False
-        self._begun = False
-        self._on_end: list[Callable[[], object]] = []
 
     # ── Listener ─────────────────────────────────────────────────────────────────────
 
@@ -46,24 +38,7 @@ class Run:
         self._begun = True
         if event.state in TERMINAL:
             self._engine.feed.unwatch(NodeId(self.id), self)
-            with self._over:
-                self._ended = True
-                self._over.notify_all()
-                told, self._on_end = self._on_end, []
-            for tell in told:
-                tell()
-
-    def when_over(self, tell: Callable[[], object]) -> None:
-        """Call a function when every node has ended: in a thread of the client, or now if that is so."""
-        with self._over:
-            if not self._ended:
-                self._on_end.append(tell)
-                return
-        tell()
-
-    def running(self) -> bool:
-        """Whether anything of it has started."""
-        return self._begun and not self._ended
+            self._end()
 
     def ended(self, segments: Sequence[Segment], /) -> None:
         """See `feed.Listener`: a run has no values of its own."""
@@ -74,80 +49,7 @@ class Run:
         if view.state in TERMINAL:
             self.happened(Event(0, 0.0, self.id, "", 0, 0, view.state))
 
-    # ── what every run has ───────────────────────────────────────────────────────────
-
-    @property
-    def progress(self) -> RunView:
-        """The run with its nodes, as it stands."""
-        self._engine.flush()
-        return self._engine.store.snapshot(self.id)[0]
-
-    @property
-    def state(self) -> State:
-        """The state of the run."""
-        return self.progress.state
-
-    def done(self) -> bool:
-        """Whether every node has ended."""
-        return self._ended
-
-    def cancel(self) -> bool:
-        """Cancel what has not ended; `True` when there was anything to cancel."""
-        self._engine.flush()
-        return self._engine.store.cancel(self.id, reason="cancelled by its run")
-
-    def wait(self, timeout: float | None = None, *, progress: bool = False) -> Any:
-        """Wait until every node has ended, however; may show progress in a terminal.
-
-        Raises:
-            WaitTimedOut: The wait ended, the run did not.
-        """
-        if progress and not self._ended:
-            from taskflow.observe.board import Board
-            from taskflow.observe.terminal import Bars
-
-            with Bars() as bars:
-                if bars.live:
-                    follow(self._engine, self.id, bars, Board(), self.done, self._block, timeout)
-                    return self
-        self._block(self.done, timeout)
-        return self
-
-    def _block(self, done: Callable[[], bool], timeout: float | None) -> None:
-        if done():
-            return
-        engine = self._engine
-        engine.flush()
-        try:
-            if engine.inline:
-                engine.drive(done, timeout)
-                if not done():
-                    raise self._timed_out(timeout)
-                return
-            with context.lend(), self._over:
-                if not self._over.wait_for(done, timeout):
-                    raise self._timed_out(timeout)
-        except KeyboardInterrupt:
-            engine.interrupted([self.id])
-            raise
-
-    def _timed_out(self, timeout: float | None) -> WaitTimedOut:
-        after = "" if timeout is None else f" after {timeout:g} s"
-        return WaitTimedOut(f"{self!r} had not ended{after}. {self._engine.why_waiting()}")
-
-    async def _awaited(self, result: Callable[[], Any]) -> Any:
-        import asyncio
-
-        self._engine.flush()
-        if self._engine.inline:
-            return result()
-        try:
-            await end_of(self.when_over)
-        except asyncio.CancelledError:
-            if self._engine.cancel_on_interrupt:
-                self.cancel()
-            raise
-        return await asyncio.to_thread(result)
+    # ── its nodes ────────────────────────────────────────────────────────────────────
 
     def _handle(self, node: NodeId, label: str = "") -> Handle:
         handle = self._handles.get(node)

@@ -1,0 +1,174 @@
+"""`Waiting`: what every handle of a run can do while the run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+from taskflow.errors import WaitTimedOut
+from taskflow.future import end_of
+from taskflow.ids import RunId
+from taskflow.pools import context
+from taskflow.records import RunView
+from taskflow.states import State
+
+if TYPE_CHECKING:
+    from taskflow.engine import Engine
+    from taskflow.observe.board import Board
+    from taskflow.observe.terminal import Bars
+
+__all__ = ["Waiting"]
+
+DRAW_S = 0.1
+
+
+class Waiting:
+    """A run that somebody has a handle of.
+
+    Attributes:
+        id: The run; ``client.attach(id)`` finds it again in another process.
+    """
+
+    wants_values = False
+
+    def __init__(self, engine: Engine, run: RunId) -> None:
+        self.id = run
+        self._engine = engine
+        self._changed = threading.Condition()
+        self._begun = False
+        self._over = False
+        self._on_end: list[Callable[[], object]] = []
+
+    # ── how it stands ────────────────────────────────────────────────────────────────
+
+    @property
+    def progress(self) -> RunView:
+        """The run with its nodes, as it stands."""
+        self._engine.flush()
+        return self._engine.store.snapshot(self.id)[0]
+
+    @property
+    def state(self) -> State:
+        """The state of the run."""
+        return self.progress.state
+
+    def running(self) -> bool:
+        """Whether anything of it has started, and not all has ended."""
+        return self._begun and not self._over
+
+    def done(self) -> bool:
+        """Whether all of it has ended."""
+        return self._over
+
+    def cancel(self) -> bool:
+        """Cancel what has not ended; `True` when there was anything to cancel."""
+        self._engine.flush()
+        return self._engine.store.cancel(self.id, reason="cancelled by its handle")
+
+    # ── waiting ──────────────────────────────────────────────────────────────────────
+
+    def wait(self, timeout: float | None = None, *, progress: bool = False) -> Self:
+        """Wait until all of it has ended, however; may show progress in a terminal.
+
+        Raises:
+            WaitTimedOut: The wait ended, the run did not.
+        """
+        if progress and not self._over:
+            from taskflow.observe.terminal import Bars
+
+            with Bars() as bars:
+                if bars.live:
+                    self._draw(bars, timeout)
+                    return self
+        self._block(self.done, timeout)
+        return self
+
+    def when_over(self, tell: Callable[[], object]) -> None:
+        """Call a function when all of it has ended: in a thread of the client, or now if that is so."""
+        with self._changed:
+            if not self._over:
+                self._on_end.append(tell)
+                return
+        tell()
+
+    def _end(self) -> None:
+        """All of it has ended: wake those who wait, and tell those who asked."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+            told, self._on_end = self._on_end, []
+        for tell in told:
+            tell()
+
+    def _block(self, done: Callable[[], bool], timeout: float | None) -> None:
+        if done():
+            return
+        engine = self._engine
+        engine.flush()
+        try:
+            if engine.inline:
+                engine.drive(done, timeout)
+                if not done():
+                    raise self._timed_out(timeout)
+                return
+            with context.lend(), self._changed:
+                if not self._changed.wait_for(done, timeout):
+                    raise self._timed_out(timeout)
+        except KeyboardInterrupt:
+            engine.interrupted([self.id])
+            raise
+
+    def _timed_out(self, timeout: float | None) -> WaitTimedOut:
+        after = "" if timeout is None else f" after {timeout:g} s"
+        return WaitTimedOut(f"{self!r} had not ended{after}. {self._engine.why_waiting()}")
+
+    async def _awaited(self, result: Callable[[], Any]) -> Any:
+        import asyncio
+
+        self._engine.flush()
+        if self._engine.inline:
+            return result()
+        try:
+            await end_of(self.when_over)
+        except asyncio.CancelledError:
+            if self._engine.cancel_on_interrupt:
+                self.cancel()
+            raise
+        return await asyncio.to_thread(result)
+
+    # ── drawing ──────────────────────────────────────────────────────────────────────
+
+    def _draw(self, bars: Bars, timeout: float | None) -> None:
+        """Draw the progress until all has ended: from a snapshot, and the events after it."""
+        from taskflow.observe.board import Board
+
+        deadline = None if timeout is None else time.monotonic() + timeout
+        board = Board()
+        self._engine.flush()
+        cursor = self._show(board)
+        while True:
+            over = self._over
+            cursor = self._follow(board, cursor)
+            bars.update(board.stages(time.time()))
+            if over:
+                return
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                self._block(self.done, 0)
+            with contextlib.suppress(WaitTimedOut):
+                self._block(self.done, DRAW_S if left is None else min(DRAW_S, left))
+
+    def _show(self, board: Board) -> int:
+        view, cursor = self._engine.store.snapshot(self.id)
+        board.show(view, now=time.time(), cursor=cursor)
+        return cursor
+
+    def _follow(self, board: Board, cursor: int) -> int:
+        while events := self._engine.store.events(cursor):
+            cursor = events[-1].cursor
+            for event in events:
+                board.add(event)
+        return self._show(board) if board.stale else cursor
