@@ -15,6 +15,7 @@ from taskflow import hooks
 from taskflow.canvas import Signature
 from taskflow.canvas import compile as compile_canvas
 from taskflow.canvas.shape import Shape, split_id
+from taskflow.crew import Terms
 from taskflow.engine import Engine, inline_engine
 from taskflow.errors import ConfigError, NoSuchRun, UsageError, WaitTimedOut, nearest
 from taskflow.future import Future
@@ -53,6 +54,8 @@ class Client(concurrent.futures.Executor):
         queues: What the workers that this process starts serve. All clients of a store in this process
             share them.
         detach: The workers outlive this process.
+        threads: Threads that numeric libraries (BLAS, OpenMP, numba) may use in a call; by default the
+            cores are shared among the slots.
         cancel_on_interrupt: Whether Ctrl-C in a wait cancels what was waited for.
 
     Raises:
@@ -73,20 +76,22 @@ class Client(concurrent.futures.Executor):
         pool: Literal["process", "thread", "async", "inline"] = "process",
         queues: Sequence[str] = ("default",),
         detach: bool = False,
+        threads: int | None = None,
         cancel_on_interrupt: bool = True,
     ) -> None:
         if pool not in _POOLS:
             raise ConfigError(f"There is no pool {pool!r}.{nearest(pool, _POOLS)}")
         if mode is not None and mode not in _MODES:
             raise ConfigError(f"There is no mode {mode!r}.{nearest(mode, _MODES)}")
+        if threads is not None and threads < 1:
+            raise ConfigError(f"threads={threads} is not possible: use a number above 0, or None.")
         if url is None and context.inside():
             url = context.current().url or None
         inline = mode == "inline" or pool == "inline"
         shared = inline_engine(url)
         self._is_guest = shared is not None
-        self._engine = shared or Engine(
-            url, workers=workers, pool=pool, queues=queues, inline=inline, detach=detach
-        )
+        terms = Terms(pool, tuple(queues), detach, threads)
+        self._engine = shared or Engine(url, workers=workers, terms=terms, inline=inline)
         self._options = Options()
         if not self._is_guest:
             self._engine.cancel_on_interrupt = cancel_on_interrupt
@@ -619,7 +624,9 @@ def _interactive() -> bool:
 
 def _is_awaited(engine: Engine) -> bool:
     """Whether the end of the process waits for what is pending: not after Ctrl-C, and not inside a worker."""
-    return not (engine.was_interrupted or engine.crew.detach or _interactive() or context.place() is not None)
+    return not (
+        engine.was_interrupted or engine.crew.terms.detach or _interactive() or context.place() is not None
+    )
 
 
 @atexit.register

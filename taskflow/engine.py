@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import subprocess
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskflow.codec import Codec, Keyring
 from taskflow.cores import cpu_count
+from taskflow.crew import Crew, Terms
 from taskflow.errors import ConfigError, TaskflowError
 from taskflow.feed import Feed
 from taskflow.ids import NodeId, RunId
@@ -27,131 +26,12 @@ if TYPE_CHECKING:
     from taskflow.ports import Store
     from taskflow.worker.loop import Worker
 
-__all__ = ["Crew", "Engine", "inline_engine"]
+__all__ = ["Engine", "inline_engine"]
 
-IDLE_EXIT_S = 600.0
-STOP_S = 5.0
-EARLY_S = 3.0
-MOST_EARLY_DEATHS = 3
 LOOK_S = 0.25
 ALONE_S = 2.0
 INLINE_LEASE_S = 1e9
 INLINE_REST_S = 0.02
-
-
-class Crew:
-    """The embedded workers: one worker process with some slots, started when it is needed.
-
-    Clients of one store share it: `join` gives every client the same crew, and it stops when the last
-    one leaves.
-
-    Args:
-        url: The store.
-        slots: Calls at once; with 0 it never starts anything.
-        pool: How it runs calls.
-        queues: What it serves.
-        detach: It outlives this process.
-    """
-
-    def __init__(
-        self, url: str, slots: int, pool: str, queues: Sequence[str] = ("default",), *, detach: bool
-    ) -> None:
-        self.url = url
-        self.slots = slots
-        self.pool = pool
-        self.queues = tuple(queues)
-        self.detach = detach
-        self._process: Any = None
-        self._spawned_at = 0.0
-        self._early_deaths = 0
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-        self._members = 0
-
-    @classmethod
-    def join(cls, url: str, slots: int, pool: str, queues: Sequence[str], *, detach: bool) -> Crew:
-        """The crew of this process for a store; it grows to `slots` when it has fewer."""
-        if slots == 0:
-            alone = cls(url, 0, pool, queues, detach=detach)
-            alone._members = 1
-            return alone
-        key = (os.getpid(), url, pool, tuple(queues), detach)
-        with _joining:
-            crew = _crews.setdefault(key, cls(url, slots, pool, queues, detach=detach))
-            crew._members += 1
-            if slots > crew.slots:
-                crew.scale(slots)
-            return crew
-
-    def leave(self) -> None:
-        """Need it no more: when nobody does, it stops at once."""
-        with _joining:
-            self._members -= 1
-            if self._members > 0:
-                return
-            for key in [key for key, crew in _crews.items() if crew is self]:
-                del _crews[key]
-        self._stop()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the worker process runs."""
-        process = self._process
-        return process is not None and process.poll() is None
-
-    @property
-    def broken(self) -> bool:
-        """Whether the worker process could not be kept alive: it died at every start."""
-        return self._early_deaths >= MOST_EARLY_DEATHS
-
-    def ensure(self) -> None:
-        """Start the worker process unless it runs; one that dies at every start is given up."""
-        if self.slots and not self.alive and not self.broken and os.getpid() == self._pid:
-            with self._lock:
-                if not self.alive and self._members > 0:
-                    self._spawn()
-
-    def _spawn(self) -> None:
-        from taskflow.worker.process import spawn
-
-        now = time.monotonic()
-        if self._process is not None:
-            self._early_deaths = self._early_deaths + 1 if now - self._spawned_at < EARLY_S else 0
-        self._spawned_at = now
-        idle_exit_s = None if self.detach else IDLE_EXIT_S
-        self._process = spawn(
-            self.url,
-            self.slots,
-            pool=self.pool,
-            queues=self.queues,
-            detach=self.detach,
-            idle_exit_s=idle_exit_s,
-        )
-
-    def scale(self, slots: int) -> None:
-        """Have another number of slots."""
-        self.slots = slots
-        if self.alive:
-            self._process.resize(slots)
-        else:
-            self.ensure()
-
-    def _stop(self) -> None:
-        """Stop the worker process at once; what it had not ended goes back to the store."""
-        with self._lock:
-            process, self._process = self._process, None
-        if process is None or self.detach or os.getpid() != self._pid or process.poll() is not None:
-            return
-        process.leave()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-_crews: dict[tuple[Any, ...], Crew] = {}
-_joining = threading.RLock()
 
 
 class Engine:
@@ -160,10 +40,8 @@ class Engine:
     Args:
         url: The store; see `taskflow.stores.open_store`.
         workers: Slots of the embedded worker process; 0 leaves the work to others.
-        pool: How it runs calls: ``"process"``, ``"thread"`` or ``"async"``.
-        queues: What the embedded workers serve.
+        terms: What the embedded workers serve, and how.
         inline: Run everything in the calling thread over a store in memory.
-        detach: The workers outlive this process.
 
     Attributes:
         cancel_on_interrupt: Whether Ctrl-C in a wait cancels what was waited for.
@@ -175,10 +53,8 @@ class Engine:
         url: str | None,
         *,
         workers: int | str,
-        pool: str = "process",
-        queues: Sequence[str] = ("default",),
+        terms: Terms,
         inline: bool = False,
-        detach: bool = False,
     ) -> None:
         self.inline = inline
         self.pid = os.getpid()
@@ -191,7 +67,7 @@ class Engine:
         self.codec = Codec(Keyring.load(), self._store.blobs)
         self.feed = Feed(self._store, None if inline else lambda: self._store.listen("watch"), self._tick)
         self.outbox = Outbox(self._store)
-        self.crew = Crew.join(self.url, slots, pool, queues, detach=detach)
+        self.crew = Crew.join(self.url, slots, terms)
         self._hands: list[tuple[tuple[str, ...], Worker]] = []
         self._named_queues: tuple[str, ...] = ("default",)
         self._driving: list[Worker] = []
@@ -369,7 +245,7 @@ class Engine:
         workers = self._store.workers()
         served = {queue for worker in workers for queue in (*worker.queues, f"worker/{worker.id}")}
         if self.crew.slots and not self.crew.broken:
-            served.update(self.crew.queues)
+            served.update(self.crew.terms.queues)
         return served
 
     def _busy_queues(self) -> list[Mapping[str, Any]]:

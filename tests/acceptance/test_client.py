@@ -639,3 +639,11 @@ def test_a_worker_process_that_was_killed_is_started_again(tmp_path: Path) -> No
 def test_a_client_says_what_it_is(client: Client) -> None:
     assert repr(client) == f"<Client {client.url}, 2 slots of its own>"
     assert url_in(Path("/x")) == "sqlite:////x/runs.db"
+
+
+def test_threads_of_numeric_libraries_can_be_set(tmp_path: Path) -> None:
+    with Client(f"sqlite:///{tmp_path}/threads.db", workers=1, threads=3) as client:
+        assert client.submit(lambda: __import__("os").environ["OMP_NUM_THREADS"]).result(15) == "3"
+
+    with pytest.raises(ConfigError, match="threads"):
+        Client(mode="inline", threads=0)

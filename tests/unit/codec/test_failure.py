@@ -202,7 +202,7 @@ def test_an_altered_or_misplaced_exception_is_refused(codec: Codec) -> None:
     assert value is not None
 
     for wrong in (
-        codec.exception(Failure("failed"), value[:-1] + b"x", "n", 0, 1),
+        codec.exception(Failure("failed"), value[:-1] + bytes([value[-1] ^ 1]), "n", 0, 1),
         codec.exception(Failure("failed"), value, "m", 0, 1),
         codec.exception(Failure("failed"), value, "n", 0, 2),
     ):

@@ -35,7 +35,7 @@ def gone(pid: int) -> bool:
         return True
 
 
-def eventually(bench: Workbench, done, within_s: float = 4) -> None:
+def eventually(bench: Workbench, done, within_s: float = 15) -> None:
     bench.until(done, within_s)
 
 
