@@ -226,8 +226,12 @@ class SqliteFile:
         """See `Store.listen`."""
         return self._bells.listen(topic)
 
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # it was never opened, or the interpreter ends
+            self.close()
+
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; a store that is forgotten is closed."""
         with self._lock, self._read_lock:
             self._bells.close()
             self._reader.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from numbers import Number
+from pathlib import PurePath
 from typing import Any
 
 from taskflow.errors import UsageError
@@ -97,4 +98,5 @@ _HASHES: dict[type, Callable[[Any], int]] = {
     type(None): lambda _: 0,
     tuple: _sequence,
     frozenset: _set,
+    PurePath: lambda path: _text(str(path)),  # equal paths may be pickled in other pieces
 }
