@@ -59,13 +59,17 @@ class SqliteFile:
         self._lock = threading.RLock()
         self._read_lock = threading.RLock()
         side = private_directory(self.path)
+        self._steps = 0
+        self._bells = Bells(side / "bells")
         self._writer = self._connect()
         self._reader = self._connect()
-        self._steps = 0
-        with self._explained():
-            self._make_tables()
+        try:
+            with self._explained():
+                self._make_tables()
+        except BaseException:
+            self.close()
+            raise
         self.blobs: Blobs = FileBlobs(side / "blobs")
-        self._bells = Bells(side / "bells")
 
     def _connect(self) -> sqlite3.Connection:
         private_file(self.path)
@@ -73,19 +77,26 @@ class SqliteFile:
             db = sqlite3.connect(
                 self.path, isolation_level=None, timeout=0, check_same_thread=False, cached_statements=256
             )
-            if not self._patiently(lambda: db.execute("pragma page_count").fetchone())[0]:
-                self._patiently(lambda: db.execute("pragma auto_vacuum=incremental"))
-            else:
-                self._refuse_foreign(self._patiently(lambda: db.execute(_TABLES).fetchall()))
-            self._patiently(lambda: db.execute("pragma journal_mode=wal"))
-            for pragma in (
-                f"synchronous={self._sync}",
-                "wal_autocheckpoint=0",
-                "temp_store=memory",
-                "cache_size=-16000",
-            ):
-                db.execute(f"pragma {pragma}")
+            try:
+                self._prepare(db)
+            except BaseException:
+                db.close()
+                raise
         return db
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        if not self._patiently(lambda: db.execute("pragma page_count").fetchone())[0]:
+            self._patiently(lambda: db.execute("pragma auto_vacuum=incremental"))
+        else:
+            self._refuse_foreign(self._patiently(lambda: db.execute(_TABLES).fetchall()))
+        self._patiently(lambda: db.execute("pragma journal_mode=wal"))
+        for pragma in (
+            f"synchronous={self._sync}",
+            "wal_autocheckpoint=0",
+            "temp_store=memory",
+            "cache_size=-16000",
+        ):
+            db.execute(f"pragma {pragma}")
 
     def _refuse_foreign(self, tables: list[tuple[str]]) -> None:
         if tables and ("meta",) not in tables:

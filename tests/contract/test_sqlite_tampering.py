@@ -6,6 +6,7 @@ import os
 import pickle
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,8 @@ def test_forged_items_fail_as_untrusted_and_are_not_opened(scene: Scene) -> None
 
 def test_a_forged_function_is_not_opened(scene: Scene) -> None:
     call = scene.submit(len, [])
-    (digest,) = sqlite3.connect(scene.file).execute("select fn from node").fetchone()
+    with closing(sqlite3.connect(scene.file)) as db:
+        (digest,) = db.execute("select fn from node").fetchone()
     (blob,) = (scene.file.parent / "runs.db.d" / "blobs").rglob(digest)
     blob.write_bytes(pickle.dumps(Canary(scene.canary)))
 
