@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from taskflow.errors import CycleError, UnknownNode
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
+from taskflow.policy import Policy
 from taskflow.records import Edge, EdgeMode, Failure, Growth, Kind, Node, Outcome, Plan
 from taskflow.states import TERMINAL, State
 
-__all__ = ["add_plan", "drain", "end_node", "grow", "ready", "refresh", "skip", "wait_for"]
+__all__ = ["add_plan", "blocked_row", "drain", "end_node", "grow", "ready", "refresh", "skip", "wait_for"]
 
 RELEASES_PER_STEP = 2000
 _BADNESS = {State.CANCELLED: 1, State.SKIPPED: 2, State.EXPIRED: 3, State.FAILED: 4, State.DEAD: 5}
@@ -57,28 +58,36 @@ def _add_nodes(rows: Rows, run: RunRow, nodes: Sequence[Node]) -> None:
 
 def _row(rows: Rows, run: RunId, node: Node) -> tuple[NodeRow, Sequence[Edge]]:
     edges = _unique(node.edges) if node.edges else ()
-    row = NodeRow(
-        node.id,
-        run,
-        State.BLOCKED,
-        node.fn,
-        node.args,
-        node.width,
-        node.array,
-        node.queue,
-        node.priority,
-        node.policy,
-        node.label,
-        rows.now,
-    )
-    row.open = 1 if node.width is None else node.width
-    if edges:
-        row.inputs = tuple((e.parent, e.mode) for e in edges if e.mode.gives_value)
+    row = blocked_row(rows, node.id, run, node, node.policy, edges)
     if node.delay_s is not None:
         row.due_at = rows.now + node.delay_s
     if node.expires_s is not None:
         row.expires_at = row.alarm_at = rows.now + node.expires_s
     return row, edges
+
+
+def blocked_row(
+    rows: Rows, name: NodeId, run: RunId, like: Node | NodeRow, policy: Policy, edges: Sequence[Edge]
+) -> NodeRow:
+    """The row of a node that calls what `like` calls, before anything is known of its predecessors."""
+    row = NodeRow(
+        name,
+        run,
+        State.BLOCKED,
+        like.fn,
+        like.args,
+        like.width,
+        like.array,
+        like.queue,
+        like.priority,
+        policy,
+        like.label,
+        rows.now,
+    )
+    row.open = 1 if like.width is None else like.width
+    if edges:
+        row.inputs = tuple((e.parent, e.mode) for e in edges if e.mode.gives_value)
+    return row
 
 
 def _unique(edges: Iterable[Edge]) -> list[Edge]:

@@ -20,6 +20,7 @@ from taskflow.errors import NoSuchRun
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.graph import (
     add_plan,
+    blocked_row,
     cancel_node,
     count,
     drain,
@@ -522,22 +523,7 @@ def _clone(
 ) -> tuple[NodeRow, NodeRow | None]:
     old = [edge for edge in rows.parents(node.id) if edge.parent != node.final]
     edges = [Edge(names.get(edge.parent, edge.parent), edge.mode) for edge in old]
-    clone = NodeRow(
-        names[node.id],
-        run.id,
-        State.BLOCKED,
-        node.fn,
-        node.args,
-        node.width,
-        node.array,
-        node.queue,
-        node.priority,
-        _same_numbers(node),
-        node.label,
-        rows.now,
-    )
-    clone.open = 1 if node.width is None else node.width
-    clone.inputs = tuple((e.parent, e.mode) for e in edges if e.mode.gives_value)
+    clone = blocked_row(rows, names[node.id], run.id, node, _same_numbers(node), edges)
     clone.source = node.source or node.id
     culprit, ended = wait_for(rows, clone, edges, set(names.values()))
     rows.add_node(clone, edges, (), ended)
