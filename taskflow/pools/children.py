@@ -86,8 +86,11 @@ class Children:
 
     def listen(self, wait_s: float = 0) -> None:
         """Hear whoever has something to say; wait so long for the first."""
+        registered = self._selector.get_map()
         for key, _ in self._selector.select(wait_s):
-            key.data()
+            # One of those before may have closed this file, and opened another with its number.
+            if registered.get(key.fd) is key:
+                key.data()
 
     def wait(self, wait_s: float) -> None:
         """Wait until anyone has something to say, and leave it unheard."""

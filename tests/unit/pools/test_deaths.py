@@ -462,3 +462,26 @@ def test_a_dead_pool_leaves_no_open_files(open_bench: Open) -> None:
     bench.run(bench.call(square, 1))
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_the_files_of_a_new_child_are_heard_though_dead_ones_had_their_numbers(
+    open_bench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = open_bench(2)
+    children = bench.pool._children
+    select = children._selector.select
+
+    def the_template_first(wait_s: float) -> list[object]:
+        """All that a death makes readable, in an order in which epoll may tell it."""
+        if select(wait_s):
+            time.sleep(0.01)
+        return sorted(select(0), key=lambda ready: ready[0].fd != children.template.fd)
+
+    bench.run(*[bench.call(square, x) for x in range(4)])
+    monkeypatch.setattr(children._selector, "select", the_template_first)
+    for _ in range(8):
+        doomed = [bench.call(lambda: os.kill(os.getpid(), signal.SIGKILL)) for _ in range(2)]
+        assert [o.kind for (o,) in bench.run(*doomed, within_s=5)] == [Kind.LOST] * 2
+        heard = children._selector.get_map()
+        assert all(link.reports.fd in heard and link.leak.fd in heard for link in children.links.values())
+        bench.run(*[bench.call(square, x) for x in range(4)], within_s=5)
