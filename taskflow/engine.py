@@ -215,7 +215,7 @@ class Engine:
         args, kwargs = self.codec.load_args(
             call.fn,
             call.args,
-            lambda position, item: Output(call.inputs[position][0], item, call.inputs[position][1]),
+            lambda position, item: Output(call.inputs[position].parent, item, *call.inputs[position][1:]),
         )
         if not call.array:
             return args, kwargs

@@ -26,13 +26,16 @@
     │  ├─ TaskTimedOut            also a TimeoutError
     │  ├─ TaskCancelled           also a concurrent.futures.CancelledError
     │  ├─ UpstreamFailed          a task it depends on gave no value
+    │  ├─ TaskSkipped             it chose to be skipped, or what it depends on did
+    │  ├─ TaskRejected            it refused its work
     │  ├─ WorkerLost              the process died while running it
     │  │  └─ OOMKilled
     │  └─ TaskExpired
     ├─ WaitTimedOut               also a TimeoutError: the wait ended, the task did not
     └─ InternalError              an invariant broke
 
-Raised inside a task, meant to be caught there: `SoftTimeLimitExceeded`.
+Raised inside a task, meant to be caught there: `SoftTimeLimitExceeded`. For a task to raise: `Skip` (also
+as `Ignore`), `Reject`.
 """
 
 from __future__ import annotations
@@ -47,6 +50,7 @@ __all__ = [
     "ConfigError",
     "CycleError",
     "GraphError",
+    "Ignore",
     "InternalError",
     "LeaseLost",
     "MissingExtra",
@@ -54,9 +58,11 @@ __all__ = [
     "OOMKilled",
     "PayloadError",
     "QueueFull",
+    "Reject",
     "RemoteError",
     "ResultExpired",
     "RunLost",
+    "Skip",
     "SoftTimeLimitExceeded",
     "StoreError",
     "StoreUnavailable",
@@ -64,6 +70,8 @@ __all__ = [
     "TaskError",
     "TaskExpired",
     "TaskFailed",
+    "TaskRejected",
+    "TaskSkipped",
     "TaskTimedOut",
     "TaskflowError",
     "UnknownNode",
@@ -208,6 +216,14 @@ class UpstreamFailed(TaskError):
     root: str
 
 
+class TaskSkipped(TaskError):
+    """The task raised `Skip`, or its branch was not taken, or what it depends on was skipped so."""
+
+
+class TaskRejected(TaskError):
+    """The task raised `Reject`: it is a dead letter."""
+
+
 class WorkerLost(TaskError):
     """The process died while it ran the task; `exit_code` or `signal` says how."""
 
@@ -236,6 +252,32 @@ class InternalError(TaskflowError):
 
 class SoftTimeLimitExceeded(Exception):
     """Raised inside a task at its soft time limit; catch it to clean up, then return or raise."""
+
+
+class Skip(Exception):
+    """Raise it in a task that has nothing to do: it is *skipped*, and so is what depends on its value; nobody
+    minds, and the run does not fail for it. An item of a map is left out of the results."""
+
+
+class Ignore(Skip):
+    """Celery's name for `Skip`."""
+
+
+class Reject(Exception):
+    """Raise it in a task that refuses its work: it becomes a dead letter at once.
+
+    Args:
+        reason: Why; told to who waits.
+        requeue: Let it be run again instead, until its deliveries are used up.
+    """
+
+    def __init__(self, reason: object = None, requeue: bool = False) -> None:
+        super().__init__(reason, requeue)
+        self.reason = reason
+        self.requeue = requeue
+
+    def __str__(self) -> str:
+        return str(self.reason) if self.reason is not None else "the task rejected its work"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -279,12 +279,8 @@ def decode(engine: Engine, segment: Segment, index: int | None) -> tuple[Any, Ba
     """The value of a segment (of one item of it, when `index` is given) or its exception."""
     try:
         if segment.state is not State.SUCCEEDED:
-            failure = Failure.from_json(segment.error or "{}")
-            return None, engine.codec.exception(
-                failure, segment.value, segment.node, segment.lo, segment.fence
-            )
-        assert segment.value is not None
-        found = engine.codec.load_result(segment.node, segment.lo, segment.hi, segment.fence, segment.value)
+            return None, engine.codec.segment_error(segment)
+        found = engine.codec.load_segment(segment)
         return (found if index is None else found[index - segment.lo]), None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - rebuilding an object runs the user's code
         return None, error

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from taskflow.codec import Reference, blob_names
 from taskflow.errors import GraphError, UsageError
@@ -31,7 +31,7 @@ from taskflow.records import Edge, EdgeMode, Node, Page, Plan
 if TYPE_CHECKING:
     from taskflow.codec import Codec
 
-__all__ = ["EXPAND_FN_KWARG", "EXPAND_KWARG", "STAR", "Draft", "Output", "pages"]
+__all__ = ["EXPAND_FN_KWARG", "EXPAND_KWARG", "STAR", "Draft", "Fault", "Output", "pages"]
 
 STAR = "*"
 EXPAND_KWARG = "**expand"
@@ -52,11 +52,30 @@ class Output(Reference):
         node_id: The node.
         index: One item of it, or `None` for the whole.
         mode: What the successor needs of it.
+        lo, hi: With `hi`, only these items of an array node, and the successor waits for no others.
     """
 
     node_id: NodeId
     index: int | None = None
     mode: EdgeMode = EdgeMode.ALL
+    lo: int = 0
+    hi: int | None = None
+
+
+class Fault(NamedTuple):
+    """Why a node gave no value: what an edge of mode ``FAILED`` or ``BROKEN`` gives.
+
+    Args:
+        node: Which failed; the one that failed first, when the predecessor was skipped for it.
+        item: Which item of it.
+        error: Its exception.
+        traceback: The worker's text.
+    """
+
+    node: NodeId
+    item: int
+    error: BaseException
+    traceback: str
 
 
 class Draft:
@@ -274,8 +293,8 @@ class _Links:
         self._url = url
         self._inputs: dict[Edge, int] = {}
         self._waits: dict[Edge, None] = {}
-        for parent, mode in edges:
-            self._take(Edge(alias.get(parent, parent), mode))
+        for edge in edges:
+            self._take(edge._replace(parent=alias[edge.parent]) if edge.parent in alias else edge)
         for other in after:
             self._check_home(other)
             self._take(Edge(alias.get(other.node_id, other.node_id), EdgeMode.AFTER))
@@ -284,8 +303,10 @@ class _Links:
         """Where the value of a reference stands among the inputs; new ones get the next place."""
         self._check_home(reference)
         node_id = reference.node_id
-        edge = Edge(self._alias.get(node_id, node_id), getattr(reference, "mode", EdgeMode.ALL))
-        return self._take(edge)
+        parent = self._alias.get(node_id, node_id)
+        if not isinstance(reference, Output):
+            return self._take(Edge(parent))
+        return self._take(Edge(parent, reference.mode, reference.lo, reference.hi))
 
     def _check_home(self, reference: Any) -> None:
         home = getattr(reference, "url", self._url)

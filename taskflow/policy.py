@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from taskflow.errors import ConfigError, nearest
 
-__all__ = ["Options", "Policy", "RetryPolicy", "backoff_s", "roll"]
+__all__ = ["OnFailure", "Options", "Policy", "RetryPolicy", "backoff_s", "roll"]
+
+OnFailure = Literal["continue", "stop", "skip"]
 
 
 def backoff_s(attempt: int, *, base_s: float, factor: float, cap_s: float) -> float:
@@ -131,7 +133,8 @@ class Policy:
         memory_limit_bytes: Resident memory of the child while it runs the task.
         chunk: At most so many items in one lease of an array node; `None` leaves it to the claim.
         on_failure: What the failure of this node does to the rest of its run: ``"continue"`` skips
-            what depends on it, ``"stop"`` cancels all that has not started.
+            what depends on it, ``"stop"`` cancels all that has not started; with ``"skip"`` it may fail:
+            what depends on it is skipped, and the run does not fail for it.
         seed: Where `taskflow.rng()` of its items begins; the id of the node when it is `None`. A rerun
             keeps that of the first run, so that its items see the same numbers.
         ignore_result: No value is kept.
@@ -142,7 +145,7 @@ class Policy:
     soft_time_limit_s: float | None = None
     memory_limit_bytes: int | None = None
     chunk: int | None = None
-    on_failure: Literal["continue", "stop"] = "continue"
+    on_failure: OnFailure = "continue"
     seed: int | str | None = None
     ignore_result: bool = False
 
@@ -190,7 +193,8 @@ class Options:
         label: What a person reads in place of the function's name.
         chunksize: Most items of a map in one lease; `None` leaves it to the measured item time.
         seed: The seed of `taskflow.rng()` in the run.
-        on_failure: ``"continue"``, or ``"stop"``: a failed node cancels what has not started of its run.
+        on_failure: ``"continue"``: what depends on a failed node is skipped; ``"stop"``: what has not
+            started of its run is cancelled; ``"skip"``: as ``"continue"``, and the run does not fail for it.
         ignore_result: Keep no value: what reads it gets `None`.
         after: Futures that must have succeeded first, though their values are not needed.
         key: Names the run: a second submit with the same key in the same store is the first one.
@@ -210,7 +214,7 @@ class Options:
     label: str | None = None
     chunksize: int | None = None
     seed: int | None = None
-    on_failure: Literal["continue", "stop"] = "continue"
+    on_failure: OnFailure = "continue"
     ignore_result: bool = False
     after: tuple[Any, ...] = ()
     key: str | None = None
@@ -278,6 +282,11 @@ def _check_options(o: Options) -> None:
         value = getattr(o, name)
         if value is not None and value <= 0:
             raise ConfigError(f"{name}={value} is not possible: use a number above 0, or None.")
+    if o.on_failure not in get_args(OnFailure):
+        near = nearest(str(o.on_failure), get_args(OnFailure))
+        raise ConfigError(
+            f"on_failure={o.on_failure!r} is not known.{near} Use one of {get_args(OnFailure)}."
+        )
     if o.time_limit and o.soft_time_limit and o.soft_time_limit >= o.time_limit:
         raise ConfigError("soft_time_limit must be shorter than time_limit, or the task never sees it.")
     for name in ("eta", "expires"):

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from taskflow.ids import NodeId, RunId
 from taskflow.records import (
     Call,
+    Edge,
     Event,
     ItemView,
     Lease,
@@ -241,7 +242,7 @@ class Pool(Protocol):
         """Slots that could take a lease now."""
         ...
 
-    def start(self, lease: Lease, inputs: Mapping[NodeId, list[Segment]], pages: Sequence[Page], /) -> None:
+    def start(self, lease: Lease, inputs: Mapping[Edge, list[Segment]], pages: Sequence[Page], /) -> None:
         """Run a lease in a free slot; the outcome comes by `finished`."""
         ...
 

@@ -55,34 +55,50 @@ Value = bytes
 class EdgeMode(StrEnum):
     """What a successor needs of a predecessor, and what it is given.
 
-    ``ALL``: every item succeeded; gets the values. ``KEEP``: it ended; failed items arrive as
-    exceptions. ``DROP``: it ended; failed items are left out. ``AFTER``: it succeeded; gives
-    nothing. ``ENDED``: it ended, whatever the outcome; gives nothing. When the need cannot be met
-    the successor is *skipped*.
+    ``ALL``: every item succeeded; gets the values. ``JOIN``: likewise, and the value is appended to the
+    list that is the successor's first argument. ``TAKEN``: likewise, or it was skipped by choice; then it
+    is left out. ``KEEP``: it ended; failed items arrive as exceptions. ``DROP``: it ended; failed items are
+    left out. ``AFTER``: it succeeded; gives nothing. ``ENDED``: it ended, whatever the outcome; gives
+    nothing. ``FAILED``: it failed by itself; gives why. ``BROKEN``: it failed, or was skipped because
+    something before it failed; gives why. ``ITEM``: item `Edge.lo` of the successor takes its outcome.
+
+    When the need cannot be met the successor is *skipped*: because something failed, or by choice, when the
+    predecessor was skipped by choice or did not fail as wanted. What is skipped by choice fails no run.
     """
 
     ALL = "all"
+    JOIN = "join"
+    TAKEN = "taken"
     KEEP = "keep"
     DROP = "drop"
     AFTER = "after"
     ENDED = "ended"
+    FAILED = "failed"
+    BROKEN = "broken"
+    ITEM = "item"
 
     @property
     def needs_success(self) -> bool:
         """Whether a failed predecessor skips the successor."""
-        return self in (EdgeMode.ALL, EdgeMode.AFTER)
+        return self in _NEED_SUCCESS
 
     @property
     def gives_value(self) -> bool:
-        """Whether the predecessor's value is an input of the successor."""
-        return self in (EdgeMode.ALL, EdgeMode.KEEP, EdgeMode.DROP)
+        """Whether what became of the predecessor is an input of the successor."""
+        return self not in (EdgeMode.AFTER, EdgeMode.ENDED, EdgeMode.ITEM)
+
+
+_NEED_SUCCESS = frozenset({EdgeMode.ALL, EdgeMode.JOIN, EdgeMode.TAKEN, EdgeMode.AFTER})
 
 
 class Edge(NamedTuple):
-    """A dependency on `parent`, a node of the same plan or of an earlier run."""
+    """A dependency on `parent`, a node of the same plan or of an earlier run; with `hi`, only on its items
+    ``[lo, hi)``: the successor is released as soon as these have ended."""
 
     parent: NodeId
     mode: EdgeMode = EdgeMode.ALL
+    lo: int = 0
+    hi: int | None = None
 
 
 class Page(NamedTuple):
@@ -141,12 +157,16 @@ class Growth:
     Args:
         nodes: Added to the run; their edges may name any node.
         widths: Array nodes of unknown width that now have one, with their pages.
-        final: When set, the settling node takes the outcome of this node as its own (a replacement).
+        final: When set, the settling node, or the one item of it that is settled, takes the outcome of this
+            node as its own (a replacement). In place of an item it must be a call.
+        joins: New nodes for which what waits for the settling node waits too; who takes its value gets
+            theirs as well, see `EdgeMode.JOIN`.
     """
 
     nodes: tuple[Node, ...] = ()
     widths: Mapping[NodeId, tuple[int, tuple[Page, ...]]] = field(default_factory=dict)
     final: NodeId | None = None
+    joins: tuple[NodeId, ...] = ()
 
 
 # ── claimed ──────────────────────────────────────────────────────────────────────────
@@ -195,13 +215,14 @@ class Lease(NamedTuple):
     args: Value
     array: bool
     width: int
-    inputs: tuple[tuple[NodeId, EdgeMode], ...]
+    inputs: tuple[Edge, ...]
     policy: Policy
     queue: str
     label: str
     attempt: int
     delivery: int
     age_s: float
+    priority: int = 0
 
 
 class Renewal(NamedTuple):
@@ -219,7 +240,8 @@ class Kind(StrEnum):
 
     ``RETRY`` waits `delay_s` and is tried again; ``LOST`` (the process died) is tried again until the
     deliveries are used up; ``RELEASED`` goes back as if it had never been claimed; ``REPLACED`` hands
-    the node's outcome to `Growth.final`.
+    the node's outcome to `Growth.final`; ``SKIPPED``: the task chose not to run; ``REJECTED``: it is dead
+    at once.
     """
 
     SUCCEEDED = "succeeded"
@@ -229,6 +251,8 @@ class Kind(StrEnum):
     RELEASED = "released"
     CANCELLED = "cancelled"
     REPLACED = "replaced"
+    SKIPPED = "skipped"
+    REJECTED = "rejected"
 
 
 class Outcome(NamedTuple):
@@ -319,7 +343,8 @@ class Event(NamedTuple):
 class Segment(NamedTuple):
     """Outcome of items ``[lo, hi)`` of a node that ended: `value` when they succeeded, else `error`
     (and the pickled exception in `value`, if it has one). `array` tells the items of an array node,
-    whose values are lists, from a call."""
+    whose values are lists, from a call. `node` is where the value was made; with `single` that is a call
+    which took the place of this one item."""
 
     node: NodeId
     lo: int
@@ -329,6 +354,7 @@ class Segment(NamedTuple):
     error: str | None
     fence: int
     array: bool = False
+    single: bool = False
 
 
 class Call(NamedTuple):
@@ -337,7 +363,7 @@ class Call(NamedTuple):
     fn: str
     args: Value
     array: bool
-    inputs: tuple[tuple[NodeId, EdgeMode], ...]
+    inputs: tuple[Edge, ...]
 
 
 class ItemView(NamedTuple):
@@ -356,7 +382,8 @@ class ItemView(NamedTuple):
 
 
 class NodeView(NamedTuple):
-    """A node as it stands; `counts` are its items by state."""
+    """A node as it stands; `counts` are its items by state. `root` is the node that failed first, when this
+    one has no value; one that was skipped by choice has none."""
 
     id: NodeId
     run: RunId
@@ -377,6 +404,7 @@ class NodeView(NamedTuple):
     error: str | None
     fn: str = ""
     due_at: float | None = None
+    root: str | None = None
 
 
 class RunView(NamedTuple):

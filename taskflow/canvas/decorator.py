@@ -98,6 +98,12 @@ class Task(Generic[P, R]):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.__qualname__ if self._is_importable() else super().__reduce_ex__(protocol)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # It came from another process, by value: there too, signatures find it by its name.
+        self.__dict__.update(state)
+        if self._named:
+            tasks[self.name] = self
+
     def __repr__(self) -> str:
         return f"<task {self.name}>"
 

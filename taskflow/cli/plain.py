@@ -19,7 +19,7 @@ def plain(record: Any) -> Any:
     Example:
         >>> from taskflow.records import Edge
         >>> plain([Edge("a")])
-        [{'parent': 'a', 'mode': 'all'}]
+        [{'parent': 'a', 'mode': 'all', 'lo': 0, 'hi': None}]
     """
     if hasattr(record, "_asdict"):
         return {name: _field(name, value) for name, value in record._asdict().items()}

@@ -122,10 +122,8 @@ def _of_node(found: Sequence[Segment], index: int | None, codec: Codec, *, array
 
 
 def _load(segment: Segment, codec: Codec) -> Any:
-    if segment.value is None:
-        return None
     try:
-        return codec.load_result(segment.node, segment.lo, segment.hi, segment.fence, segment.value)
+        return codec.load_segment(segment)
     except TaskflowError:
         raise
     except Exception as error:

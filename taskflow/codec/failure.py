@@ -19,6 +19,8 @@ from taskflow.errors import (
     TaskCancelled,
     TaskError,
     TaskExpired,
+    TaskRejected,
+    TaskSkipped,
     TaskTimedOut,
     UpstreamFailed,
     WorkerLost,
@@ -197,7 +199,16 @@ def _remote_error(failure: Failure) -> RemoteError:
 
 _BY_NAME: dict[str, type[TaskError]] = {
     kind.__name__: kind
-    for kind in (TaskCancelled, TaskExpired, TaskTimedOut, UpstreamFailed, WorkerLost, OOMKilled)
+    for kind in (
+        TaskCancelled,
+        TaskExpired,
+        TaskRejected,
+        TaskSkipped,
+        TaskTimedOut,
+        UpstreamFailed,
+        WorkerLost,
+        OOMKilled,
+    )
 }
 _BY_STATE: dict[str, type[TaskError]] = {
     "cancelled": TaskCancelled,
@@ -208,6 +219,8 @@ _BY_STATE: dict[str, type[TaskError]] = {
 _DEFAULTS: dict[type[TaskError], str] = {
     TaskCancelled: "The task was cancelled.",
     TaskExpired: "The task was not started before it expired.",
+    TaskRejected: "The task rejected its work.",
+    TaskSkipped: "The task was skipped.",
     TaskTimedOut: "The task ran past its time limit and was killed.",
     UpstreamFailed: "A task that this one depends on gave no value.",
     WorkerLost: "The process died while it ran the task.",

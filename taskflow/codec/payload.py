@@ -48,7 +48,7 @@ from taskflow.errors import (
     UsageError,
 )
 from taskflow.policy import RetryPolicy
-from taskflow.records import Failure, Value
+from taskflow.records import Failure, Segment, Value
 
 __all__ = ["INLINE_MAX", "Codec", "blob_names"]
 
@@ -320,6 +320,24 @@ class Codec:
             PayloadError: It needs something that is not here, such as a module.
         """
         return self._load(_RESULT, f"{node}|{lo}|{hi}|{fence}", value, "The result")
+
+    def load_segment(self, segment: Segment) -> Any:
+        """The value of a segment that succeeded: the result of a call, or the list of those of its items.
+
+        Raises:
+            PayloadError: As `load_result`.
+        """
+        if segment.value is None:
+            return [None] * (segment.hi - segment.lo) if segment.array else None
+        if segment.single:
+            return [self.load_result(segment.node, 0, 1, segment.fence, segment.value)]
+        return self.load_result(segment.node, segment.lo, segment.hi, segment.fence, segment.value)
+
+    def segment_error(self, segment: Segment) -> BaseException:
+        """The exception of a segment that has no value; see `exception`."""
+        failure = Failure.from_json(segment.error) if segment.error else Failure(kind=segment.state)
+        lo = 0 if segment.single else segment.lo
+        return self.exception(failure, segment.value, segment.node, lo, segment.fence)
 
     def dump_error(self, node: str, lo: int, fence: int, error: BaseException) -> Value | None:
         """The exception that item `lo` raised, or `None` when it cannot be pickled and unpickled again."""

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
-from taskflow.errors import CycleError, UnknownNode
+from taskflow.errors import CycleError, GraphError, UnknownNode
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.policy import Policy
 from taskflow.records import Edge, EdgeMode, Failure, Growth, Kind, Node, Outcome, Plan
 from taskflow.states import TERMINAL, State
 
-__all__ = ["add_plan", "blocked_row", "drain", "end_node", "grow", "ready", "refresh", "skip", "wait_for"]
+__all__ = [
+    "Refusal",
+    "add_plan",
+    "blocked_row",
+    "drain",
+    "end_node",
+    "grow",
+    "is_by_choice",
+    "ready",
+    "refresh",
+    "replace_item",
+    "skip",
+    "touch",
+    "wait_for",
+]
 
 RELEASES_PER_STEP = 2000
+_ALL = 1 << 60
+_FAILURES = frozenset({State.FAILED, State.DEAD, State.EXPIRED})
 _BADNESS = {State.CANCELLED: 1, State.SKIPPED: 2, State.EXPIRED: 3, State.FAILED: 4, State.DEAD: 5}
 
 
@@ -39,21 +56,32 @@ def _add_nodes(rows: Rows, run: RunRow, nodes: Sequence[Node]) -> None:
     parents = {edge.parent for node in nodes for edge in node.edges} - new
     if parents:
         rows.load(parents)
-    begin: list[tuple[NodeRow, NodeRow | None]] = []
+    ranged: set[NodeId] = set()
+    begin: list[tuple[NodeRow, Refusal | None]] = []
     for node in nodes:
         row, edges = _row(rows, run.id, node)
-        culprit, ended = wait_for(rows, row, edges, new) if edges else (None, frozenset())
+        refusal, ended = wait_for(rows, row, edges, new) if edges else (None, frozenset())
         rows.add_node(row, edges, node.pages, ended)
+        ranged |= {edge.parent for edge in edges if edge.hi is not None}
         run.total += row.open
         run.open += 1
-        if row.remaining == 0 or culprit is not None:
-            begin.append((row, culprit))
+        if row.remaining == 0 or refusal is not None:
+            begin.append((row, refusal))
     rows.save(run)
-    for row, culprit in begin:
-        if culprit is not None:
-            skip(rows, row, culprit)
+    for name in ranged:
+        _mark_ranged(rows, name)
+    for row, refusal in begin:
+        if refusal is not None:
+            skip(rows, row, refusal)
         else:
             ready(rows, row)
+
+
+def _mark_ranged(rows: Rows, name: NodeId) -> None:
+    row = rows.node(name)
+    if row is not None and not row.ranged:
+        row.ranged = True
+        rows.save(row)
 
 
 def _row(rows: Rows, run: RunId, node: Node) -> tuple[NodeRow, Sequence[Edge]]:
@@ -86,7 +114,7 @@ def blocked_row(
     )
     row.open = 1 if like.width is None else like.width
     if edges:
-        row.inputs = tuple((e.parent, e.mode) for e in edges if e.mode.gives_value)
+        row.inputs = tuple(e for e in edges if e.mode.gives_value)
     return row
 
 
@@ -94,23 +122,71 @@ def _unique(edges: Iterable[Edge]) -> list[Edge]:
     best: dict[NodeId, Edge] = {}
     for edge in edges:
         known = best.get(edge.parent)
-        best[edge.parent] = edge if known is None else Edge(edge.parent, _both(known.mode, edge.mode))
+        best[edge.parent] = edge if known is None else _merged(known, edge)
     return list(best.values())
+
+
+def _merged(one: Edge, other: Edge) -> Edge:
+    hi = None if one.hi is None or other.hi is None else max(one.hi, other.hi)
+    return Edge(one.parent, _both(one.mode, other.mode), 0 if hi is None else min(one.lo, other.lo), hi)
 
 
 def _both(one: EdgeMode, other: EdgeMode) -> EdgeMode:
     """The mode that asks for what either of two asks for."""
+    for mode in (EdgeMode.FAILED, EdgeMode.BROKEN):
+        if mode in (one, other):
+            return mode
+    if one is other:
+        return one
     if one.needs_success or other.needs_success:
         return EdgeMode.ALL if one.gives_value or other.gives_value else EdgeMode.AFTER
     return one if one.gives_value else other
 
 
+class Refusal(NamedTuple):
+    """A predecessor that ended and keeps its successor from running, and whether that is a failure or was
+    chosen."""
+
+    parent: NodeRow
+    by_choice: bool
+
+
+def _refusal(rows: Rows, parent: NodeRow, edge: Edge) -> Refusal | None:
+    """What a predecessor that has ended, as far as the edge wants, has against its successor."""
+    mode = edge.mode
+    if edge.hi is not None and parent.state is not State.SKIPPED:
+        bad = mode.needs_success and rows.ended_in(parent, edge.lo, edge.hi)[1]
+        return Refusal(parent, parent.policy.on_failure == "skip") if bad else None
+    ok, by_choice = parent.state is State.SUCCEEDED, is_by_choice(parent)
+    if mode is EdgeMode.FAILED:
+        return None if parent.state in _FAILURES else Refusal(parent, True)
+    if mode is EdgeMode.BROKEN:
+        broken = not ok and not by_choice and not _was_cancelled(rows, parent)
+        return None if broken else Refusal(parent, True)
+    if ok or not mode.needs_success or (by_choice and mode is EdgeMode.TAKEN):
+        return None
+    return Refusal(parent, by_choice)
+
+
+def is_by_choice(row: NodeRow) -> bool:
+    """Whether an ended node has no value and nobody minds: it chose to be skipped, or may fail."""
+    if row.state is State.SKIPPED:
+        return row.root is None
+    return row.state in _FAILURES and row.policy.on_failure == "skip"
+
+
+def _was_cancelled(rows: Rows, row: NodeRow) -> bool:
+    """Whether a node has no value because somebody did not want it any more."""
+    culprit = rows.node(NodeId(row.root)) if row.root is not None else None
+    return State.CANCELLED in (row.state, culprit.state if culprit is not None else None)
+
+
 def wait_for(
     rows: Rows, row: NodeRow, edges: Iterable[Edge], new: Collection[NodeId]
-) -> tuple[NodeRow | None, Collection[NodeId]]:
-    """Count the predecessors that have not ended; returns one that makes the row impossible, and those
-    that have ended and so will release nothing any more."""
-    culprit = None
+) -> tuple[Refusal | None, Collection[NodeId]]:
+    """Count the predecessors that have not ended; returns what makes the row impossible, and those that
+    have ended and so will release nothing any more."""
+    refusal = None
     ended: set[NodeId] = set()
     for edge in edges:
         if edge.parent in new:
@@ -122,13 +198,21 @@ def wait_for(
                 f"Node {row.label or row.id} depends on {edge.parent}, which this store does not know."
                 " Submit both to the same store, and within the retention of the first."
             )
-        if parent.state not in TERMINAL:
+        if not _has_ended(rows, parent, edge):
             row.remaining += 1
             continue
         ended.add(parent.id)
-        if parent.state is not State.SUCCEEDED and edge.mode.needs_success:
-            culprit = culprit or parent
-    return culprit, ended
+        found = _refusal(rows, parent, edge)
+        if found is not None and (refusal is None or refusal.by_choice):
+            refusal = found
+    return refusal, ended
+
+
+def _has_ended(rows: Rows, parent: NodeRow, edge: Edge) -> bool:
+    """Whether what an edge waits for has ended."""
+    if parent.state in TERMINAL or edge.hi is None:
+        return parent.state in TERMINAL
+    return rows.ended_in(parent, edge.lo, edge.hi)[0] == edge.hi - edge.lo
 
 
 def _check_acyclic(nodes: Sequence[Node]) -> None:
@@ -165,6 +249,7 @@ def _one_cycle(waits: dict[NodeId, set[NodeId]]) -> list[NodeId]:
 def ready(rows: Rows, row: NodeRow) -> None:
     """All predecessors have ended well enough: let the node run, now or when it is due."""
     if row.width is None:
+        row.root = row.id
         count(rows, row, State.SKIPPED, row.open)
         end_node(rows, row, State.SKIPPED)
     elif row.open == 0:
@@ -196,7 +281,7 @@ def _derive(rows: Rows, row: NodeRow) -> State:
         row.due_at = None
     if row.returned or (row.fresh and row.due_at is None):
         return State.QUEUED
-    return State.RUNNING if row.held else State.WAITING
+    return State.RUNNING if row.held or row.replaced > 0 else State.WAITING
 
 
 def _alarm(rows: Rows, row: NodeRow) -> float | None:
@@ -216,13 +301,21 @@ def _alarm(rows: Rows, row: NodeRow) -> float | None:
 def count(rows: Rows, row: NodeRow, state: State, items: int) -> None:
     """Items of a node have ended: count them in the node and in its run."""
     row.open -= items
-    if state is not State.SUCCEEDED:
-        row.bad += items
-        if row.worst is None or _BADNESS[state] > _BADNESS[row.worst]:
-            row.worst = state
     run = _run_of(rows, row)
     run.counts[state] = run.counts.get(state, 0) + items
     rows.save(run)
+    if state is State.SUCCEEDED:
+        return
+    row.bad += items
+    chosen = state is State.SKIPPED and row.root is None
+    if not (chosen and row.array):  # an item that chose to be skipped is left out, and no more
+        row.worst = _worse(row.worst, state)
+    if not chosen and not (state in _FAILURES and row.policy.on_failure == "skip"):
+        run.worst = _worse(run.worst, state)
+
+
+def _worse(one: State | None, other: State) -> State:
+    return other if one is None or _BADNESS[other] > _BADNESS[one] else one
 
 
 def end_node(rows: Rows, row: NodeRow, state: State) -> None:
@@ -230,7 +323,7 @@ def end_node(rows: Rows, row: NodeRow, state: State) -> None:
     row.state = state
     row.ended_at = rows.now
     row.alarm_at = row.due_at = row.expires_at = None
-    if state is not State.SUCCEEDED and row.root is None:
+    if state not in (State.SUCCEEDED, State.SKIPPED) and row.root is None:
         row.root = row.id
     rows.save(row)
     if row.array or row.width != 1 or state is State.SKIPPED:
@@ -238,7 +331,7 @@ def end_node(rows: Rows, row: NodeRow, state: State) -> None:
     rows.push(row.id, "")
     run = _run_of(rows, row)
     run.open -= 1
-    if row.policy.on_failure == "stop" and state in (State.FAILED, State.DEAD, State.EXPIRED):
+    if row.policy.on_failure == "stop" and state in _FAILURES:
         _stop(rows, row)
     if run.open == 0 and run.ended_at is None:
         _end_run(rows, run)
@@ -248,26 +341,29 @@ def end_node(rows: Rows, row: NodeRow, state: State) -> None:
 
 
 def _end_run(rows: Rows, run: RunRow) -> None:
-    bad = [state for state in run.counts if state is not State.SUCCEEDED and run.counts[state]]
-    run.state = max(bad, key=_BADNESS.__getitem__) if bad else State.SUCCEEDED
-    if run.state is State.SKIPPED:
-        run.state = State.FAILED
+    run.state = State.FAILED if run.worst is State.SKIPPED else run.worst or State.SUCCEEDED
     run.ended_at = rows.now
 
 
 def _stop(rows: Rows, row: NodeRow) -> None:
+    """Cancel what has not started, but not what was waiting for just this."""
     reason = f"{row.label or row.id} failed"
+    handlers = {child for child, edge in rows.children(row.id, "", _ALL) if not edge.mode.needs_success}
     for other in rows.nodes_of(row.run):
-        if other.state not in TERMINAL and other.id != row.id:
+        if other.state not in TERMINAL and other.id != row.id and other.id not in handlers:
             cancel_node(rows, other, reason)
 
 
-def skip(rows: Rows, row: NodeRow, culprit: NodeRow) -> None:
-    """A predecessor gave no value: the node will never run."""
-    row.root = culprit.root or culprit.id
-    failure = Failure(
-        "skipped", "UpstreamFailed", f"{culprit.label or culprit.id} {culprit.state}", root=row.root
-    )
+def skip(rows: Rows, row: NodeRow, refusal: Refusal) -> None:
+    """The node will never run: a predecessor gave no value, or it was chosen so."""
+    culprit, by_choice = refusal
+    name = culprit.label or culprit.id
+    if by_choice:
+        known = {"error": "TaskSkipped"}
+        failure = Failure("skipped", "Skip", f"it needs {name}, which is {culprit.state}", data=known)
+    else:
+        row.root = culprit.root or culprit.id
+        failure = Failure("skipped", "UpstreamFailed", f"{name} {culprit.state}", root=row.root)
     _end_rest(rows, row, State.SKIPPED, failure)
     end_node(rows, row, State.SKIPPED)
 
@@ -289,7 +385,7 @@ def _end_rest(rows: Rows, row: NodeRow, state: State, failure: Failure) -> bool:
     """End every item that is not running."""
     error = failure.to_json()
     changed = False
-    for part in rows.parts(row) if row.returned or row.waiting else ():
+    for part in rows.parts(row) if row.returned or row.waiting or row.replaced else ():
         if part.state is not State.RUNNING:
             forget_part(rows, row, part)
             _end_range(rows, row, part, state, error)
@@ -311,6 +407,13 @@ def _end_range(rows: Rows, row: NodeRow, part: Part, state: State, error: str) -
     rows.end(row, part, outcome, state)
     rows.emit(row.run, row.id, part.lo, part.hi, state)
     count(rows, row, state, part.size)
+    touch(rows, row, part.lo, part.hi)
+
+
+def touch(rows: Rows, row: NodeRow, lo: int, hi: int) -> None:
+    """Items have ended: those who wait for them, and not for all of the node, are looked at in this step."""
+    if row.ranged:
+        rows.touched.append((row, lo, hi))
 
 
 def forget_part(rows: Rows, row: NodeRow, part: Part) -> None:
@@ -325,7 +428,7 @@ def tally(row: NodeRow, state: State, items: int) -> None:
         row.held += items
     elif state is State.WAITING:
         row.waiting += items
-    else:
+    elif state is State.QUEUED:
         row.returned += items
 
 
@@ -341,29 +444,43 @@ def _run_of(rows: Rows, row: NodeRow) -> RunRow:
 
 def drain(rows: Rows, limit: int = RELEASES_PER_STEP) -> bool:
     """Release successors of ended nodes, at most `limit`; `True` when some are left for the next step."""
-    while (todo := rows.pop()) is not None:
+    while True:
+        while rows.touched:
+            _release_ranges(rows, *rows.touched.pop())
+        todo = rows.pop()
+        if todo is None:
+            return False
         node, after = todo
         children = rows.children(node, after, limit)
         if children:
             rows.load(child for child, _ in children)
             parent = rows.node(node)
-            for child, mode in children if parent is not None else ():
-                _release(rows, parent, child, mode)  # type: ignore[arg-type]
+            for child, edge in children if parent is not None else ():
+                _release(rows, parent, child, edge)  # type: ignore[arg-type]
         limit -= len(children)
         if limit <= 0:
             rows.push(node, children[-1][0])
             return True
-    return False
 
 
-def _release(rows: Rows, parent: NodeRow, child: NodeId, mode: EdgeMode) -> None:
+def _release_ranges(rows: Rows, row: NodeRow, lo: int, hi: int) -> None:
+    """Items of an array node have ended: release what waited for them and for no others."""
+    for child, edge in rows.ranged(row, lo, hi):
+        if rows.ended_in(row, edge.lo, edge.hi or 0)[0] == (edge.hi or 0) - edge.lo:
+            rows.release(row, child)
+            _release(rows, row, child, edge)
+
+
+def _release(rows: Rows, parent: NodeRow, child: NodeId, edge: Edge) -> None:
     row = rows.node(child)
     if row is None or row.state in TERMINAL:
         return
-    if row.final == parent.id:
+    if edge.mode is EdgeMode.ITEM:
+        _adopt_item(rows, row, parent, edge.lo)
+    elif row.final == parent.id:
         _adopt(rows, row, parent)
-    elif parent.state is not State.SUCCEEDED and mode.needs_success:
-        skip(rows, row, parent)
+    elif (refusal := _refusal(rows, parent, edge)) is not None:
+        skip(rows, row, refusal)
     else:
         row.remaining -= 1
         rows.save(row)
@@ -377,6 +494,35 @@ def _adopt(rows: Rows, row: NodeRow, final: NodeRow) -> None:
     count(rows, row, final.state, row.open)
     rows.emit(row.run, row.id, 0, row.width or 0, final.state)
     end_node(rows, row, final.state)
+
+
+def replace_item(rows: Rows, row: NodeRow, index: int, final: NodeId) -> None:
+    """An item of an array node waits for a call, and takes its outcome when that has ended."""
+    rows.add_edge(row.id, Edge(final, EdgeMode.ITEM, index, index + 1))
+    last = rows.node(final)
+    if last is None or last.array:
+        raise GraphError(f"Item {index} of {row.label or row.id} can be replaced by a call only.")
+    if last.state in TERMINAL:
+        _adopt_item(rows, row, last, index)
+
+
+def _adopt_item(rows: Rows, row: NodeRow, final: NodeRow, index: int) -> None:
+    part = next((p for p in rows.parts(row) if p.lo == index and p.state is State.BLOCKED), None)
+    if part is None:
+        return
+    state = final.state
+    if state is State.SKIPPED and final.root is not None:
+        state = State.FAILED  # in the eyes of this node it was its own item that failed
+    last = final
+    while last.final is not None and (found := rows.node(last.final)) is not None:
+        last = found
+    forget_part(rows, row, part)
+    rows.end_as(row, part, last, state)
+    rows.emit(row.run, row.id, index, index + 1, state)
+    count(rows, row, state, 1)
+    touch(rows, row, index, index + 1)
+    if row.state not in TERMINAL:
+        refresh(rows, row)
 
 
 # ── growing ──────────────────────────────────────────────────────────────────────────
@@ -402,15 +548,35 @@ def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
             rows.add_pages(target, pages)
             rows.save(target)
             rows.save(run)
-    if growth.final is not None and row.final is None:
+    if growth.final is not None and row.final is None and not row.array:
         row.final = growth.final
         rows.add_edge(row.id, Edge(growth.final, EdgeMode.ENDED))
         final = rows.node(growth.final)
         if final is not None and final.state in TERMINAL:
             _adopt(rows, row, final)
+    for joined in growth.joins:
+        _join(rows, row, joined, {node.id for node in growth.nodes})
     if row.cancelled is not None:
         for new in nodes:
             _cancel_grown(rows, new.id, row.cancelled)
+
+
+def _join(rows: Rows, row: NodeRow, new: NodeId, grown: Collection[NodeId]) -> None:
+    """What waited for `row` before it grew waits for a new node too."""
+    if rows.node(new) is None:
+        raise UnknownNode(
+            f"{row.label or row.id} is to be joined by {new}, which is not there. Let the growth bring it."
+        )
+    for child, edge in rows.children(row.id, "", _ALL):
+        waiting = rows.node(child)
+        if waiting is None or waiting.state in TERMINAL or not edge.mode.needs_success or child in grown:
+            continue
+        mode = EdgeMode.JOIN if edge.mode.gives_value else EdgeMode.AFTER
+        waiting.remaining += 1
+        if mode.gives_value:
+            waiting.inputs = (*waiting.inputs, Edge(new, mode))
+        rows.add_edge(child, Edge(new, mode))
+        rows.save(waiting)
 
 
 def _cancel_grown(rows: Rows, node: NodeId, reason: str) -> None:

@@ -65,8 +65,8 @@ def _state(row: NodeRow) -> list[str]:
     expected: dict[State, bool] = {
         State.BLOCKED: blocked,
         State.QUEUED: not blocked and claimable,
-        State.RUNNING: not blocked and not claimable and row.held > 0,
-        State.WAITING: not blocked and not claimable and row.held == 0,
+        State.RUNNING: not blocked and not claimable and (row.held > 0 or row.replaced > 0),
+        State.WAITING: not blocked and not claimable and row.held == 0 and row.replaced == 0,
     }
     if row.state in expected and not expected[row.state]:
         return [f"it is {row.state} with {row.remaining} predecessors, {row.fresh} fresh, {row.held} held"]

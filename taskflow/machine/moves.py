@@ -12,13 +12,14 @@ these functions inside one atomic step, so all stores keep the same semantics.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 
 from taskflow.errors import NoSuchRun
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.graph import (
+    Refusal,
     add_plan,
     blocked_row,
     cancel_node,
@@ -26,10 +27,13 @@ from taskflow.machine.graph import (
     drain,
     forget_part,
     grow,
+    is_by_choice,
     ready,
     refresh,
+    replace_item,
     skip,
     tally,
+    touch,
     wait_for,
 )
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
@@ -38,6 +42,7 @@ from taskflow.records import (
     Edge,
     EdgeMode,
     Failure,
+    Growth,
     Kind,
     Lease,
     LeaseKey,
@@ -47,7 +52,7 @@ from taskflow.records import (
     Settlement,
     Want,
 )
-from taskflow.states import TERMINAL, State
+from taskflow.states import LIVE, TERMINAL, State
 
 __all__ = ["cancel", "claim", "reap", "renew", "rerun", "settle", "submit"]
 
@@ -178,6 +183,7 @@ def _lease(rows: Rows, row: NodeRow, part: Part, want: Want) -> Lease:
         part.attempts + 1,
         part.deliveries,
         rows.now - row.created_at,
+        row.priority,
     )
 
 
@@ -257,6 +263,8 @@ def _settle_one(rows: Rows, row: NodeRow, settlement: Settlement) -> bool:
         if outcome.lo > at:
             _put(rows, row, _piece(part, at, outcome.lo))
         _apply(rows, row, part, outcome)
+        if outcome.kind is Kind.REPLACED and row.array:
+            _replace_item(rows, row, part, outcome, settlement.grow)
         at = outcome.hi
     if at < part.hi:
         _put(rows, row, _piece(part, at, part.hi))
@@ -293,8 +301,12 @@ def _apply(rows: Rows, row: NodeRow, part: Part, outcome: Outcome) -> None:
         _end(rows, row, part, outcome, State.SUCCEEDED)
     elif kind is Kind.FAILED:
         _end(rows, row, part, outcome, State.FAILED)
+    elif kind is Kind.SKIPPED:
+        _end(rows, row, part, outcome, State.SKIPPED)
+    elif kind is Kind.REJECTED:
+        _end(rows, row, part, outcome, State.DEAD)
     elif kind is Kind.REPLACED:
-        if row.final is None:
+        if row.final is None and not row.array:
             raise AssertionError(f"node {row.id} was replaced by nothing")
     elif kind is Kind.CANCELLED or _is_cancelled(row, part):
         reason = row.cancelled or part.cancelled or "the worker stopped it"
@@ -302,6 +314,17 @@ def _apply(rows: Rows, row: NodeRow, part: Part, outcome: Outcome) -> None:
         _end(rows, row, part, outcome._replace(error=failure, value=None), State.CANCELLED)
     else:
         _return(rows, row, part, outcome)
+
+
+def _replace_item(rows: Rows, row: NodeRow, part: Part, outcome: Outcome, growth: Growth | None) -> None:
+    if growth is None or growth.final is None or outcome.hi - outcome.lo != 1:
+        raise AssertionError(f"items {outcome.lo} to {outcome.hi} of {row.id} were replaced by nothing")
+    blocked = _piece(part, outcome.lo, outcome.hi)
+    # As in `_return`: tells a repeated settlement from a stale one.
+    blocked.state, blocked.fence, blocked.until = State.BLOCKED, -part.fence, None
+    _put(rows, row, blocked)
+    rows.emit(row.run, row.id, blocked.lo, blocked.hi, State.BLOCKED)
+    replace_item(rows, row, outcome.lo, growth.final)
 
 
 def _is_cancelled(row: NodeRow, part: Part) -> bool:
@@ -338,6 +361,7 @@ def _end(rows: Rows, row: NodeRow, part: Part, outcome: Outcome, state: State) -
         row.part = None
     rows.emit(row.run, row.id, outcome.lo, outcome.hi, state)
     count(rows, row, state, outcome.hi - outcome.lo)
+    touch(rows, row, outcome.lo, outcome.hi)
 
 
 # ── reap ─────────────────────────────────────────────────────────────────────────────
@@ -491,11 +515,27 @@ def rerun(rows: Rows, run: RunId, new: RunId) -> dict[NodeId, NodeId]:
     nodes = {NodeId(f"{new}.{i}"): node for i, node in enumerate(rows.nodes_of(run))}
     if rows.run(new) is not None:
         return {node.id: name for name, node in nodes.items() if rows.node(name) is not None}
-    again = [n for n in nodes.items() if n[1].state in TERMINAL and n[1].state is not State.SUCCEEDED]
-    names = {node.id: name for name, node in again}
+    again = _to_rerun(rows, nodes.values())
+    names = {node.id: name for name, node in nodes.items() if node.id in again}
     if names:
         _add_clones(rows, RunRow(new, old.name, {**old.meta, "rerun_of": run}, rows.now), names)
     return names
+
+
+def _to_rerun(rows: Rows, nodes: Collection[NodeRow]) -> set[NodeId]:
+    """Nodes that failed, and all that has ended below them: what it made of the failure does not hold."""
+    well = (State.SUCCEEDED, *LIVE)
+    again = {node.id for node in nodes if node.state not in well and not is_by_choice(node)}
+    below: dict[NodeId, list[NodeRow]] = {}
+    for node in nodes if again else ():
+        for edge in rows.parents(node.id):
+            below.setdefault(edge.parent, []).append(node)
+    todo = list(again)
+    while todo:
+        found = [n.id for n in below.get(todo.pop(), ()) if n.state in TERMINAL and n.id not in again]
+        again.update(found)
+        todo += found
+    return again
 
 
 def _add_clones(rows: Rows, run: RunRow, names: dict[NodeId, NodeId]) -> None:
@@ -503,16 +543,17 @@ def _add_clones(rows: Rows, run: RunRow, names: dict[NodeId, NodeId]) -> None:
     again = [node for node in map(rows.node, names) if node is not None]
     clones = [_clone(rows, run, node, names) for node in again]
     for node, (clone, _) in zip(again, clones, strict=True):
-        if node.array and node.width:
-            _keep_successes(rows, node, clone)
+        anew = [edge for edge in rows.parents(node.id) if edge.parent in names]
+        if node.array and node.width and all(map(_of_item, anew)):
+            _keep_successes(rows, node, clone, {edge.lo: names[edge.parent] for edge in anew})
         if node.final in names:
             clone.final = names[node.final]
             rows.add_edge(clone.id, Edge(clone.final, EdgeMode.ENDED))
             rows.save(clone)
     rows.save(run)
-    for clone, culprit in clones:
-        if culprit is not None:
-            skip(rows, clone, culprit)
+    for clone, refusal in clones:
+        if refusal is not None:
+            skip(rows, clone, refusal)
         elif clone.remaining == 0:
             ready(rows, clone)
     drain(rows)
@@ -520,29 +561,49 @@ def _add_clones(rows: Rows, run: RunRow, names: dict[NodeId, NodeId]) -> None:
 
 def _clone(
     rows: Rows, run: RunRow, node: NodeRow, names: dict[NodeId, NodeId]
-) -> tuple[NodeRow, NodeRow | None]:
-    old = [edge for edge in rows.parents(node.id) if edge.parent != node.final]
-    edges = [Edge(names.get(edge.parent, edge.parent), edge.mode) for edge in old]
+) -> tuple[NodeRow, Refusal | None]:
+    old = [edge for edge in rows.parents(node.id) if edge.parent != node.final and not _of_item(edge)]
+    edges = [edge._replace(parent=names.get(edge.parent, edge.parent)) for edge in old]
     clone = blocked_row(rows, names[node.id], run.id, node, _same_numbers(node), edges)
     clone.source = node.source or node.id
-    culprit, ended = wait_for(rows, clone, edges, set(names.values()))
+    clone.ranged = node.ranged
+    refusal, ended = wait_for(rows, clone, edges, set(names.values()))
     rows.add_node(clone, edges, (), ended)
     run.open += 1
     run.total += clone.open
-    return clone, culprit
+    return clone, refusal
 
 
-def _keep_successes(rows: Rows, node: NodeRow, clone: NodeRow) -> None:
+def _of_item(edge: Edge) -> bool:
+    return edge.mode is EdgeMode.ITEM
+
+
+def _keep_successes(rows: Rows, node: NodeRow, clone: NodeRow, finals: Mapping[int, NodeId]) -> None:
+    """Keep what succeeded; an item that was replaced waits for the clone of what took its place."""
     missing = rows.copy_ended(node, clone)
-    left = sum(hi - lo for lo, hi in missing)
-    kept = clone.open - left
-    if not kept:
+    kept = clone.open - sum(hi - lo for lo, hi in missing)
+    if not kept and not finals:
         return
     clone.cursor = clone.width or 0
     for lo, hi in missing:
-        _put(rows, clone, Part(lo, hi, State.QUEUED))
-    count(rows, clone, State.SUCCEEDED, kept)
+        for at, end, state in _split(lo, hi, finals):
+            _put(rows, clone, Part(at, end, state))
+    for index, final in finals.items():
+        rows.add_edge(clone.id, Edge(final, EdgeMode.ITEM, index, index + 1))
+    if kept:
+        count(rows, clone, State.SUCCEEDED, kept)
     rows.save(clone)
+
+
+def _split(lo: int, hi: int, replaced: Collection[int]) -> Iterator[tuple[int, int, State]]:
+    """Cut items ``[lo, hi)`` into those that run again and those that wait for what took their place."""
+    for index in sorted(index for index in replaced if lo <= index < hi):
+        if lo < index:
+            yield lo, index, State.QUEUED
+        yield index, index + 1, State.BLOCKED
+        lo = index + 1
+    if lo < hi:
+        yield lo, hi, State.QUEUED
 
 
 def _same_numbers(node: NodeRow) -> Policy:

@@ -5,9 +5,10 @@ The index space of a node, ``[0, width)``, is partitioned at every moment::
     0 ............................ cursor ........................ width
     parts (live)  +  segments (ended)  |  fresh: never handed out
 
-A *part* is a range of items that were handed out, wait for a retry, or came back. A *segment* is a
-range that has ended, for good. Nothing else is kept of an item, so a million quiet items cost pages
-and segments, not rows. A call is a node of width 1 and obeys the same rules.
+A *part* is a range of items that were handed out, wait for a retry, came back, or (blocked) wait for the
+call that took the place of one. A *segment* is a range that has ended, for good. Nothing else is kept of an
+item, so a million quiet items cost pages and segments, not rows. A call is a node of width 1 and obeys the
+same rules.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 
 from taskflow.ids import NodeId, RunId
 from taskflow.policy import Policy
-from taskflow.records import Edge, EdgeMode, LeaseKey, Outcome, Page
+from taskflow.records import Edge, LeaseKey, Outcome, Page
 from taskflow.states import State
 
 __all__ = ["NodeRow", "Part", "Rows", "RunRow"]
@@ -53,7 +54,8 @@ class Part:
 @dataclass(slots=True)
 class NodeRow:
     """A node as a store keeps it. `held`, `waiting` and `returned` count the items of its parts by
-    state; `open` those that have not ended; `bad` those that ended without a value."""
+    state; `open` those that have not ended; `bad` those that ended without a value. `ranged`: successors
+    wait for some of its items."""
 
     id: NodeId
     run: RunId
@@ -85,7 +87,8 @@ class NodeRow:
     source: NodeId | None = None
     started_at: float | None = None
     ended_at: float | None = None
-    inputs: tuple[tuple[NodeId, EdgeMode], ...] = ()
+    inputs: tuple[Edge, ...] = ()
+    ranged: bool = False
     part: Part | None = None
     key: Any = None
 
@@ -94,10 +97,16 @@ class NodeRow:
         """How many items were never handed out."""
         return (self.width or 0) - self.cursor
 
+    @property
+    def replaced(self) -> int:
+        """How many items of an array node wait for the calls that took their places."""
+        return self.open - self.held - self.waiting - self.returned - self.fresh if self.array else 0
+
 
 @dataclass(slots=True)
 class RunRow:
-    """A run as a store keeps it: `open` counts nodes that have not ended, `counts` items that have."""
+    """A run as a store keeps it: `open` counts nodes that have not ended, `counts` items that have; `worst`
+    is the worst of those that somebody minds."""
 
     id: RunId
     name: str
@@ -108,6 +117,7 @@ class RunRow:
     state: State = State.RUNNING
     counts: dict[State, int] = field(default_factory=dict)
     ended_at: float | None = None
+    worst: State | None = None
     key: Any = None
 
 
@@ -119,6 +129,8 @@ class Rows(Protocol):
     """
 
     now: float
+    touched: list[tuple[NodeRow, int, int]]
+    """Nodes and items of them that have ended in this step, while someone waits for these alone."""
 
     def run(self, run: RunId, /) -> RunRow | None:
         """A run, or `None`."""
@@ -144,7 +156,7 @@ class Rows(Protocol):
         ...
 
     def add_edge(self, child: NodeId, edge: Edge, /) -> None:
-        """One more edge of a node that is there."""
+        """One more edge of a node that is there; one that gives a value is an input, and in its row."""
         ...
 
     def add_pages(self, node: NodeRow, pages: Sequence[Page], /) -> None:
@@ -187,12 +199,30 @@ class Rows(Protocol):
         """Write the segment of an outcome, once and for good; `part` tells its story."""
         ...
 
+    def end_as(self, node: NodeRow, part: Part, final: NodeRow, state: State, /) -> None:
+        """Write the segment of the item that `part` is, with what an ended call gave."""
+        ...
+
     def ended_by(self, node: NodeRow, index: int, /) -> int | None:
         """The fence that ended an item, or `None` while it is live."""
         ...
 
-    def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, EdgeMode]]:
-        """Successors in the order in which they were added, those after the one named `after`."""
+    def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, Edge]]:
+        """Successors that were not released, in the order in which they were added, those after the one
+        named `after`."""
+        ...
+
+    def ranged(self, node: NodeRow, lo: int, hi: int, /) -> list[tuple[NodeId, Edge]]:
+        """Successors that were not released and wait for any of the items ``[lo, hi)``."""
+        ...
+
+    def release(self, node: NodeRow, child: NodeId, /) -> None:
+        """That successor is not to be released again."""
+        ...
+
+    def ended_in(self, node: NodeRow, lo: int, hi: int, /) -> tuple[int, int]:
+        """How many of the items ``[lo, hi)`` have ended, and how many of them badly: without a value, though
+        they did not choose to be skipped."""
         ...
 
     def nodes_of(self, run: RunId, /) -> list[NodeRow]:

@@ -11,15 +11,28 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from taskflow.errors import UsageError
 from taskflow.ids import NodeId, RunId
+from taskflow.pools.growing import Replaced
 
 if TYPE_CHECKING:
     import numpy
 
-__all__ = ["Place", "Request", "current", "enter", "inside", "lend", "note", "place", "rng"]
+__all__ = [
+    "Place",
+    "Request",
+    "add_to_chord",
+    "current",
+    "enter",
+    "inside",
+    "lend",
+    "note",
+    "place",
+    "replace",
+    "rng",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,10 @@ class Place(Protocol):
         """Keep what it printed."""
         ...
 
+    def add(self, sig: Any) -> None:
+        """Let what waits for the item wait for this too."""
+        ...
+
 
 _place: ContextVar[Place | None] = ContextVar("taskflow_place", default=None)
 _only: Place | None = None
@@ -120,6 +137,38 @@ def current() -> Request:
             "There is no current task here: taskflow.current() and rng() work inside a task only."
         )
     return request
+
+
+def replace(by: Any) -> NoReturn:
+    """End this task here, and let something else give its result: a signature, or any canvas.
+
+    The new tasks belong to the same run, and are added in the step in which this one ends. What waits for
+    this task waits for them. They have its queue and priority unless they say otherwise.
+
+    Args:
+        by: A `Signature`, or a task; of a group the result is the list.
+
+    Raises:
+        UsageError: This is no task.
+        GraphError: It cannot run: the task fails with it.
+    """
+    current()
+    raise Replaced(by)
+
+
+def add_to_chord(sig: Any) -> None:
+    """Let what waits for this task wait for a signature too: the body of its chord gets one more result.
+
+    Nothing happens unless this task succeeds. Its results go behind those of the header.
+
+    Raises:
+        UsageError: This is no task.
+        GraphError: It has no steps, or cannot run.
+    """
+    current()
+    here = place()
+    if here is not None:
+        here.add(sig)
 
 
 def rng() -> numpy.random.Generator:

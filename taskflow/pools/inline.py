@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from taskflow.ids import NodeId
 from taskflow.pools import context
 from taskflow.pools.outcomes import Reports
 from taskflow.pools.packing import Work, growth, packet
 from taskflow.pools.slot import Slot
 from taskflow.pools.stash import Stash
 from taskflow.pools.wire import LANE_BYTES, Lane, Say
-from taskflow.records import Kind, Lease, LeaseKey, Note, Outcome, Page, Segment, Settlement
+from taskflow.records import Edge, Kind, Lease, LeaseKey, Note, Outcome, Page, Segment, Settlement
 
 if TYPE_CHECKING:
     from taskflow.codec import Codec
@@ -46,7 +45,7 @@ class InlinePool:
         """Always one: whoever calls is free to run something."""
         return self.slots
 
-    def start(self, lease: Lease, inputs: Mapping[NodeId, list[Segment]], pages: Sequence[Page], /) -> None:
+    def start(self, lease: Lease, inputs: Mapping[Edge, list[Segment]], pages: Sequence[Page], /) -> None:
         """Run a lease to its end, in this thread."""
         records: list[tuple[Any, ...]] = []
         lane = Lane(memoryview(bytearray(LANE_BYTES)))
@@ -68,7 +67,7 @@ class InlinePool:
             raise KeyboardInterrupt
 
     def start_many(
-        self, batch: Iterable[tuple[Lease, Mapping[NodeId, list[Segment]], Sequence[Page]]], /
+        self, batch: Iterable[tuple[Lease, Mapping[Edge, list[Segment]], Sequence[Page]]], /
     ) -> None:
         """Run leases one after another."""
         for lease, inputs, pages in batch:

@@ -6,14 +6,18 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from taskflow import faults
-from taskflow.policy import roll
+from taskflow.errors import Reject, Skip
+from taskflow.policy import Options, roll
 from taskflow.pools.capture import Leak
+from taskflow.pools.growing import Growing, Replaced
+from taskflow.pools.packing import growth_record
 from taskflow.pools.surroundings import Surroundings
 from taskflow.pools.wire import Lane, Say
-from taskflow.records import Kind
+from taskflow.records import Growth, Kind
 
 if TYPE_CHECKING:
     from taskflow.codec import Codec
@@ -56,6 +60,7 @@ class Outcomes:
         lane: Where the pool sees what runs.
         reports: Where outcomes go.
         leak: Output that bypassed Python; `None` where several slots share a process.
+        url: The store, for what a task adds to its run.
 
     Attributes:
         alarm: Not empty when the item that runs needs a look.
@@ -66,7 +71,7 @@ class Outcomes:
         cancelled: Whether the running item was told to end.
     """
 
-    def __init__(self, codec: Codec, lane: Lane, reports: Reports, leak: Leak | None) -> None:
+    def __init__(self, codec: Codec, lane: Lane, reports: Reports, leak: Leak | None, url: str) -> None:
         self.lane = lane
         self.alarm: list[str] = []
         self.surroundings: Surroundings | None = None
@@ -85,6 +90,7 @@ class Outcomes:
         self._first = 0
         self._begun = 0.0
         self._is_copy = False
+        self._growing = Growing(codec, url)
 
     def hand_back(self) -> None:
         """Give the rest of the message back to the pool, from the next item on."""
@@ -110,8 +116,9 @@ class Outcomes:
         self._reports.add(record, sum(map(len, values)) + 32 * len(values))
 
     def _emit_range(
-        self, at: int, lo: int, hi: int, results: list[Any], loaded: Any, log: str | None = None
-    ) -> None:
+        self, at: int, lo: int, hi: int, results: list[Any], loaded: Any, log: str | None = None,
+        growth: Growth | None = None,
+    ) -> None:  # fmt: skip
         if lo >= hi:
             return
         node, fence = self._entry[0], self._entry[3]
@@ -128,7 +135,16 @@ class Outcomes:
             for index, result in enumerate(results, lo):
                 self._emit_range(at, index, index + 1, [result], loaded, log)
             return
-        self._emit(at, lo, hi, Kind.SUCCEEDED, value, began=began, took=took, log=log)
+        self._emit(at, lo, hi, Kind.SUCCEEDED, value, began=began, took=took, log=log, growth=growth)
+
+    def add(self, sig: Any) -> None:
+        """Let what waits for the running item wait for a signature too, once the item has succeeded."""
+        self._growing.join(sig, self._own_options())
+        self.alarm.append("grow")
+
+    def _own_options(self) -> Options:
+        """What nodes that a task adds have in common with it."""
+        return Options(queue=self._head[3], priority=self._head[9])
 
     def _cancel_rest(self, at: int, lo: int, hi: int) -> None:
         self.cancelled = False
@@ -150,17 +166,30 @@ class Outcomes:
         return self.lane.take_printed()
 
     def _fail(self, at: int, index: int, error: BaseException, loaded: Any, log: str | None = None) -> None:
-        """Report an item that raised: to be retried, failed, or cancelled."""
+        """Report an item that raised: to be retried, failed, skipped, replaced, or cancelled."""
         took = time.monotonic() - self.lane.reals[Lane.START]
         log = log or self._aftermath()
+        self._growing.take()
+        if isinstance(error, Replaced) and not self.cancelled:
+            try:
+                growth = self._growing.replacement(error.by, self._own_options())
+            except BaseException as worse:  # noqa: BLE001 - what cannot be drawn fails the task
+                error = worse
+            else:
+                self._emit(at, index, index + 1, Kind.REPLACED, took=max(0.0, took), log=log, growth=growth)
+                return
         node, _, _, fence, attempt, _, age_s, _, _ = self._entry
         kind, delay_s = Kind.FAILED, None
         if self.cancelled:
             kind = Kind.CANCELLED
+        elif isinstance(error, (Skip, Reject)):
+            kind = _wanted(error)
         elif loaded is not None and loaded.retry is not None:
             delay_s, error = self._decide(loaded.retry, error, attempt, age_s + took)
             kind = Kind.FAILED if delay_s is None else Kind.RETRY
         failure = self._codec.failure(error, kind=str(kind))
+        if kind in _BY_WISH:
+            failure = replace(failure, kind=_BY_WISH[kind][0], type=_BY_WISH[kind][1], data=_BY_WISH[kind][2])
         value = self._codec.dump_error(node, index, fence, error) if kind == Kind.FAILED else None
         self._emit(
             at, index, index + 1, kind, value, failure.to_json(), delay_s or 0.0, None, max(0.0, took), log
@@ -193,7 +222,7 @@ class Outcomes:
         began: float | None = None,
         took: float = 0.0,
         log: str | None = None,
-        growth: tuple[Any, ...] | None = None,
+        growth: Growth | None = None,
     ) -> None:
         started = _wall(self.lane.reals[Lane.START] if began is None else began)
         record = (
@@ -209,9 +238,23 @@ class Outcomes:
             started,
             took,
             log,
-            growth,
+            None if growth is None else growth_record(growth),
         )
         self._reports.add(record, len(value or b"") + len(error or "") + len(log or "") + 200)
+
+
+_BY_WISH: dict[Kind, tuple[str, str, dict[str, Any]]] = {
+    Kind.SKIPPED: ("skipped", "Skip", {"error": "TaskSkipped"}),
+    Kind.REJECTED: ("dead", "Reject", {"error": "TaskRejected"}),
+    Kind.LOST: ("lost", "Reject", {"error": "TaskRejected"}),
+}
+"""Kind, type and data of the failure of an item that ended as it wanted to."""
+
+
+def _wanted(error: Skip | Reject) -> Kind:
+    if isinstance(error, Skip):
+        return Kind.SKIPPED
+    return Kind.LOST if error.requeue else Kind.REJECTED
 
 
 def _wall(monotonic: float) -> float:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from taskflow.ids import NodeId
-from taskflow.records import Growth, Lease, Page, Segment
+from taskflow.policy import Policy
+from taskflow.records import Edge, EdgeMode, Growth, Lease, Node, Page, Segment
 
-__all__ = ["Work", "growth", "packet"]
+__all__ = ["Work", "growth", "growth_record", "packet"]
 
 
 class Work:
@@ -27,9 +28,12 @@ class Work:
         self.pages = pages
 
     @classmethod
-    def of(cls, lease: Lease, inputs: Mapping[NodeId, list[Segment]], pages: Sequence[Page]) -> Work:
+    def of(cls, lease: Lease, inputs: Mapping[Edge, list[Segment]], pages: Sequence[Page]) -> Work:
         """All of a lease."""
-        given = [(str(mode), [_plain(s) for s in inputs.get(node, ())]) for node, mode in lease.inputs]
+        given = [
+            (str(edge.mode), edge.lo, edge.hi, [_plain(s) for s in inputs.get(edge, ())])
+            for edge in lease.inputs
+        ]
         return cls(lease, lease.key.lo, lease.key.hi, given or None, pages)
 
     @property
@@ -50,7 +54,7 @@ class Work:
 
 
 def _plain(s: Segment) -> tuple[Any, ...]:
-    return (s.node, s.lo, s.hi, str(s.state), s.value, s.error, s.fence, s.array)
+    return (s.node, s.lo, s.hi, str(s.state), s.value, s.error, s.fence, s.array, s.single)
 
 
 def packet(
@@ -82,21 +86,70 @@ def packet(
             attempt,
             delivery,
             age_s,
+            priority,
         ) = work.lease
-        head = (fn, run, label, queue, array, width, policy)
+        head = (fn, run, label, queue, array, width, priority, policy)
         if head != last:
             limited = policy.soft_time_limit_s is not None or policy.time_limit_s is not None
             entries, last = [], head
-            groups.append(((*head[:6], limited, policy.seed, policy.ignore_result), entries))
+            groups.append(((*head[:6], limited, policy.seed, policy.ignore_result, priority), entries))
         entries.append((node, work.lo, work.hi, fence, attempt, delivery, age_s, args, work.inputs))
         if work.pages:
             pages += [(node, *page) for page in work.own_pages if wanted(node, page)]
     return number, groups, pages
 
 
-def growth(made: tuple[Any, ...] | None) -> Growth | None:
-    """What the call in front of an array node of unknown width made, see `taskflow.plan`."""
-    if made is None:
+def growth_record(grown: Growth) -> tuple[Any, ...]:
+    """A growth as a record says it: plain values only."""
+    return (
+        [_plain_node(node) for node in grown.nodes],
+        [(node, width, [tuple(page) for page in pages]) for node, (width, pages) in grown.widths.items()],
+        grown.final,
+        list(grown.joins),
+    )
+
+
+def _plain_node(node: Node) -> tuple[Any, ...]:
+    return (
+        node.id,
+        node.fn,
+        node.args,
+        [(edge.parent, str(edge.mode), edge.lo, edge.hi) for edge in node.edges],
+        node.width,
+        node.array,
+        [tuple(page) for page in node.pages],
+        node.queue,
+        node.priority,
+        node.policy.to_json(),
+        node.delay_s,
+        node.expires_s,
+        node.label,
+    )
+
+
+def growth(record: tuple[Any, ...] | None) -> Growth | None:
+    """Read `growth_record`."""
+    if record is None:
         return None
-    target, width, pages = made
-    return Growth(widths={NodeId(target): (width, tuple(Page(*page) for page in pages))})
+    nodes, widths, final, joins = record
+    return Growth(
+        tuple(_node(*node) for node in nodes),
+        {NodeId(node): (width, _pages(pages)) for node, width, pages in widths},
+        None if final is None else NodeId(final),
+        tuple(map(NodeId, joins)),
+    )
+
+
+def _node(
+    name: str, fn: str, args: bytes, edges: list[Any], width: int | None, array: bool, pages: list[Any],
+    queue: str, priority: int, policy: str, *rest: Any,
+) -> Node:  # fmt: skip
+    links = tuple(Edge(NodeId(parent), EdgeMode(mode), lo, hi) for parent, mode, lo, hi in edges)
+    return Node(
+        NodeId(name), fn, args, links, width, array, _pages(pages), queue, priority,
+        Policy.from_json(policy), *rest,
+    )  # fmt: skip
+
+
+def _pages(pages: list[Any]) -> tuple[Page, ...]:
+    return tuple(Page(*page) for page in pages)

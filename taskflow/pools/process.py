@@ -22,7 +22,6 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from taskflow.errors import ConfigError, nearest
-from taskflow.ids import NodeId
 from taskflow.pools.children import Children
 from taskflow.pools.ledger import Ledger
 from taskflow.pools.link import Link
@@ -32,7 +31,7 @@ from taskflow.pools.template import Setup
 from taskflow.pools.verdict import Why
 from taskflow.pools.watch import Watch
 from taskflow.pools.wire import BACK, CANCEL, Say
-from taskflow.records import Lease, LeaseKey, Note, Page, Segment, Settlement
+from taskflow.records import Edge, Lease, LeaseKey, Note, Page, Segment, Settlement
 
 __all__ = ["ProcessPool"]
 
@@ -46,7 +45,7 @@ _NO_HARD_LIMIT = (
     "A time limit that kills needs the process pool: use soft_time_limit, or workers with pool='process'."
 )
 
-Start = tuple[Lease, Mapping[NodeId, list[Segment]], Sequence[Page]]
+Start = tuple[Lease, Mapping[Edge, list[Segment]], Sequence[Page]]
 
 
 class ProcessPool:
@@ -132,7 +131,7 @@ class ProcessPool:
                 busy += not slots
         return max(0, min(free, self.slots - busy))
 
-    def start(self, lease: Lease, inputs: Mapping[NodeId, list[Segment]], pages: Sequence[Page], /) -> None:
+    def start(self, lease: Lease, inputs: Mapping[Edge, list[Segment]], pages: Sequence[Page], /) -> None:
         """Run a lease in a free slot; the outcome comes by `finished`."""
         self.start_many([(lease, inputs, pages)])
 

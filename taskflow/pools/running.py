@@ -19,7 +19,7 @@ from taskflow.pools.inputs import Inputs
 from taskflow.pools.outcomes import Outcomes, Reports
 from taskflow.pools.stash import Stash
 from taskflow.pools.wire import BACK, CANCEL, SOFT, Lane
-from taskflow.records import Kind
+from taskflow.records import Growth, Kind
 
 if TYPE_CHECKING:
     from taskflow.codec import Codec
@@ -41,12 +41,14 @@ class Running(Outcomes):
     """The part of a slot that calls.
 
     Args:
-        codec, lane, reports, leak: As for `Outcomes`.
+        codec, lane, reports, leak, url: As for `Outcomes`.
         stash: Pages, shared by the slots of the process.
     """
 
-    def __init__(self, codec: Codec, lane: Lane, reports: Reports, leak: Leak | None, stash: Stash) -> None:
-        super().__init__(codec, lane, reports, leak)
+    def __init__(
+        self, codec: Codec, lane: Lane, reports: Reports, leak: Leak | None, url: str, stash: Stash
+    ) -> None:
+        super().__init__(codec, lane, reports, leak, url)
         self._stash = stash
         self._inputs = Inputs(codec)
         self._shared: OrderedDict[str, tuple[Any, ...]] = OrderedDict()
@@ -129,6 +131,8 @@ class Running(Outcomes):
             node, lo, hi, fence, _, _, _, packed, given = entry
             try:
                 args, kwargs = load_args(fn, packed, self._inputs.of(given) if given else _no_inputs)
+                if given:
+                    args = self._inputs.join(given, args)
                 if kwargs and EXPAND in kwargs:
                     self._expand(first + at, loaded, entry, args, kwargs)
                     return at + 1
@@ -162,13 +166,13 @@ class Running(Outcomes):
 
     def _look(self, at: int) -> None:
         """After an item that took a while, or did something that needs a look."""
-        log = self._aftermath()
-        if log is not None:
+        log, growth = self._aftermath(), self._growing.take()
+        if log is not None or growth is not None:
             value, took = self._values.pop(), self._tooks.pop()
             begun = self._begun + sum(self._tooks)
             lo, hi = self._entry[1], self._entry[2]
             self._emit_calls()
-            self._emit(at, lo, hi, Kind.SUCCEEDED, value, began=begun, took=took, log=log)
+            self._emit(at, lo, hi, Kind.SUCCEEDED, value, began=begun, took=took, log=log, growth=growth)
             self._first, self._begun = at + 1, time.monotonic()
         if time.monotonic() - self._reports.flushed_at > _FLUSH_S:
             self._emit_calls()
@@ -185,12 +189,13 @@ class Running(Outcomes):
         node, lo, hi, fence = entry[:4]
         self.calling = True
         result = loaded.fn(*args, **kwargs)
-        made = [tuple(page) for page in pages(self._codec, fn, result)]
+        made = list(pages(self._codec, fn, result))
         self.calling = False
-        width = made[-1][1] if made else 0
+        width = made[-1].hi if made else 0
         value = self._codec.dump_result(node, lo, hi, fence, width)
         log = self._aftermath()
-        self._emit(at, lo, hi, Kind.SUCCEEDED, value, log=log, growth=(target, width, made))
+        grown = Growth(widths={target: (width, tuple(made))})
+        self._emit(at, lo, hi, Kind.SUCCEEDED, value, log=log, growth=grown)
 
     # ── ranges ──────────────────────────────────────────────────────────────────────
 
@@ -216,6 +221,7 @@ class Running(Outcomes):
             done = index if error is None else index + 1
             del out[index - base :]
             log = self._aftermath() if self.alarm or took > _QUICK_S or error is not None else None
+            growth = self._growing.take() if error is None else None
             if error is not None:
                 self._emit_range(at, base, index, out, loaded)
                 self._fail(at, index, error, loaded, log)
@@ -226,9 +232,9 @@ class Running(Outcomes):
                 self._emit_range(at, base, index, out, loaded)
                 self._cancel_rest(at, done, hi)
                 return
-            elif log is not None:
+            elif log is not None or growth is not None:
                 self._emit_range(at, base, index - 1, out[:-1], loaded)
-                self._emit_range(at, index - 1, index, out[-1:], loaded, log)
+                self._emit_range(at, index - 1, index, out[-1:], loaded, log, growth)
             elif now - self._reports.flushed_at > _FLUSH_S:
                 self._emit_range(at, base, index, out, loaded)
                 self._reports.flush()
@@ -268,6 +274,7 @@ class Running(Outcomes):
         shared = self._shared.get(node)
         if shared is None:
             args, kwargs = self._codec.load_args(self._head[0], packed, self._inputs.of(given))
+            args = self._inputs.join(given, args)
             shared = self._shared[node] = (args, kwargs, bool(kwargs.pop(STAR, False)))
             while len(self._shared) > _SHARED_KEPT:
                 self._shared.popitem(last=False)

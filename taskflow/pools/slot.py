@@ -66,7 +66,7 @@ class Slot(Running):
         worker: str = "",
         url: str = "",
     ) -> None:
-        super().__init__(codec, lane, reports, leak, stash)
+        super().__init__(codec, lane, reports, leak, url, stash)
         self.number = number
         self._want = want
         self._worker = worker
@@ -79,7 +79,7 @@ class Slot(Running):
         running = self.lane.running
         if running is None or not self._entry:
             return None
-        _, run, label, queue, _, width, _, seed, _ = self._head
+        _, run, label, queue, _, width, _, seed, _, _ = self._head
         node, lo, _, fence, attempt, delivery, _, _, _ = self._entry
         index = max(lo, running[2])
         return Request(
@@ -170,6 +170,7 @@ class Slot(Running):
         try:
             loaded = self._codec.load_function(head[0])
             args, kwargs = self._codec.load_args(head[0], entry[7], self._inputs.of(entry[8]))
+            args = self._inputs.join(entry[8], args)
             if EXPAND in kwargs:
                 self._expand(at, loaded, entry, args, kwargs)
                 return
@@ -196,5 +197,6 @@ class Slot(Running):
         if error is not None:
             self._fail(step.at, step.item, error, step.loaded, log)
         else:
-            self._emit_range(step.at, step.item, step.item + 1, [result], step.loaded, log)
+            growth = self._growing.take()
+            self._emit_range(step.at, step.item, step.item + 1, [result], step.loaded, log, growth)
         self._reports.flush()

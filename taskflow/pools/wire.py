@@ -8,7 +8,7 @@ what the item printed, readable even after the process died.
 Pool to child::
 
     (number, groups, pages)      a message of work; `groups` are (head, entries)
-    head  = (fn, run, label, queue, array, width, limited, seed, ignored)
+    head  = (fn, run, label, queue, array, width, limited, seed, ignored, priority)
     entry = (node, lo, hi, fence, attempt, delivery, age_s, args, inputs)
     page  = (node, lo, hi, items)
 

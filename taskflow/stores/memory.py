@@ -26,7 +26,6 @@ from taskflow.ports import Blobs
 from taskflow.records import (
     Call,
     Edge,
-    EdgeMode,
     Event,
     ItemView,
     Lease,
@@ -113,7 +112,7 @@ class _Record:
     pages: list[Page] = field(default_factory=list)
     parts: dict[int, Part] = field(default_factory=dict)
     segments: dict[int, tuple[Segment, ItemView]] = field(default_factory=dict)
-    children: dict[str, EdgeMode] = field(default_factory=dict)
+    children: dict[str, Edge] = field(default_factory=dict)
     logs: list[tuple[int, str]] = field(default_factory=list)
 
     def snapshot(self) -> _Record:
@@ -462,7 +461,8 @@ class _MemoryRows:
         self._store = store
         self._before: dict[str, _Record | None] = {}
         self._runs_before: dict[str, RunRow | None] = {}
-        self._later: list[tuple[NodeId, NodeId, EdgeMode]] = []
+        self.touched: list[tuple[NodeRow, int, int]] = []
+        self._later: list[tuple[Edge, NodeId]] = []
 
     def undo(self) -> None:
         nodes, runs, members = self._store._nodes, self._store._runs, self._store._members
@@ -520,25 +520,25 @@ class _MemoryRows:
         self._store._members[node.run].append(node.id)
         for edge in edges:
             if edge.parent not in ended:
-                self._later.append((edge.parent, node.id, edge.mode))
+                self._later.append((edge, node.id))
         self._link()
 
     def _link(self) -> None:
         """Hang edges on their parents, as soon as those are there: a plan may name them in any order."""
         waiting = []
-        for parent, child, mode in self._later:
-            record = self._record(parent)
+        for edge, child in self._later:
+            record = self._record(edge.parent)
             if record is None:
-                waiting.append((parent, child, mode))
+                waiting.append((edge, child))
             else:
-                record.children[child] = mode
+                record.children[child] = edge
         self._later[:] = waiting
 
     def add_edge(self, child: NodeId, edge: Edge, /) -> None:
         record = self._record(child)
         assert record is not None
         record.edges.append(edge)
-        self._later.append((edge.parent, child, edge.mode))
+        self._later.append((edge, child))
         self._link()
 
     def add_pages(self, node: NodeRow, pages: Sequence[Page], /) -> None:
@@ -597,6 +597,11 @@ class _MemoryRows:
         if outcome.log:
             record.logs.append((outcome.lo, outcome.log))
 
+    def end_as(self, node: NodeRow, part: Part, final: NodeRow, state: State, /) -> None:
+        record, (given, view) = self._of(node), self._of(final).segments[0]
+        segment = given._replace(lo=part.lo, hi=part.hi, state=state, array=True, single=True)
+        record.segments[part.lo] = (segment, view._replace(lo=part.lo, hi=part.hi, state=state))
+
     def ended_by(self, node: NodeRow, index: int, /) -> int | None:
         segments = self._of(node).segments
         starts = sorted(segments)
@@ -605,14 +610,32 @@ class _MemoryRows:
             return None
         return segments[starts[at]][0].fence
 
-    def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, EdgeMode]]:
+    def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, Edge]]:
         record = self._record(node)
         if record is None:
             return []
         nodes = self._store._nodes
         last = nodes[after].seq if after else 0
-        below = sorted((nodes[child].seq, child, mode) for child, mode in record.children.items())
-        return [(NodeId(child), mode) for seq, child, mode in below if seq > last][:limit]
+        below = sorted((nodes[child].seq, child) for child in record.children)
+        return [(NodeId(child), record.children[child]) for seq, child in below if seq > last][:limit]
+
+    def ranged(self, node: NodeRow, lo: int, hi: int, /) -> list[tuple[NodeId, Edge]]:
+        return [
+            (child, edge)
+            for child, edge in self.children(node.id, "", len(self._of(node).children))
+            if edge.hi is not None and edge.lo < hi and lo < edge.hi
+        ]
+
+    def release(self, node: NodeRow, child: NodeId, /) -> None:
+        del self._of(node).children[child]
+
+    def ended_in(self, node: NodeRow, lo: int, hi: int, /) -> tuple[int, int]:
+        ended = bad = 0
+        for segment, _ in self._of(node).segments.values():
+            items = max(0, min(hi, segment.hi) - max(lo, segment.lo))
+            ended += items
+            bad += items * (segment.state not in (State.SUCCEEDED, State.SKIPPED))
+        return ended, bad
 
     def nodes_of(self, run: RunId, /) -> list[NodeRow]:
         found = (self.node(node) for node in self._store._members.get(run, ()))

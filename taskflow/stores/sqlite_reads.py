@@ -111,11 +111,11 @@ class SqliteReads(SqliteFile):
         )
         parents: dict[int, list[Edge]] = {}
         edges = (
-            "select e.child, p.id, e.mode from edge e join node p on p.key = e.parent"
+            "select e.child, p.id, e.mode, e.lo, e.hi from edge e join node p on p.key = e.parent"
             " join node c on c.key = e.child where c.run=? order by e.child, e.position"
         )
-        for child, parent, mode in self._read(edges, (run,)):
-            parents.setdefault(child, []).append(Edge(parent, EdgeMode(mode)))
+        for child, parent, mode, lo, hi in self._read(edges, (run,)):
+            parents.setdefault(child, []).append(Edge(parent, EdgeMode(mode), lo, hi))
         ended: dict[int, dict[State, int]] = {}
         errors: dict[int, str | None] = {}
         sums = (
@@ -209,7 +209,7 @@ class SqliteReads(SqliteFile):
 
     def _segments(self, key: int, node: NodeId, lo: int, hi: int | None) -> list[Segment]:
         sql = (
-            "select coalesce(origin, ?), lo, hi, state, value, error, fence from segment"
+            "select coalesce(origin, ?), lo, hi, state, value, error, fence, single from segment"
             " where node=? and lo < ? and hi > ? order by lo"
         )
         return [segment_from(t) for t in self._read(sql, (node, key, 1 << 62 if hi is None else hi, lo))]

@@ -25,20 +25,20 @@ __all__ = ["SCHEMA", "STATES", "VERSION", "SqliteRows"]
 
 _log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
 create table meta(key text primary key, value) without rowid;
 create table run(
     key integer primary key, id text not null unique, name text, meta text, created_at real,
-    total int, open int, state text, counts text, ended_at real);
+    total int, open int, state text, counts text, ended_at real, worst text);
 create index run_ended on run(ended_at) where ended_at is not null;
 create table node(
     key integer primary key, run int not null, id text not null unique, state text, fn text, args blob,
     width int, array int, queue text, priority int, policy text, label text, created_at real,
     cursor int, open int, held int, waiting int, returned int, bad int, worst text, fence int,
     remaining int, due_at real, expires_at real, alarm_at real, cancelled text, root text,
-    final text, source text, started_at real, ended_at real, inputs text,
+    final text, source text, started_at real, ended_at real, inputs text, ranged int,
     part_state text, part_fence int, worker text, until real, attempts int, deliveries int,
     part_started_at real, part_cancelled text, part_error text,
     end_state text, value blob, error text, end_fence int, item_started_at real, took_s real);
@@ -48,8 +48,10 @@ create index node_alarm on node(alarm_at) where alarm_at is not null;
 create index node_source on node(source) where source is not null;
 create index node_dead on node(key) where end_state in ('dead', 'failed');
 create table edge(
-    parent int, child int, position int, mode text, live int, primary key(parent, child)) without rowid;
+    parent int, child int, position int, mode text, live int, lo int, hi int,
+    primary key(parent, child)) without rowid;
 create index edge_child on edge(child);
+create index edge_range on edge(parent, lo) where hi is not null;
 create table page(node int, lo int, hi int, items blob, primary key(node, lo)) without rowid;
 create table part(
     node int, lo int, hi int, state text, fence int, worker text, until real, attempts int,
@@ -58,7 +60,8 @@ create index part_state on part(node, state, lo);
 create index part_until on part(node, until);
 create table segment(
     node int, lo int, hi int, state text, value blob, error text, fence int, attempts int,
-    deliveries int, worker text, started_at real, took_s real, origin text, primary key(node, lo));
+    deliveries int, worker text, started_at real, took_s real, origin text, single int,
+    primary key(node, lo));
 create index segment_dead on segment(node) where state in ('dead', 'failed');
 create table log(node int, lo int, text text);
 create index log_node on log(node, lo);
@@ -70,6 +73,7 @@ create table blob(node int, name text, primary key(node, name)) without rowid;
 """
 
 STATES = {state.value: state for state in State}
+MODES = {mode.value: mode for mode in EdgeMode}
 _MAYBE: dict[str | None, State | None] = {None: None} | STATES
 
 _FIXED = (
@@ -99,7 +103,7 @@ _CHANGING = (
         "fence",
         "remaining",
     ),
-    *("due_at", "expires_at", "alarm_at", "cancelled", "root", "final", "started_at", "ended_at"),
+    *("due_at", "expires_at", "alarm_at", "cancelled", "root", "final", "started_at", "ended_at", "ranged"),
 )
 _PART = (
     *("part_state", "part_fence", "worker", "until", "attempts", "deliveries"),
@@ -109,11 +113,12 @@ _LOAD = (
     "n.key, n.id, r.id, n.state, n.fn, {args}, n.width, n.array, n.queue, n.priority, n.policy, n.label,"
     " n.created_at, n.cursor, n.open, n.held, n.waiting, n.returned, n.bad, n.worst, n.fence, n.remaining,"
     " n.due_at, n.expires_at, n.alarm_at, n.cancelled, n.root, n.final, n.source, n.started_at, n.ended_at,"
-    " n.inputs, " + ", ".join(f"n.{name}" for name in _PART)
+    " n.ranged, n.inputs, " + ", ".join(f"n.{name}" for name in _PART)
 )
 LOAD_NODE = _LOAD.format(args="x''")
 LOAD_NODE_ARGS = _LOAD.format(args="n.args")
-LOAD_RUN = "r.key, r.id, r.name, r.meta, r.created_at, r.total, r.open, r.state, r.counts, r.ended_at"
+_RUN = ("key", "id", "name", "meta", "created_at", "total", "open", "state", "counts", "ended_at", "worst")
+LOAD_RUN = ", ".join(f"r.{name}" for name in _RUN)
 _NODE_WIDTH = LOAD_NODE.count(",") + 1
 
 _INSERT_COLUMNS = ("key", "run", *_FIXED, *(c for c in _CHANGING if c != "width"), "inputs", *_PART)
@@ -144,18 +149,30 @@ def node_from(t: Sequence[Any]) -> NodeRow:
         t[13], t[14], t[15], t[16], t[17], t[18], _MAYBE[t[19]], t[20], t[21], t[22], t[23], t[24],
         t[25], t[26], t[27], t[28], t[29], t[30],
     )  # fmt: skip
-    if t[31]:
-        row.inputs = tuple((NodeId(node), EdgeMode(mode)) for node, mode in json.loads(t[31]))
-    if t[32] is not None:
-        row.part = Part(0, 1, STATES[t[32]], *t[33:41])
+    row.ranged = bool(t[31])
+    if t[32]:
+        row.inputs = tuple(_edge(*edge) for edge in json.loads(t[32]))
+    if t[33] is not None:
+        row.part = Part(0, 1, STATES[t[33]], *t[34:42])
     row.key = t[0]
     return row
+
+
+def _edge(parent: str, mode: str, lo: int = 0, hi: int | None = None) -> Edge:
+    return Edge(NodeId(parent), MODES[mode], lo, hi)
+
+
+def _inputs(row: NodeRow) -> str | None:
+    if not row.inputs:
+        return None
+    return json.dumps([(e.parent, e.mode.value, *(() if e.hi is None else e[2:])) for e in row.inputs])
 
 
 def run_from(t: Sequence[Any]) -> RunRow:
     """A row of `LOAD_RUN` as the machine's."""
     counts = {STATES[state]: items for state, items in json.loads(t[8]).items()}
-    return RunRow(t[1], t[2], json.loads(t[3]), t[4], t[5], t[6], STATES[t[7]], counts, t[9], t[0])
+    meta, worst = json.loads(t[3]), _MAYBE[t[10]]
+    return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], worst, t[0])
 
 
 def part_from(t: Sequence[Any]) -> Part:
@@ -178,6 +195,7 @@ class SqliteRows:
     def __init__(self, db: sqlite3.Connection, now: float, *, go_on: bool = False) -> None:
         self.now = now
         self.events: list[tuple[str, str, int, int, State]] = []
+        self.touched: list[tuple[NodeRow, int, int]] = []
         self.freed = False
         self._db = db
         self._nodes: dict[str, NodeRow] = {}
@@ -188,7 +206,8 @@ class SqliteRows:
         self._new_runs: dict[str, RunRow] = {}
         self._next_node = 0
         self._next_run = 0
-        self._edges: list[tuple[str, int, int, EdgeMode, bool]] = []
+        self._edges: list[tuple[Edge, int, int, bool]] = []
+        self._widened: set[NodeId] = set()
         self._pages: list[tuple[int, int, int, bytes]] = []
         self._ends: dict[str, tuple[Any, ...]] = {}
         self._todo: deque[tuple[NodeId, str]] = deque()
@@ -288,13 +307,13 @@ class SqliteRows:
         self.flush()
         row = self.node(node)
         sql = (
-            "select n.id, e.mode from edge e join node n on n.key = e.parent"
+            "select n.id, e.mode, e.lo, e.hi from edge e join node n on n.key = e.parent"
             " where e.child = ? order by e.position"
         )
         found = self._db.execute(sql, (row.key if row else None,))
-        return [Edge(NodeId(parent), EdgeMode(mode)) for parent, mode in found]
+        return [_edge(*edge) for edge in found]
 
-    def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, EdgeMode]]:
+    def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, Edge]]:
         """See `Rows.children`."""
         row = self.node(node)
         if row is None:
@@ -303,11 +322,39 @@ class SqliteRows:
             self.flush()
         last = self.node(NodeId(after)) if after else None
         sql = (
-            "select n.id, e.mode from edge e join node n on n.key = e.child"
+            "select n.id, e.mode, e.lo, e.hi from edge e join node n on n.key = e.child"
             " where e.parent = ? and e.child > ? and e.live order by e.child limit ?"
         )
         found = self._db.execute(sql, (row.key, last.key if last else 0, limit))
-        return [(NodeId(child), EdgeMode(mode)) for child, mode in found]
+        return [(NodeId(child), _edge(node, *edge)) for child, *edge in found]
+
+    def ranged(self, node: NodeRow, lo: int, hi: int, /) -> list[tuple[NodeId, Edge]]:
+        """See `Rows.ranged`."""
+        if self._edges:
+            self.flush()
+        sql = (
+            "select n.id, e.mode, e.lo, e.hi from edge e join node n on n.key = e.child"
+            " where e.parent = ? and e.hi is not null and e.lo < ? and e.hi > ? and e.live order by e.child"
+        )
+        found = self._db.execute(sql, (node.key, hi, lo)).fetchall()
+        return [(NodeId(child), _edge(node.id, *edge)) for child, *edge in found]
+
+    def release(self, node: NodeRow, child: NodeId, /) -> None:
+        """See `Rows.release`."""
+        row = self.node(child)
+        if row is not None:
+            self._db.execute("update edge set live = 0 where parent = ? and child = ?", (node.key, row.key))
+
+    def ended_in(self, node: NodeRow, lo: int, hi: int, /) -> tuple[int, int]:
+        """See `Rows.ended_in`."""
+        sql = (
+            "select coalesce(sum(size), 0), coalesce(sum(size * (state not in ('succeeded', 'skipped'))), 0)"
+            " from (select state, min(hi, :hi) - max(lo, :lo) as size from segment where node = :node"
+            " and lo >= coalesce((select max(lo) from segment where node = :node and lo <= :lo), 0)"
+            " and lo < :hi and hi > :lo)"
+        )
+        found = self._db.execute(sql, {"node": node.key, "lo": lo, "hi": hi}).fetchone()
+        return found[0], found[1]
 
     # ── parts ────────────────────────────────────────────────────────────────────────
 
@@ -383,10 +430,22 @@ class SqliteRows:
             )  # fmt: skip
             return
         self._db.execute(
-            "insert into segment values(?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "insert into segment values(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (node.key, outcome.lo, outcome.hi, state.value, outcome.value, outcome.error, part.fence,
-             part.attempts, part.deliveries, part.worker, started, outcome.took_s, None),
+             part.attempts, part.deliveries, part.worker, started, outcome.took_s, None, 0),
         )  # fmt: skip
+
+    def end_as(self, node: NodeRow, part: Part, final: NodeRow, state: State, /) -> None:
+        """See `Rows.end_as`."""
+        self.flush()
+        self._db.execute(
+            "insert into segment select ?, ?, ?, ?, value, error, end_fence, attempts, deliveries, worker,"
+            " item_started_at, took_s, id, 1 from node where key=?",
+            (node.key, part.lo, part.hi, state.value, final.key),
+        )
+        self._db.execute(
+            "insert or ignore into blob select ?, name from blob where node=?", (node.key, final.key)
+        )
 
     def ended_by(self, node: NodeRow, index: int, /) -> int | None:
         """See `Rows.ended_by`."""
@@ -404,7 +463,8 @@ class SqliteRows:
         self.flush()
         self._db.execute(
             "insert into segment select ?, lo, hi, state, value, error, fence, attempts, deliveries, worker,"
-            " started_at, took_s, coalesce(origin, ?) from segment where node=? and state='succeeded'",
+            " started_at, took_s, coalesce(origin, ?), single from segment"
+            " where node=? and state='succeeded'",
             (target.key, source.id, source.key),
         )
         self._db.execute(
@@ -439,7 +499,7 @@ class SqliteRows:
         self._next_node += 1
         self._nodes[node.id] = self._new[node.id] = node
         for position, edge in enumerate(edges):
-            self._edges.append((edge.parent, node.key, position, edge.mode, edge.parent not in ended))
+            self._edges.append((edge, node.key, position, edge.parent not in ended))
         self._blobs += [(node.key, name) for name in blob_names(node.args)]
         if pages:
             self.add_pages(node, pages)
@@ -447,7 +507,8 @@ class SqliteRows:
     def add_edge(self, child: NodeId, edge: Edge, /) -> None:
         """See `Rows.add_edge`."""
         row = self._nodes[child]
-        self._edges.append((edge.parent, row.key, 1 << 20, edge.mode, True))
+        self._edges.append((edge, row.key, (1 << 20) + len(row.inputs), True))
+        self._widened.add(child)
 
     def add_pages(self, node: NodeRow, pages: Sequence[Page], /) -> None:
         """See `Rows.add_pages`."""
@@ -519,9 +580,9 @@ class SqliteRows:
             self._ends.clear()
         if self._dirty_runs:
             db.executemany(
-                "update run set total=?, open=?, state=?, counts=?, ended_at=? where key=?",
+                "update run set total=?, open=?, state=?, counts=?, ended_at=?, worst=? where key=?",
                 [
-                    (r.total, r.open, r.state.value, _counts(r), r.ended_at, r.key)
+                    (r.total, r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.key)
                     for r in self._dirty_runs.values()
                 ],
             )
@@ -537,11 +598,10 @@ class SqliteRows:
         db = self._db
         if self._new_runs:
             db.executemany(
-                "insert into run(key, id, name, meta, created_at, total, open, state, counts, ended_at)"
-                " values(?,?,?,?,?,?,?,?,?,?)",
+                f"insert into run({', '.join(_RUN)}) values({', '.join('?' * len(_RUN))})",
                 [
                     (r.key, r.id, r.name, json.dumps(dict(r.meta)) if r.meta else "{}", r.created_at, r.total,
-                     r.open, r.state.value, _counts(r), r.ended_at)
+                     r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst))
                     for r in self._new_runs.values()
                 ],
             )  # fmt: skip
@@ -562,23 +622,27 @@ class SqliteRows:
     def _write_edges(self) -> None:
         """Those whose predecessor is there: a plan may name its nodes in any order."""
         rows, later = [], []
-        self.load({NodeId(parent) for parent, *_ in self._edges})
-        for edge in self._edges:
-            parent, child, position, mode, live = edge
-            if parent in self._nodes:
-                rows.append((self._nodes[parent].key, child, position, mode.value, int(live)))
+        self.load({edge.parent for edge, *_ in self._edges})
+        for new in self._edges:
+            edge, child, position, live = new
+            if edge.parent in self._nodes:
+                parent = self._nodes[edge.parent].key
+                rows.append((parent, child, position, edge.mode.value, int(live), edge.lo, edge.hi))
             else:
-                later.append(edge)
-        self._db.executemany("insert or ignore into edge values(?,?,?,?,?)", rows)
+                later.append(new)
+        self._db.executemany("insert or ignore into edge values(?,?,?,?,?,?,?)", rows)
         self._edges = later
+        if self._widened:
+            wider = [self._nodes[node] for node in self._widened]
+            self._db.executemany("update node set inputs=? where key=?", [(_inputs(r), r.key) for r in wider])
+            self._widened.clear()
 
     def _fresh(self, row: NodeRow) -> tuple[Any, ...]:
-        inputs = json.dumps([(node, mode.value) for node, mode in row.inputs]) if row.inputs else None
         changing = _changing(row)
         return (
             row.key, self._runs[row.run].key, row.id, row.fn, row.args, row.width, int(row.array), row.queue,
             row.priority, row.policy.to_json(), row.label, row.created_at, row.source,
-            changing[0], *changing[2 : len(_CHANGING)], inputs, *changing[len(_CHANGING) : -1],
+            changing[0], *changing[2 : len(_CHANGING)], _inputs(row), *changing[len(_CHANGING) : -1],
         )  # fmt: skip
 
 
@@ -592,13 +656,18 @@ def _changing(row: NodeRow) -> tuple[Any, ...]:
         )  # fmt: skip
     return (
         row.state.value, row.width, row.cursor, row.open, row.held, row.waiting, row.returned, row.bad,
-        row.worst.value if row.worst else None, row.fence, row.remaining, row.due_at, row.expires_at,
-        row.alarm_at, row.cancelled, row.root, row.final, row.started_at, row.ended_at, *story, row.key,
+        _text(row.worst), row.fence, row.remaining, row.due_at, row.expires_at,
+        row.alarm_at, row.cancelled, row.root, row.final, row.started_at, row.ended_at, int(row.ranged),
+        *story, row.key,
     )  # fmt: skip
 
 
 def _ended(row: NodeRow, end: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*_changing(row)[: len(_CHANGING)], None, *end, row.key)
+
+
+def _text(state: State | None) -> str | None:
+    return state.value if state is not None else None
 
 
 _ONE_SUCCEEDED = {State.SUCCEEDED: 1}
@@ -613,8 +682,8 @@ def _counts(run: RunRow) -> str:
 
 
 def segment_from(t: Sequence[Any]) -> Segment:
-    """(node, lo, hi, state, value, error, fence) of an array node as a record."""
-    return Segment(t[0], t[1], t[2], STATES[t[3]], t[4], t[5], t[6], True)
+    """(node, lo, hi, state, value, error, fence, single) of an array node as a record."""
+    return Segment(t[0], t[1], t[2], STATES[t[3]], t[4], t[5], t[6], True, bool(t[7]))
 
 
 def item_from(t: Sequence[Any]) -> ItemView:

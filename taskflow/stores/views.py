@@ -15,7 +15,9 @@ def node_counts(row: NodeRow, ended: Mapping[State, int]) -> dict[State, int]:
     """Items of a node by state; `ended` counts those that have a segment."""
     counts = dict(ended)
     live = {State.RUNNING: row.held, State.WAITING: row.waiting, State.QUEUED: row.returned}
-    rest = row.open - row.held - row.waiting - row.returned
+    if row.replaced > 0:
+        live[State.BLOCKED] = row.replaced
+    rest = row.open - row.held - row.waiting - row.returned - max(0, row.replaced)
     if rest:
         fresh = State.BLOCKED if row.state is State.BLOCKED else State.WAITING if row.due_at else State.QUEUED
         live[fresh] = live.get(fresh, 0) + rest
@@ -54,6 +56,7 @@ def node_view(
         else part.until
         if part and part.state is State.WAITING
         else None,
+        row.root,
     )
 
 

@@ -203,7 +203,7 @@ def _check_results(
 
 
 def _values(codec: Codec, segment: Any) -> list[Any]:
-    value = codec.load_result(segment.node, segment.lo, segment.hi, segment.fence, segment.value)
+    value = codec.load_segment(segment)
     return value if segment.array else [value]
 
 

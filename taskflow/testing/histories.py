@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from hypothesis import Phase, settings
@@ -20,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.stateful import run_state_machine_as_test as run_histories
 
 from taskflow.ids import NodeId, RunId, WorkerId
-from taskflow.policy import Policy
+from taskflow.policy import OnFailure, Policy
 from taskflow.ports import Store
 from taskflow.records import (
     Edge,
@@ -42,7 +43,9 @@ from taskflow.testing.story import ERROR, pages, value
 __all__ = ["Histories", "live"]
 
 _EITHER = (State.QUEUED, State.WAITING)
-_ENDS = (Kind.SUCCEEDED, Kind.SUCCEEDED, Kind.SUCCEEDED, Kind.FAILED, Kind.FAILED, Kind.CANCELLED)
+_ENDS = (*[Kind.SUCCEEDED] * 3, Kind.FAILED, Kind.FAILED, Kind.CANCELLED, Kind.SKIPPED, Kind.REJECTED)
+_ON_FAILURE: list[OnFailure] = ["continue", "continue", "continue", "continue", "stop", "skip"]
+_MODES = [mode for mode in EdgeMode if mode is not EdgeMode.ITEM]
 _RETURNS = (Kind.RETRY, Kind.LOST, Kind.RELEASED)
 _FAR_S = 200.0
 
@@ -73,7 +76,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.clock = ManualClock(1000.0)
         self.store: Store = type(self).factory(self.clock)
-        self.oracle = Oracle()
+        self.oracle = Oracle(self._root_of)
         self.plans: list[Plan] = []
         self.leases: list[Lease] = []
         self.sent: list[Settlement] = []
@@ -104,13 +107,17 @@ class Histories(RuleBasedStateMachine):
         self.count += 1
         return f"{kind}{self.count}"
 
+    def _root_of(self, node: str) -> str | None:
+        run, _ = self.store.find(node)
+        return next(view.root for view in self.store.snapshot(run)[0].nodes if view.id == node)
+
     def _node(self, data: st.DataObject, beside: list[Node]) -> Node:
         draw = data.draw
         parents = [*self.oracle.nodes, *(node.id for node in beside)]
         chosen = (
             draw(st.lists(st.sampled_from(parents), max_size=2, unique=True), "parents") if parents else []
         )
-        edges = [Edge(NodeId(parent), draw(st.sampled_from(EdgeMode), "mode")) for parent in chosen]
+        edges = [self._edge(data, parent, beside) for parent in chosen]
         array = draw(st.booleans(), "array")
         width: int | None = draw(st.integers(0, 6), "width") if array else 1
         callers = [node for node in beside if not node.array]
@@ -119,7 +126,7 @@ class Histories(RuleBasedStateMachine):
         policy = Policy(
             max_deliveries=draw(st.integers(1, 3), "deliveries"),
             chunk=draw(st.sampled_from([None, 2]), "chunk"),
-            on_failure="stop" if draw(st.integers(0, 7), "stop") == 0 else "continue",
+            on_failure=draw(st.sampled_from(_ON_FAILURE), "on failure"),
         )
         return Node(
             NodeId(self._name("n")), "f", value(), tuple(edges), width, array, pages(width or 0),
@@ -127,6 +134,19 @@ class Histories(RuleBasedStateMachine):
             policy=policy, delay_s=draw(st.sampled_from([None, None, 0.0, 7.0]), "delay"),
             expires_s=draw(st.sampled_from([None, None, None, 9.0, 25.0]), "expires"),
         )  # fmt: skip
+
+    def _edge(self, data: st.DataObject, parent: str, beside: list[Node]) -> Edge:
+        """On all of a node, or on some of its items."""
+        mode = data.draw(st.sampled_from(_MODES), "mode")
+        known = self.oracle.nodes.get(parent)
+        widths = {node.id: node.width for node in beside if node.array}
+        width = (
+            len(known.items or ()) if known is not None and known.node.array else widths.get(NodeId(parent))
+        )
+        if not width or mode in (EdgeMode.FAILED, EdgeMode.BROKEN) or data.draw(st.booleans(), "all of it"):
+            return Edge(NodeId(parent), mode)
+        lo = data.draw(st.integers(0, width - 1), "lo")
+        return Edge(NodeId(parent), mode, lo, data.draw(st.integers(lo + 1, width), "hi"))
 
     @rule(data=st.data())
     def submit_again(self, data: st.DataObject) -> None:
@@ -234,9 +254,9 @@ class Histories(RuleBasedStateMachine):
                     Outcome(i, i + 1, kind, error=ERROR, delay_s=delay_s) for i in range(at, at + size)
                 ]
             at += size
-        growth = None if lease.array else self._growth(data, lease, outcomes)
+        growth = None if lease.key.hi - lease.key.lo > 1 else self._growth(data, lease, outcomes)
         if growth is not None and growth.final is not None:
-            outcomes = [Outcome(0, 1, Kind.REPLACED)]
+            outcomes = [Outcome(lease.key.lo, lease.key.hi, Kind.REPLACED)]
         return Settlement(lease.key, tuple(outcomes), growth)
 
     def _growth(self, data: st.DataObject, lease: Lease, outcomes: list[Outcome]) -> Growth | None:
@@ -248,12 +268,14 @@ class Histories(RuleBasedStateMachine):
         for known in unknown:
             width = data.draw(st.integers(0, 4), "width")
             widths[NodeId(known.source or known.id)] = (width, pages(width))
-        kind = data.draw(st.sampled_from(["none", "nodes", "final"]), "growth")
+        kind = data.draw(st.sampled_from(["none", "nodes", "final", "join"]), "growth")
         if kind == "none":
             return Growth(widths=widths) if widths else None
         nodes: list[Node] = []
         for _ in range(data.draw(st.integers(1, 2), "nodes")):
             node = self._node(data, nodes)
+            if lease.array and kind == "final":
+                node = replace(node, array=False, width=1)
             above = (Edge(lease.key.node),) if kind == "nodes" else ()
             width = 2 if node.width is None else node.width
             nodes.append(
@@ -262,7 +284,10 @@ class Histories(RuleBasedStateMachine):
                 )
             )
         return Growth(
-            tuple(nodes), {} if kind == "final" else widths, nodes[-1].id if kind == "final" else None
+            tuple(nodes),
+            {} if kind == "final" else widths,
+            nodes[-1].id if kind == "final" else None,
+            (nodes[-1].id,) if kind == "join" else (),
         )
 
     def _settle(self, settlement: Settlement, data: st.DataObject | None) -> None:
@@ -331,7 +356,9 @@ class Histories(RuleBasedStateMachine):
             for state in (*TERMINAL, State.RUNNING):
                 assert view.counts.get(state, 0) == units.count(state), (run, state)
             assert (view.state in TERMINAL) == (view.ended_at is not None) == all(k.ended for k in nodes)
+            assert view.state is (self.oracle.run_state(run) if view.ended_at else State.RUNNING)
             for node, known in zip(view.nodes, nodes, strict=True):
+                assert known.ended is None or node.root == known.root
                 assert sum(node.counts.values()) == len(known.units())
                 self._same(known, node.state, now)
 

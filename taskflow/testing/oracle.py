@@ -7,16 +7,24 @@ choose what a claim hands out; it judges what a store chose.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from taskflow.records import Edge, Growth, Kind, Lease, LeaseKey, Node, Outcome, Plan, Want
+from taskflow.ids import NodeId
+from taskflow.records import Edge, EdgeMode, Growth, Kind, Lease, LeaseKey, Node, Outcome, Plan, Want
 from taskflow.states import TERMINAL, State
 
 __all__ = ["Item", "Known", "Oracle"]
 
 _WORST = (State.SUCCEEDED, State.CANCELLED, State.SKIPPED, State.EXPIRED, State.FAILED, State.DEAD)
-_END = {Kind.SUCCEEDED: State.SUCCEEDED, Kind.FAILED: State.FAILED, Kind.CANCELLED: State.CANCELLED}
+_END = {
+    Kind.SUCCEEDED: State.SUCCEEDED,
+    Kind.FAILED: State.FAILED,
+    Kind.CANCELLED: State.CANCELLED,
+    Kind.SKIPPED: State.SKIPPED,
+    Kind.REJECTED: State.DEAD,
+}
+_FAILURES = (State.FAILED, State.DEAD, State.EXPIRED)
 _UNSTARTED = (State.QUEUED, State.WAITING)
 
 
@@ -61,11 +69,20 @@ class Known:
     fence: int = 0
     ended: State | None = None
     source: str | None = None
+    root: str | None = None
+    finals: dict[int, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         """Its name."""
         return self.node.id
+
+    @property
+    def chosen(self) -> bool:
+        """Whether it gave no value and nobody minds."""
+        if self.ended is State.SKIPPED:
+            return self.root is None
+        return self.ended in _FAILURES and self.node.policy.on_failure == "skip"
 
     @property
     def blocked(self) -> bool:
@@ -86,7 +103,7 @@ class Known:
             return State.BLOCKED
         if any(self.ripe(item) for item in self.items):
             return State.QUEUED
-        running = any(item.state is State.RUNNING for item in self.items)
+        running = any(item.state in (State.RUNNING, State.BLOCKED) for item in self.items)
         return State.RUNNING if running else State.WAITING
 
     def ripe(self, item: Item) -> bool:
@@ -107,8 +124,13 @@ class Known:
 
 @dataclass
 class Oracle:
-    """Everything that was submitted, and what became of it."""
+    """Everything that was submitted, and what became of it.
 
+    Args:
+        root_of: Asks the store for the root of a node, where several are right.
+    """
+
+    root_of: Callable[[str], str | None] = lambda node: None
     nodes: dict[str, Known] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
 
@@ -121,6 +143,18 @@ class Oracle:
     def live(self) -> list[Known]:
         """Nodes that have not ended."""
         return [known for known in self.nodes.values() if known.ended is None]
+
+    def run_state(self, run: str) -> State:
+        """How a run ended: as badly as the worst that somebody minds."""
+        minded = [s for k in self.of(run) for s in k.units() if not self._left_out(k, s)]
+        worst = max(minded, key=_WORST.index, default=State.SUCCEEDED)
+        return State.FAILED if worst is State.SKIPPED else worst
+
+    @staticmethod
+    def _left_out(known: Known, state: State) -> bool:
+        if state is State.SKIPPED:
+            return known.ended is not State.SKIPPED or known.root is None
+        return known.node.policy.on_failure == "skip" and state in _FAILURES
 
     # ── the client ───────────────────────────────────────────────────────────────────
 
@@ -158,7 +192,7 @@ class Oracle:
         if known.items is None or known.final is not None:
             self._end(known, State.CANCELLED)
             return True
-        idle = [item for item in known.items if item.state in _UNSTARTED]
+        idle = [item for item in known.items if item.state in (*_UNSTARTED, State.BLOCKED)]
         for item in idle:
             item.end(State.CANCELLED)
         running = any(item.state is State.RUNNING for item in known.items)
@@ -183,8 +217,16 @@ class Oracle:
         return True
 
     def to_rerun(self, run: str) -> list[Known]:
-        """What gave no value."""
-        return [known for known in self.of(run) if known.ended not in (None, State.SUCCEEDED)]
+        """What gave no value though it should, and what has ended below that."""
+        nodes = self.of(run)
+        again = {k.id for k in nodes if k.ended not in (None, State.SUCCEEDED) and not k.chosen}
+        for _ in nodes:
+            again |= {k.id for k in nodes if k.ended is not None and self._above(k) & again}
+        return [known for known in nodes if known.id in again]
+
+    @staticmethod
+    def _above(known: Known) -> set[str]:
+        return {edge.parent for edge in known.edges} | {known.final or "", *known.finals.values()}
 
     def rerun(self, run: str, new: str, names: Mapping[str, str]) -> None:
         """Add the run that a store made, under the names it chose."""
@@ -194,15 +236,18 @@ class Oracle:
             return
         self.runs.append(new)
         for known in again:
-            edges = tuple(Edge(names.get(e.parent, e.parent), e.mode) for e in known.edges)  # type: ignore[arg-type]
+            edges = tuple(e._replace(parent=NodeId(names.get(e.parent, e.parent))) for e in known.edges)
             clone = Known(known.node, new, edges, None if known.items is None else _items(len(known.items)))
             clone.source = known.source or known.id
             clone.final = names.get(known.final or "")
-            if known.node.array:
+            if known.node.array and not any(edge.parent in names for edge in known.edges):
                 for mine, theirs in zip(clone.items or (), known.items or (), strict=True):
                     if theirs.state is State.SUCCEEDED:
                         mine.end(State.SUCCEEDED, theirs.done)
                         mine.kept = True
+                clone.finals = {i: names[final] for i, final in known.finals.items() if final in names}
+                for i in clone.finals:
+                    (clone.items or [])[i].state = State.BLOCKED
             self.nodes[names[known.id]] = clone
         self._rename(names)
         self._follow()
@@ -250,7 +295,7 @@ class Oracle:
             assert (lease.attempt, lease.delivery) == (item.attempts + 1, item.deliveries)
             assert item.deliveries <= known.node.policy.max_deliveries
         assert lease.run == known.run
-        assert dict(lease.inputs) == {e.parent: e.mode for e in known.edges if e.mode.gives_value}
+        assert lease.inputs == tuple(edge for edge in known.edges if edge.mode.gives_value)
 
     def renew(
         self, held: Collection[LeaseKey], now: float, lease_s: float
@@ -297,6 +342,9 @@ class Oracle:
         for outcome in fresh:
             for item in known.items[outcome.lo : outcome.hi]:
                 self._settled(known, item, outcome, now)
+            if outcome.kind is Kind.REPLACED and known.node.array and growth is not None:
+                known.finals[outcome.lo] = str(growth.final)
+                known.items[outcome.lo].gave = key.fence
         if fresh:
             self._close(known)
             self._follow()
@@ -331,10 +379,32 @@ class Oracle:
             for target in self.of(known.run):
                 if name in (target.id, target.source) and target.items is None and target.ended is None:
                     target.items = _items(width)
-        known.final = growth.final
+        if not known.node.array:
+            known.final = growth.final
+        for new in growth.joins:
+            self._join(known, new, {node.id for node in growth.nodes})
         if known.cancelled:
             for node in growth.nodes:
                 self._cancel(self.nodes[node.id])
+
+    def _join(self, known: Known, new: NodeId, grown: Collection[str]) -> None:
+        for other in self.live():
+            modes = [
+                edge.mode for edge in other.edges if edge.parent == known.id and self._waits(other, edge)
+            ]
+            if other.id not in grown and modes and modes[0].needs_success:
+                mode = EdgeMode.JOIN if modes[0].gives_value else EdgeMode.AFTER
+                other.edges = (*other.edges, Edge(new, mode))
+
+    def _waits(self, known: Known, edge: Edge) -> bool:
+        """Whether a node was not released yet by what an edge names."""
+        return not known.released and not self._has_ended(edge)
+
+    def _has_ended(self, edge: Edge) -> bool:
+        parent = self.nodes[edge.parent]
+        if parent.ended is not None or edge.hi is None:
+            return parent.ended is not None
+        return not any(item.live for item in (parent.items or [])[edge.lo : edge.hi])
 
     # ── time ─────────────────────────────────────────────────────────────────────────
 
@@ -397,13 +467,18 @@ class Oracle:
             and known.final is None
             and not any(i.live for i in known.items)
         ):
-            self._end(known, max((item.state for item in known.items), key=_WORST.index))
+            left_out = (State.SKIPPED,) if known.node.array else ()
+            states = [item.state for item in known.items if item.state not in left_out]
+            self._end(known, max(states, key=_WORST.index, default=State.SUCCEEDED))
 
     def _end(self, known: Known, state: State) -> None:
         known.ended = state
-        if known.node.policy.on_failure == "stop" and state in (State.FAILED, State.DEAD, State.EXPIRED):
+        if state not in (State.SUCCEEDED, State.SKIPPED):
+            known.root = known.root or known.id
+        if known.node.policy.on_failure == "stop" and state in _FAILURES:
             for other in self.of(known.run):
-                if other.ended is None:
+                waits = [e.mode for e in other.edges if e.parent == known.id]
+                if other.ended is None and not any(not mode.needs_success for mode in waits):
                     self._cancel(other)
 
     def _follow(self) -> None:
@@ -415,28 +490,75 @@ class Oracle:
     def _next(self, known: Known) -> bool:
         if known.ended is not None:
             return False
+        if self._adopted(known):
+            return True
         if known.final is not None:
             end = self.nodes[known.final].ended
             if end is not None:
+                known.root = self.nodes[known.final].root
                 self._end(known, end)
             return end is not None
         if known.released:
             return False
         return self._skipped(known) or self._released(known)
 
+    def _adopted(self, known: Known) -> bool:
+        """Items whose replacements have ended take their outcomes."""
+        moved = False
+        for index, final in known.finals.items():
+            item, last = (known.items or [])[index], self.nodes[final]
+            if last.ended is None or not item.live:
+                continue
+            fault = last.ended is State.SKIPPED and last.root is not None
+            state = State.FAILED if fault else last.ended
+            while last.final:
+                last = self.nodes[last.final]
+            item.end(state, last.items[0].done if last.items else 0)
+            moved = True
+        if moved:
+            self._close(known)
+        return moved
+
     def _skipped(self, known: Known) -> bool:
-        parents = [(self.nodes[edge.parent].ended, edge.mode) for edge in known.edges]
-        skip = any(end not in (None, State.SUCCEEDED) and mode.needs_success for end, mode in parents)
-        if skip:
-            for item in known.items or ():
-                if item.live:
-                    item.end(State.SKIPPED)
-            self._end(known, State.SKIPPED)
-        return skip
+        parents = [self.nodes[edge.parent] for edge in known.edges]
+        roots = {
+            None if by_choice else parent.root or parent.id
+            for parent, edge in zip(parents, known.edges, strict=True)
+            if self._has_ended(edge) and (by_choice := self._refuses(parent, edge)) is not None
+        }
+        if not roots:
+            return False
+        known.root = next(iter(roots)) if len(roots) == 1 else self.root_of(known.id)
+        assert known.root in roots
+        for item in known.items or ():
+            if item.live:
+                item.end(State.SKIPPED)
+        self._end(known, State.SKIPPED)
+        return True
+
+    def _refuses(self, parent: Known, edge: Edge) -> bool | None:
+        """`None`: the successor may run; `True`: it is skipped, and nobody minds; `False`: somebody does."""
+        mode = edge.mode
+        if edge.hi is not None and parent.ended is not State.SKIPPED:
+            items = (parent.items or [])[edge.lo : edge.hi]
+            bad = any(item.state not in (State.SUCCEEDED, State.SKIPPED) for item in items)
+            return parent.node.policy.on_failure == "skip" if bad and mode.needs_success else None
+        failed = parent.ended in _FAILURES
+        because = failed or (parent.ended is State.SKIPPED and not self._unwanted(parent))
+        wanted = {EdgeMode.FAILED: failed, EdgeMode.BROKEN: because and not parent.chosen}
+        if mode in wanted:
+            return None if wanted[mode] else True
+        if parent.ended is State.SUCCEEDED or mode in (EdgeMode.KEEP, EdgeMode.DROP, EdgeMode.ENDED):
+            return None
+        return None if mode is EdgeMode.TAKEN and parent.chosen else parent.chosen
+
+    def _unwanted(self, known: Known) -> bool:
+        return known.root is not None and self.nodes[known.root].ended is State.CANCELLED
 
     def _released(self, known: Known) -> bool:
-        known.released = all(self.nodes[edge.parent].ended is not None for edge in known.edges)
+        known.released = all(self._has_ended(edge) for edge in known.edges)
         if known.released and not known.items:
+            known.root = known.id if known.items is None else None
             self._end(known, State.SKIPPED if known.items is None else State.SUCCEEDED)
         return known.released
 

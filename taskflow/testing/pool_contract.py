@@ -13,7 +13,7 @@ from taskflow.blobs.files import FileBlobs
 from taskflow.codec import Codec, Keyring
 from taskflow.policy import RetryPolicy
 from taskflow.ports import Pool
-from taskflow.records import EdgeMode, Failure, Kind
+from taskflow.records import Edge, EdgeMode, Failure, Kind
 from taskflow.testing.workbench import FENCE, Given, Workbench
 
 __all__ = ["PoolContract"]
@@ -246,7 +246,7 @@ class PoolContract:
         lease = bench.call(
             lambda a, b, c: (a, b, c),
             Given(one), [Given(many)], Given(many, 4),
-            inputs=[(one, EdgeMode.ALL), (many, EdgeMode.ALL)],
+            inputs=[Edge(one), Edge(many)],
         )  # fmt: skip
 
         bench.run(lease)
@@ -259,9 +259,9 @@ class PoolContract:
         bench.run(array)
         node = array.key.node
         keep = bench.call(
-            lambda v: [str(type(x).__name__) for x in v], Given(node), inputs=[(node, EdgeMode.KEEP)]
+            lambda v: [str(type(x).__name__) for x in v], Given(node), inputs=[Edge(node, EdgeMode.KEEP)]
         )
-        drop = bench.call(lambda v: v, Given(node), inputs=[(node, EdgeMode.DROP)])
+        drop = bench.call(lambda v: v, Given(node), inputs=[Edge(node, EdgeMode.DROP)])
 
         bench.run(keep, drop)
 
@@ -273,7 +273,7 @@ class PoolContract:
         bad = bench.call(_fail, "x")
         bench.run(bad)
         node = bad.key.node
-        lease = bench.call(lambda e: type(e).__name__, Given(node), inputs=[(node, EdgeMode.KEEP)])
+        lease = bench.call(lambda e: type(e).__name__, Given(node), inputs=[Edge(node, EdgeMode.KEEP)])
 
         bench.run(lease)
 

@@ -12,7 +12,7 @@ from taskflow.ids import NodeId, RunId, new_id
 from taskflow.plan import STAR
 from taskflow.policy import Policy, RetryPolicy
 from taskflow.ports import Pool
-from taskflow.records import EdgeMode, Kind, Lease, LeaseKey, Note, Outcome, Page, Segment, Settlement
+from taskflow.records import Edge, Kind, Lease, LeaseKey, Note, Outcome, Page, Segment, Settlement
 from taskflow.states import State
 
 __all__ = ["Given", "Workbench"]
@@ -63,14 +63,14 @@ class Workbench:
         *args: Any,
         policy: Policy | None = None,
         retry: RetryPolicy | None = None,
-        inputs: Sequence[tuple[NodeId, EdgeMode]] = (),
+        inputs: Sequence[Edge] = (),
         attempt: int = 1,
         node: str | None = None,
         **kwargs: Any,
     ) -> Lease:
         """The lease of a call."""
         digest = self.codec.function(fn, retry=retry)
-        nodes = [parent for parent, _ in inputs]
+        nodes = [edge.parent for edge in inputs]
         value = self.codec.dump_args(digest, args, kwargs, lambda ref: nodes.index(ref.node_id))
         key = LeaseKey(NodeId(node or new_id()), 0, 1, FENCE)
         return self._lease(key, digest, value, False, 1, inputs, policy, attempt)
@@ -107,7 +107,7 @@ class Workbench:
         value: bytes,
         array: bool,
         width: int,
-        inputs: Sequence[tuple[NodeId, EdgeMode]],
+        inputs: Sequence[Edge],
         policy: Policy | None,
         attempt: int,
     ) -> Lease:
@@ -133,15 +133,15 @@ class Workbench:
         pages = self._pages.get(lease.key.node, ())
         return [page for page in pages if page.hi > lease.key.lo and page.lo < lease.key.hi]
 
-    def segments(self, inputs: Sequence[tuple[NodeId, EdgeMode]]) -> Mapping[NodeId, list[Segment]]:
+    def segments(self, inputs: Sequence[Edge]) -> Mapping[Edge, list[Segment]]:
         """What nodes gave that ran here."""
-        return {
-            node: [
-                Segment(node, o.lo, o.hi, _STATE[o.kind], o.value, o.error, FENCE, node in self._pages)
-                for o in sorted(self.outcomes[node], key=lambda o: o.lo)
-            ]
-            for node, _ in inputs
-        }
+        return {edge: self._segments(edge.parent) for edge in inputs}
+
+    def _segments(self, node: NodeId) -> list[Segment]:
+        return [
+            Segment(node, o.lo, o.hi, _STATE[o.kind], o.value, o.error, FENCE, node in self._pages)
+            for o in sorted(self.outcomes[node], key=lambda o: o.lo)
+        ]
 
     def run(self, *leases: Lease, within_s: float = 20.0) -> list[list[Outcome]]:
         """Start leases and wait for all of their outcomes, in order of index."""

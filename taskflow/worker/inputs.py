@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from taskflow.ids import NodeId
-from taskflow.records import Lease, Page, Segment
+from taskflow.records import Edge, EdgeMode, Failure, Lease, Page, Segment
+from taskflow.states import State
 
 __all__ = ["Inputs", "Ready", "Source"]
 
 KEPT_BYTES = 16 << 20
 PAGES_OF_A_NODE = 8
 T = TypeVar("T")
-_NO_INPUTS: Mapping[NodeId, list[Segment]] = {}
+_NO_INPUTS: Mapping[Edge, list[Segment]] = {}
 
 
 class Source(Protocol):
@@ -38,7 +39,7 @@ class Ready(NamedTuple):
     """A lease with all it needs, as `Pool.start` takes it."""
 
     lease: Lease
-    inputs: Mapping[NodeId, list[Segment]]
+    inputs: Mapping[Edge, list[Segment]]
     pages: Sequence[Page]
 
 
@@ -52,16 +53,40 @@ class Inputs:
 
     def read(self, leases: Sequence[Lease]) -> list[Ready]:
         """The leases, ready to start: one call for all values, and one for the pages of each node."""
-        values = self._read_values({node for lease in leases if lease.inputs for node, _ in lease.inputs})
+        values = self._read_values({edge for lease in leases if lease.inputs for edge in lease.inputs})
         pages = self._read_pages(lease for lease in leases if lease.array)
         return [
-            Ready(lease, {n: values[n] for n, _ in lease.inputs}, _of(lease, pages))
+            Ready(lease, {edge: values[edge] for edge in lease.inputs}, _of(lease, pages))
             if lease.inputs or lease.array
             else Ready(lease, _NO_INPUTS, ())
             for lease in leases
         ]
 
-    def _read_values(self, nodes: set[NodeId]) -> dict[NodeId, list[Segment]]:
+    def _read_values(self, edges: set[Edge]) -> dict[Edge, list[Segment]]:
+        whole = self._read_whole({edge.parent for edge in edges if edge.hi is None})
+        found = {
+            edge: whole[edge.parent]
+            if edge.hi is None
+            else self._source.values([edge.parent], lo=edge.lo, hi=edge.hi)[edge.parent]
+            for edge in edges
+        }
+        for edge in edges:
+            if edge.mode is EdgeMode.BROKEN:
+                found[edge] = self._reasons(found[edge])
+        return found
+
+    def _reasons(self, segments: list[Segment]) -> list[Segment]:
+        """In place of what was skipped, what failed before it."""
+        skipped = [s.error for s in segments if s.state is State.SKIPPED and s.error]
+        roots = {root for error in skipped if (root := Failure.from_json(error).root) is not None}
+        if not roots:
+            return segments
+        found = self._read_whole({NodeId(root) for root in roots})
+        return [
+            s for node in sorted(found) for s in found[node] if s.state is not State.SUCCEEDED
+        ] or segments
+
+    def _read_whole(self, nodes: set[NodeId]) -> dict[NodeId, list[Segment]]:
         if not nodes:
             return {}
         found = {node: known for node in nodes if (known := self._values.find(node)) is not None}

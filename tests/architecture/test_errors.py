@@ -41,7 +41,8 @@ def test_keywords_of_an_error_become_attributes(kind: type[errors.TaskflowError]
 @pytest.mark.parametrize("kind", TREE)
 def test_an_error_is_public_and_has_one_root(kind: type[BaseException]) -> None:
     assert kind.__name__ in errors.__all__
-    assert issubclass(kind, errors.TaskflowError) or kind is errors.SoftTimeLimitExceeded
+    of_tasks = (errors.SoftTimeLimitExceeded, errors.Skip, errors.Reject)
+    assert issubclass(kind, (errors.TaskflowError, *of_tasks))
 
 
 def test_the_tree_at_the_top_of_the_file_is_the_tree() -> None:

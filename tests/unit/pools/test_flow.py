@@ -15,7 +15,7 @@ from taskflow.errors import ConfigError
 from taskflow.ids import NodeId
 from taskflow.policy import Policy
 from taskflow.pools.process import ProcessPool
-from taskflow.records import EdgeMode, Failure, Kind, Lease, Outcome, Segment
+from taskflow.records import Edge, Failure, Kind, Lease, Outcome, Segment
 from taskflow.states import State
 from taskflow.testing.workbench import FENCE, Given, Workbench
 from tests.unit.pools.conftest import Open
@@ -309,7 +309,7 @@ def test_many_inputs_pass(bench: Workbench) -> None:
     parts = [bench.codec.dump_result(node, n, n + 1, FENCE, ["z" * 5000]) for n in range(400)]
     bench.outcomes[node] = [Outcome(n, n + 1, Kind.SUCCEEDED, part) for n, part in enumerate(parts)]
     bench._pages[node] = []
-    lease = bench.call(len, Given(node), inputs=[(node, EdgeMode.ALL)])
+    lease = bench.call(len, Given(node), inputs=[Edge(node)])
     bench.run(lease)
 
     assert bench.value(lease) == 400

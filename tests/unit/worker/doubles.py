@@ -9,7 +9,7 @@ from typing import Any
 
 from taskflow.errors import StoreUnavailable
 from taskflow.ids import NodeId, RunId, new_id
-from taskflow.records import Kind, Lease, LeaseKey, Node, Note, Outcome, Page, Plan, Segment, Settlement
+from taskflow.records import Edge, Kind, Lease, LeaseKey, Node, Note, Outcome, Page, Plan, Segment, Settlement
 from taskflow.stores.memory import MemoryStore
 
 
@@ -35,7 +35,7 @@ class HeldPool:
     def __init__(self, slots: int = 2, *, instant: bool = False) -> None:
         self.slots, self.instant = slots, instant
         self.running: dict[LeaseKey, Lease] = {}
-        self.started: list[tuple[Lease, Mapping[NodeId, list[Segment]], Sequence[Page]]] = []
+        self.started: list[tuple[Lease, Mapping[Edge, list[Segment]], Sequence[Page]]] = []
         self.killed: list[tuple[LeaseKey, str]] = []
         self.closed = False
         self.pace_s: dict[str, float] = {}
@@ -45,7 +45,7 @@ class HeldPool:
     def free(self) -> int:
         return max(0, self.slots - len(self.running))
 
-    def start(self, lease: Lease, inputs: Mapping[NodeId, list[Segment]], pages: Sequence[Page], /) -> None:
+    def start(self, lease: Lease, inputs: Mapping[Edge, list[Segment]], pages: Sequence[Page], /) -> None:
         self.started.append((lease, inputs, pages))
         self.running[lease.key] = lease
         if self.instant:

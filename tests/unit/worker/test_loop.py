@@ -161,7 +161,7 @@ def test_inputs_and_pages_are_read_once_for_all_leases_of_a_turn(
 
     assert store.asked.count("values") == 1
     for _, inputs, _ in pool.started[1:]:
-        assert inputs == {parent: [Segment(parent, 0, 1, State.SUCCEEDED, b"seven", None, 1)]}
+        assert inputs == {Edge(parent): [Segment(parent, 0, 1, State.SUCCEEDED, b"seven", None, 1)]}
 
 
 def test_a_range_comes_with_its_pages_and_they_are_read_once(

@@ -1,0 +1,286 @@
+"""The store contract: what is skipped by choice, what runs because something failed, and parts of a map."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskflow.errors import UnknownNode
+from taskflow.ids import NodeId
+from taskflow.policy import Policy
+from taskflow.records import Edge, EdgeMode, Growth, Kind
+from taskflow.states import State
+from taskflow.testing.contract.told import Told
+from taskflow.testing.story import ERROR, Story, array, call, drop, ended, one, outcome, value
+
+__all__ = ["Choosing"]
+
+_MAY_FAIL = Policy(on_failure="skip")
+
+
+def _edge(parent: str, mode: EdgeMode, lo: int = 0, hi: int | None = None) -> Edge:
+    return Edge(NodeId(parent), mode, lo, hi)
+
+
+class Choosing(Told):
+    """Nobody minds what was skipped by choice."""
+
+    # ── by choice ────────────────────────────────────────────────────────────────────
+
+    def test_a_task_may_choose_to_be_skipped(self, story: Story) -> None:
+        """So is what depends on it; the run has not failed, and a cause is not named."""
+        story.submit(call("a"), call("b", "a"), call("c", "b"), call("d", ended("c")))
+
+        lease = story.take()
+        story.settle(lease, one(lease, Kind.SKIPPED, error=ERROR))
+        story.run("d")
+
+        assert story.states(*"abcd") == [State.SKIPPED] * 3 + [State.SUCCEEDED]
+        assert [story.node(name).root for name in "abc"] == [None] * 3
+        assert story.failure("b").type == "Skip"
+        assert story.run_view().state is State.SUCCEEDED
+        assert story.run_view().counts == {State.SKIPPED: 3, State.SUCCEEDED: 1}
+
+    def test_an_item_that_chooses_to_be_skipped_is_left_out(self, story: Story) -> None:
+        """The map has succeeded."""
+        story.submit(array("a", 2), call("b", "a"))
+        first, second = story.claim(2)
+
+        story.settle(first, one(first, Kind.SKIPPED, error=ERROR))
+        story.succeed(second)
+
+        assert story.states("a", "b") == [State.SUCCEEDED, State.QUEUED]
+        assert story.items("a") == [State.SKIPPED, State.SUCCEEDED]
+
+    def test_a_join_takes_the_branch_that_was_taken(self, story: Story) -> None:
+        """The other one is left out; when none was, the join was not either."""
+        taken = [_edge(name, EdgeMode.TAKEN) for name in "ab"]
+        story.submit(call("a"), call("b"), call("c", *taken), call("d", taken[0]))
+        lease = story.take()
+        story.settle(lease, one(lease, Kind.SKIPPED, error=ERROR))
+
+        story.run("b")
+
+        assert story.states("c", "d") == [State.QUEUED, State.QUEUED]
+
+    def test_a_join_does_not_take_a_branch_that_failed(self, story: Story) -> None:
+        """That somebody minds."""
+        story.submit(call("a"), call("b", _edge("a", EdgeMode.TAKEN)))
+
+        story.fail(story.take())
+
+        assert (story.state("b"), story.node("b").root) == (State.SKIPPED, "a")
+
+    def test_a_task_may_reject_its_work(self, story: Story) -> None:
+        """It is a dead letter at once, whatever deliveries are left."""
+        story.submit(call("a"))
+        lease = story.take()
+
+        story.settle(lease, one(lease, Kind.REJECTED, error=ERROR))
+
+        assert story.state("a") is State.DEAD
+        assert [node for _, node, _ in story.store.dead()] == ["a"]
+
+    def test_what_may_fail_fails_no_run(self, story: Story) -> None:
+        """What depends on it is skipped by choice."""
+        story.submit(call("a", policy=_MAY_FAIL), call("b", "a"), call("c", _edge("b", EdgeMode.TAKEN)))
+
+        story.fail(story.take())
+        story.run("c")
+
+        assert story.states(*"abc") == [State.FAILED, State.SKIPPED, State.SUCCEEDED]
+        assert story.node("b").root is None
+        assert story.run_view().state is State.SUCCEEDED
+
+    def test_of_two_reasons_the_fault_counts_at_submit(self, story: Story) -> None:
+        """The parents are in an earlier run."""
+        story.submit(call("a"), call("b"), run="first")
+        story.settle(lease := story.take(), one(lease, Kind.SKIPPED, error=ERROR))
+        story.fail(story.take())
+
+        story.submit(call("c", "a", "b"), call("d", "a"))
+
+        assert [story.node(name).root for name in "cd"] == ["b", None]
+        assert story.run_view().state is State.FAILED
+
+    # ── because something failed ─────────────────────────────────────────────────────
+
+    @pytest.mark.parametrize("mode", [EdgeMode.FAILED, EdgeMode.BROKEN])
+    def test_a_handler_runs_when_its_task_failed(self, story: Story, mode: EdgeMode) -> None:
+        """And the run has failed all the same."""
+        story.submit(call("a"), call("b", _edge("a", mode)))
+
+        story.fail(story.take())
+        lease = story.take()
+        story.succeed(lease)
+
+        assert lease.inputs == (_edge("a", mode),)
+        assert story.run_view().state is State.FAILED
+
+    @pytest.mark.parametrize("mode", [EdgeMode.FAILED, EdgeMode.BROKEN])
+    def test_a_handler_that_is_not_needed_is_skipped(self, story: Story, mode: EdgeMode) -> None:
+        """Nobody minds."""
+        story.submit(call("a"), call("b", _edge("a", mode)))
+
+        story.run("a")
+
+        assert story.state("b") is State.SKIPPED
+        assert story.run_view().state is State.SUCCEEDED
+
+    def test_only_a_broken_chain_calls_the_handler_at_its_end(self, story: Story) -> None:
+        """Which is told of what failed first; that of a task is not, since it never ran."""
+        chain = [call("a"), call("b", "a"), call("c", "b")]
+        story.submit(*chain, call("d", _edge("c", EdgeMode.BROKEN)), call("e", _edge("c", EdgeMode.FAILED)))
+
+        story.fail(story.take())
+
+        assert story.states("d", "e") == [State.QUEUED, State.SKIPPED]
+        assert story.failure("c").root == "a"
+
+    def test_no_handler_is_called_for_what_was_cancelled(self, story: Story) -> None:
+        """Whoever cancelled knows."""
+        modes = (EdgeMode.FAILED, EdgeMode.BROKEN)
+        story.submit(call("a"), call("b", "a"), *(call(mode, _edge("b", mode)) for mode in modes))
+
+        story.cancel("a")
+
+        assert story.states("a", "b", *modes) == [State.CANCELLED] + [State.SKIPPED] * 3
+        assert story.claim() == []
+
+    def test_when_a_failure_stops_the_run_its_handlers_still_run(self, story: Story) -> None:
+        """They were waiting for just this."""
+        story.submit(
+            call("a", policy=Policy(on_failure="stop")), call("b"), call("c", _edge("a", EdgeMode.FAILED)),
+            call("d", ended("a")),
+        )  # fmt: skip
+
+        story.fail(story.take())
+
+        assert story.states(*"bcd") == [State.CANCELLED, State.QUEUED, State.QUEUED]
+
+    def test_what_was_made_of_a_failure_is_made_anew(self, story: Story) -> None:
+        """A rerun takes what is below a failure with it, also what had succeeded."""
+        story.submit(call("a"), call("b", drop("a")), call("c", _edge("a", EdgeMode.FAILED)), call("d"))
+        story.fail(story.take())
+        story.run("b", "c", "d")
+
+        names = story.rerun()
+
+        assert set(names) == {"a", "b", "c"}
+        story.run(names["a"], names["b"])
+        assert story.state(names["c"]) is State.SKIPPED
+
+    # ── parts of a map ───────────────────────────────────────────────────────────────
+
+    def test_who_waits_for_some_items_runs_when_these_have_ended(self, story: Story) -> None:
+        """Though the map goes on."""
+        story.submit(array("a", 4), call("b", _edge("a", EdgeMode.ALL, 0, 2)), call("c", "a"))
+        leases = story.claim(4)
+
+        story.succeed(leases[1])
+        between = story.state("b")
+        story.succeed(leases[0])
+
+        assert (between, *story.states("b", "c")) == (State.BLOCKED, State.QUEUED, State.BLOCKED)
+        lease = story.take()
+        assert lease.inputs == (_edge("a", EdgeMode.ALL, 0, 2),)
+        story.succeed(lease)
+        for rest in leases[2:]:
+            story.succeed(rest)
+        story.run("c")
+        assert story.run_view().counts == {State.SUCCEEDED: 6}
+
+    def test_a_failure_among_other_items_is_no_concern(self, story: Story) -> None:
+        """Only one among those that are needed."""
+        halves = [_edge("a", EdgeMode.ALL, 0, 2), _edge("a", EdgeMode.ALL, 2, 4)]
+        story.submit(array("a", 4), call("b", halves[0]), call("c", halves[1]))
+        for index, lease in enumerate(story.claim(4)):
+            story.fail(lease) if index == 3 else story.succeed(lease)
+
+        assert story.states(*"abc") == [State.FAILED, State.QUEUED, State.SKIPPED]
+        assert story.node("c").root == "a"
+
+    def test_items_that_had_ended_before_need_no_waiting(self, story: Story) -> None:
+        """A later plan may name them."""
+        story.submit(array("a", 4), run="first")
+        leases = story.claim(4)
+        for lease in leases[:2]:
+            story.succeed(lease)
+
+        story.submit(call("b", _edge("a", EdgeMode.ALL, 0, 2)), call("c", _edge("a", EdgeMode.ALL, 1, 3)))
+
+        assert story.states("b", "c") == [State.QUEUED, State.BLOCKED]
+        story.succeed(leases[2])
+        assert story.state("c") is State.QUEUED
+
+    # ── growing ──────────────────────────────────────────────────────────────────────
+
+    def test_who_waits_for_a_task_may_be_made_to_wait_for_more(self, story: Story) -> None:
+        """It gets one value more, behind those it asked for."""
+        story.submit(call("a"), call("b", "a"), call("c", _edge("a", EdgeMode.AFTER)), call("d", ended("a")))
+
+        story.succeed(story.take(), grow=Growth((call("x"), call("y", "x")), joins=(NodeId("y"),)))
+
+        assert story.states(*"bcd") == [State.BLOCKED, State.BLOCKED, State.QUEUED]
+        story.run("d", "x", "y")
+        assert story.take().inputs == (_edge("a", EdgeMode.ALL), _edge("y", EdgeMode.JOIN))
+        assert story.take().inputs == ()
+
+    def test_joining_what_is_not_there_is_an_error(self, story: Story) -> None:
+        """The growth must bring it."""
+        story.submit(call("a"), call("b", "a"))
+
+        with pytest.raises(UnknownNode):
+            story.succeed(story.take(), grow=Growth(joins=(NodeId("x"),)))
+
+    def test_an_item_may_be_replaced_by_a_call(self, story: Story) -> None:
+        """It takes that call's outcome as its own, the others keep theirs."""
+        story.submit(array("a", 2), call("b", "a"))
+        first, second = story.claim(2)
+
+        story.settle(first, outcome(first, Kind.REPLACED), grow=Growth((call("x"),), final=NodeId("x")))
+        story.succeed(second, "second")
+
+        assert (story.state("a"), story.items("a")) == (State.RUNNING, [State.BLOCKED, State.SUCCEEDED])
+        story.run("x")
+        assert story.states("a", "b") == [State.SUCCEEDED, State.QUEUED]
+        (given, own) = story.store.values([NodeId("a")])[NodeId("a")]
+        assert (given.node, given.lo, given.hi, given.value, given.single) == ("x", 0, 1, value("x"), True)
+        assert (own.node, own.single) == ("a", False)
+
+    def test_a_settled_replacement_may_be_settled_again(self, story: Story) -> None:
+        """The answer was lost; nothing happens twice."""
+        story.submit(array("a", 2))
+        lease = story.take()
+        grow = Growth((call("x"),), final=NodeId("x"))
+
+        assert story.settle(lease, outcome(lease, Kind.REPLACED), grow=grow)
+        assert story.settle(lease, outcome(lease, Kind.REPLACED), grow=grow)
+
+        assert story.items("a") == [State.BLOCKED, State.QUEUED]
+
+    def test_an_item_whose_replacement_failed_has_failed(self, story: Story) -> None:
+        """With the story of what failed."""
+        story.submit(array("a", 1))
+        lease = story.take()
+        grow = Growth((call("x"), call("y", "x")), final=NodeId("y"))
+        story.settle(lease, outcome(lease, Kind.REPLACED), grow=grow)
+
+        story.fail(story.take())
+
+        assert story.states(*"axy") == [State.FAILED, State.FAILED, State.SKIPPED]
+        assert story.items("a") == [State.FAILED]
+
+    def test_a_rerun_goes_on_with_what_took_the_place_of_an_item(self, story: Story) -> None:
+        """Not with the item: it had done its part."""
+        story.submit(array("a", 2))
+        first, second = story.claim(2)
+        story.settle(first, outcome(first, Kind.REPLACED), grow=Growth((call("x"),), final=NodeId("x")))
+        story.succeed(second)
+        story.fail(story.take())
+
+        names = story.rerun()
+
+        assert story.items(names["a"]) == [State.BLOCKED, State.SUCCEEDED]
+        story.run(names["x"])
+        assert story.state(names["a"]) is State.SUCCEEDED
+        assert story.run_view("again").state is State.SUCCEEDED

@@ -1,0 +1,375 @@
+"""The store contract, fourth part: what is seen, and what is forgotten."""
+
+from __future__ import annotations
+
+import select
+
+import pytest
+
+from taskflow.errors import NoSuchRun, ResultExpired, UsageError
+from taskflow.ids import NodeId, RunId, WorkerId
+from taskflow.ports import Bell, Store
+from taskflow.records import Kind, Note, WorkerView
+from taskflow.states import TERMINAL, State
+from taskflow.testing.contract.told import Told
+from taskflow.testing.story import (
+    ERROR,
+    Story,
+    array,
+    call,
+    keep,
+    one,
+    value,
+)
+
+__all__ = ["Forgetting", "Showing", "Watching"]
+
+
+class Forgetting(Told):
+    """What was removed is known to have been there."""
+
+    def test_a_run_that_is_forgotten_has_expired(self, story: Story) -> None:
+        """Asking for it says that it was there."""
+        story.submit(call("a"))
+        story.run("a")
+
+        story.store.forget(RunId("run"))
+
+        story.check()
+        for ask in (story.run_view, lambda: story.store.find("run")):
+            with pytest.raises(ResultExpired) as caught:
+                ask()
+            assert caught.value.expired_at == story.clock.now()
+        with pytest.raises((NoSuchRun, ResultExpired)):
+            story.values("a")
+
+    def test_a_run_that_goes_on_is_not_forgotten(self, story: Story) -> None:
+        """Cancel it first."""
+        story.submit(call("a"))
+
+        with pytest.raises(UsageError, match="cancel"):
+            story.store.forget(RunId("run"))
+
+        assert story.state("a") is State.QUEUED
+
+    def test_forgetting_the_unknown_is_an_error(self, story: Story) -> None:
+        """It is likely a typing error."""
+        with pytest.raises(NoSuchRun):
+            story.store.forget(RunId("nothing-like-it"))
+
+    def test_a_run_that_others_wait_for_is_not_forgotten(self, story: Story) -> None:
+        """Its values are inputs of what is still to run, its pages are items of a rerun."""
+        story.submit(call("a"), run="first")
+        story.run("a")
+        story.submit(array("b", 2, "a"), run="second")
+        good, bad = story.claim(2)
+        story.succeed(good)
+        story.fail(bad)
+        names = story.rerun("second", "third")
+
+        for needed in ("first", "second"):
+            with pytest.raises(UsageError, match="need"):
+                story.store.forget(RunId(needed))
+        story.run(names["b"])
+        for ended_ in ("first", "second"):
+            story.store.forget(RunId(ended_))
+
+        story.check()
+        assert [view.id for view in story.store.runs()] == ["third"]
+        assert story.values(names["b"]) == ["value", names["b"]]
+
+    def test_sweeping_forgets_what_ended_long_ago(self, story: Story) -> None:
+        """And neither what is younger nor what goes on nor what is needed."""
+        story.submit(call("a"), run="old")
+        story.submit(call("b"), run="needed")
+        story.run("a", "b")
+        story.submit(call("c", "b"), run="live")
+        story.clock.advance(100)
+        story.submit(call("d", priority=1), run="young")
+        story.run("d")
+
+        swept = story.store.sweep(age_s=50, size_bytes=1 << 40)
+
+        story.check()
+        assert swept["runs"] == 1
+        assert {view.id for view in story.store.runs()} == {"needed", "live", "young"}
+        with pytest.raises(ResultExpired):
+            story.run_view("old")
+        story.run("c")
+
+
+class Watching(Told):
+    """A snapshot, then events."""
+
+    def test_a_snapshot_and_then_the_events_after_it_are_everything(self, story: Story) -> None:
+        """Nothing is missed between the two, nothing is told twice."""
+        story.submit(call("a"), array("b", 2, "a"))
+        lease = story.take()
+        view, cursor = story.store.snapshot(RunId("run"))
+
+        story.succeed(lease)
+
+        assert {node.id: node.state for node in view.nodes} == {"a": State.RUNNING, "b": State.BLOCKED}
+        told = [
+            (event.run, event.node, event.lo, event.hi, event.state) for event in story.events(since=cursor)
+        ]
+        assert told == [("run", "a", 0, 1, State.SUCCEEDED), ("run", "b", 0, 0, State.QUEUED)]
+        assert {event.at for event in story.events(since=cursor)} == {story.clock.now()}
+
+    def test_the_cursor_of_a_snapshot_is_that_of_the_newest_event(self, story: Story) -> None:
+        """And ``-1`` asks for just that event."""
+        story.submit(call("a"))
+        story.take()
+
+        (newest,) = story.store.events(-1)
+
+        assert newest.cursor == story.store.snapshot(RunId("run"))[1]
+        assert (newest.node, newest.state) == ("a", State.RUNNING)
+        assert story.store.events(newest.cursor) == []
+
+    def test_an_empty_store_has_no_events(self, story: Story) -> None:
+        """Nor a newest one."""
+        assert story.store.events(0) == []
+        assert story.store.events(-1) == []
+
+    def test_events_come_in_order_and_in_pieces(self, story: Story) -> None:
+        """Piece by piece they are the same as at once."""
+        story.submit(*(call(f"n{i}") for i in range(30)))
+        for lease in story.claim(30):
+            story.succeed(lease)
+        whole = story.store.events(0)
+
+        pieces, at = [], 0
+        while batch := story.store.events(at, limit=7):
+            assert len(batch) <= 7
+            pieces += batch
+            at = batch[-1].cursor
+
+        assert pieces == whole
+        assert [event.cursor for event in whole] == sorted({event.cursor for event in whole})
+
+    def test_every_item_and_the_run_end_in_exactly_one_event(self, story: Story) -> None:
+        """Whatever happened before."""
+        story.submit(call("a"), array("b", 4, keep("a")), call("c", "b"))
+        story.retry(story.take())
+        story.fail(story.take())
+        for lease in story.claim(4):
+            story.fail(lease) if lease.key.lo == 2 else story.succeed(lease)
+
+        ends = [event for event in story.events() if event.state in TERMINAL]
+        items = [(event.node, i) for event in ends for i in range(event.lo, event.hi)]
+        assert sorted(items) == [("a", 0), ("b", 0), ("b", 1), ("b", 2), ("b", 3), ("c", 0)]
+        assert [(event.lo, event.hi, event.state) for event in ends if event.node == ""] == [
+            (0, 0, State.FAILED)
+        ]
+        assert ends[-1].node == ""
+
+    def test_runs_are_listed_newest_first(self, story: Story) -> None:
+        """By number, state, name and the beginning of their id."""
+        for name in ("one", "two", "three"):
+            story.submit(call(f"n-{name}"), run=f"r-{name}", name=f"census {name}")
+        story.run("n-one")
+
+        assert [view.id for view in story.store.runs()] == ["r-three", "r-two", "r-one"]
+        assert [view.id for view in story.store.runs(limit=2)] == ["r-three", "r-two"]
+        assert [view.id for view in story.store.runs(states=[State.SUCCEEDED])] == ["r-one"]
+        assert [view.id for view in story.store.runs(match="sus t")] == ["r-three", "r-two"]
+        assert [view.id for view in story.store.runs(match="r-o")] == ["r-one"]
+        assert story.store.runs(match="-o") == []
+        assert {view.nodes for view in story.store.runs()} == {()}
+        assert story.store.runs()[2].counts == {State.SUCCEEDED: 1}
+
+    def test_a_beginning_of_an_id_is_enough(self, story: Story) -> None:
+        """When it is the beginning of one; a whole id always is."""
+        story.submit(call("node-x"), call("node-y"), run="abc-1")
+        story.submit(call("z"), run="abc-12")
+        find = story.store.find
+
+        assert find("abc-12") == ("abc-12", None)
+        assert find("abc-1") == ("abc-1", None)
+        assert find("node-x") == ("abc-1", "node-x")
+        assert find("z") == ("abc-12", "z")
+        for ambiguous in ("abc", "node"):
+            with pytest.raises(NoSuchRun, match="begin"):
+                find(ambiguous)
+        with pytest.raises(NoSuchRun, match="knows no"):
+            find("q")
+
+    def test_values_are_those_of_the_items_asked_for(self, story: Story) -> None:
+        """Segments that touch the range, in order of index, of what has ended."""
+        story.submit(array("a", 6), call("b"))
+        leases = story.claim(5)
+        for lease in reversed(leases):
+            story.succeed(lease, str(lease.key.lo))
+        names = [NodeId("a"), NodeId("b")]
+
+        found = story.store.values(names, lo=1, hi=4)
+        everything = story.store.values(names)
+
+        assert [(s.node, s.lo, s.hi, s.value) for s in found[names[0]]] == [
+            ("a", i, i + 1, value(str(i))) for i in (1, 2, 3)
+        ]
+        assert len(everything[names[0]]) == 5
+        assert found[names[1]] == everything[names[1]] == []
+
+    def test_asking_for_an_unknown_node_is_an_error(self, story: Story) -> None:
+        """In whichever way."""
+        asked = NodeId("nothing-like-it")
+        asks = (
+            lambda: story.store.values([asked]),
+            lambda: story.store.items(asked),
+            lambda: story.store.logs(asked),
+            lambda: story.store.snapshot(RunId(asked)),
+        )
+
+        for ask in asks:
+            with pytest.raises(NoSuchRun, match="nothing-like-it"):
+                ask()
+
+    def test_a_result_table_has_a_row_for_every_story(self, story: Story) -> None:
+        """Items without one share a row."""
+        story.submit(array("a", 1000))
+        leases = story.claim(3)
+        story.retry(leases[1], delay_s=5)
+        story.fail(leases[2])
+
+        rows = story.store.items(NodeId("a"))
+
+        assert [(row.lo, row.hi, row.state) for row in rows] == [
+            (0, 1, State.RUNNING), (1, 2, State.WAITING), (2, 3, State.FAILED), (3, 1000, State.QUEUED)
+        ]  # fmt: skip
+        assert [row.error for row in rows] == [None, ERROR, ERROR, None]
+        assert rows[1].until == story.clock.now() + 5
+
+    def test_what_tasks_print_is_kept_by_item(self, story: Story) -> None:
+        """While they run and when they end."""
+        story.submit(array("a", 3))
+        leases = story.claim(3)
+        notes = [Note(leases[i].key, "log", {"text": text}) for i, text in ((2, "two"), (0, "zero"))]
+
+        story.store.note(notes)
+        story.settle(leases[0], one(leases[0], Kind.SUCCEEDED, log="the end"))
+
+        assert story.store.logs(NodeId("a")) == [(0, "zero"), (0, "the end"), (2, "two")]
+        assert story.store.logs(NodeId("a"), index=2) == [(2, "two")]
+        assert story.store.logs(NodeId("a"), index=1) == []
+
+    def test_a_zombie_has_nothing_to_say(self, story: Story) -> None:
+        """Notes of lost leases are dropped; so are those of unknown nodes."""
+        story.submit(call("a"))
+        zombie = story.take()
+        story.wait(16)
+        owner = story.take(worker="w2")
+
+        story.store.note(
+            [Note(zombie.key, "log", {"text": "zombie"}), Note(owner.key, "log", {"text": "owner"})]
+        )
+        story.store.note([Note(zombie.key._replace(node=NodeId("x")), "log", {"text": "nobody"})])
+
+        assert story.store.logs(NodeId("a")) == [(0, "owner")]
+
+
+class Showing(Told):
+    """Workers, queues, dead letters."""
+
+    def test_workers_are_those_seen_in_the_last_minute(self, story: Story) -> None:
+        """Unless they said that they go."""
+        for name in ("w1", "w2"):
+            story.store.announce(_worker(name, story.clock.now()))
+        assert [view.id for view in story.store.workers()] == ["w1", "w2"]
+        assert story.store.workers()[0].info == {"python": "3.11"}
+
+        story.store.announce(_worker("w1", story.clock.now()), gone=True)
+        assert [view.id for view in story.store.workers()] == ["w2"]
+        story.clock.advance(61)
+
+        assert story.store.workers() == []
+
+    def test_a_worker_that_speaks_again_is_the_same_worker(self, story: Story) -> None:
+        """Its last word counts."""
+        story.store.announce(_worker("w1", story.clock.now()))
+        story.clock.advance(50)
+        story.store.announce(_worker("w1", story.clock.now(), busy=2))
+        story.clock.advance(50)
+
+        (view,) = story.store.workers()
+
+        assert (view.busy, view.seen_at, view.queues) == (2, story.clock.now() - 50, ("default", "gpu"))
+
+    def test_queues_say_what_waits_in_them(self, story: Story) -> None:
+        """Items, not nodes; what is blocked is in none."""
+        story.submit(
+            array("a", 10), call("b", queue="gpu"), call("c", "b", queue="gpu"), call("d", delay_s=9)
+        )
+        leases = story.claim(3)
+        story.retry(leases[1], delay_s=5)
+        story.retry(leases[2])
+
+        assert [dict(line) for line in story.store.queues()] == [
+            {"queue": "default", "queued": 8, "waiting": 2, "running": 1},
+            {"queue": "gpu", "queued": 1, "waiting": 0, "running": 0},
+        ]
+
+    def test_a_store_finds_itself_well(self, story: Story) -> None:
+        """And says of what it made sure."""
+        story.submit(call("a"))
+
+        found = story.store.check()
+
+        assert found
+        assert all(well and what and words for what, well, words in found)
+
+    def test_the_bell_for_work_rings_when_there_is_some(self, story: Story, other: Store) -> None:
+        """Something new, something returned, something cancelled."""
+        bell = other.listen("work")
+
+        story.submit(call("a"))
+        submitted = _rang(bell)
+        lease = story.take()
+        bell.hush()
+        silent = _rang(bell)
+        story.release(lease)
+        returned = _rang(bell)
+        story.take()
+        bell.hush()
+        story.cancel("a")
+        cancelled = _rang(bell)
+        bell.close()
+
+        assert (submitted, silent, returned, cancelled) == (True, False, True, True)
+
+    def test_the_bell_for_readers_rings_when_something_happened(self, story: Story, other: Store) -> None:
+        """And is silent after it was hushed."""
+        bell = other.listen("watch")
+        before = _rang(bell)
+
+        story.submit(call("a"))
+        rang = _rang(bell)
+        bell.hush()
+        hushed = _rang(bell)
+        story.run("a")
+        again = _rang(bell)
+        bell.close()
+
+        assert (before, rang, hushed, again) == (False, True, False, True)
+
+    def test_a_closed_bell_disturbs_nobody(self, story: Story, other: Store) -> None:
+        """The store goes on."""
+        first, second = other.listen("work"), other.listen("work")
+
+        first.close()
+        story.submit(call("a"))
+
+        assert _rang(second)
+        second.close()
+
+
+def _rang(bell: Bell) -> bool:
+    return bool(select.select([bell], [], [], 0)[0])
+
+
+def _worker(name: str, now: float, *, busy: int = 0) -> WorkerView:
+    return WorkerView(
+        WorkerId(name), "host", 1, ("default", "gpu"), slots=2, busy=busy, started_at=now, seen_at=now,
+        info={"python": "3.11"},
+    )  # fmt: skip
