@@ -16,7 +16,7 @@ import pytest
 
 from taskflow.codec import Codec
 from taskflow.codec.pickling import dumps
-from taskflow.codec.sources import show
+from taskflow.codec.sources import show, source
 
 Session = dict[str, Any]
 Notebook = Callable[..., Session]
@@ -160,6 +160,22 @@ def test_a_cell_that_a_debugger_wrote_to_a_file_outlives_the_file(
     written.unlink()
 
     assert "# the guilty line" in story(moved)
+
+
+def test_a_name_that_many_texts_share_takes_none_along(notebook: Notebook) -> None:
+    session = notebook("def task(): pass\n", "<string>")
+
+    assert source(session["task"].__code__) is None
+
+
+def test_lines_that_python_keeps_by_code_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "task = lambda: 1\n"
+    session: Session = {}
+    exec(compile(text, "<python-input-0>", "exec"), session)
+    by_code = {session["task"].__code__: [text]}
+    monkeypatch.setattr(linecache, "_getlines_from_code", by_code.get, raising=False)
+
+    assert source(session["task"].__code__) == text
 
 
 # ── what else a task sees of itself ──────────────────────────────────────────────────
