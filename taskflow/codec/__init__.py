@@ -1,8 +1,8 @@
 """Objects to sealed bytes and back; the only place where anything is pickled or unpickled.
 
-``payload`` is the door: `Codec`. Behind it: ``pickling`` (objects and bytes), ``functions`` (what a function
-takes along), ``signing`` (keys and seals), ``failure`` (errors as text and as exceptions) and ``culprit``
-(what cannot travel).
+``payload`` is the door: `Codec`. Behind it: ``pickling`` (objects and bytes), ``sources`` (the lines of code
+that is in no file), ``functions`` (what a function takes along), ``signing`` (keys and seals), ``failure``
+(errors as text and as exceptions) and ``culprit`` (what cannot travel).
 """
 
 from __future__ import annotations

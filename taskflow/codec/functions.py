@@ -9,7 +9,6 @@ from __future__ import annotations
 import abc
 import functools
 import itertools
-import linecache
 import operator
 import os
 import sys
@@ -24,7 +23,6 @@ from taskflow.errors import VersionMismatch
 
 __all__ = ["Capture", "Loaded", "captured", "check_header", "children", "describe", "header", "settle_in"]
 
-_MOST_SOURCE_CHARS = 262_144
 _MOST_LABEL_CHARS = 200
 
 
@@ -379,14 +377,13 @@ def _made_by_dataclass(table: Mapping[str, Any]) -> frozenset[str]:
 # ── the header ───────────────────────────────────────────────────────────────────────
 
 
-def header(label: str, sources: Iterable[str]) -> dict[str, Any]:
+def header(label: str) -> dict[str, Any]:
     """What a worker must know before it unpickles a function."""
     return {
         **_versions(),
         "name": label,
         "cwd": working_directory(),
         "path": _search_path(working_directory(), tuple(sys.path)),
-        "sources": {name: text for name in sorted(sources) if (text := _interactive_source(name))},
     }
 
 
@@ -433,14 +430,6 @@ def _search_path(cwd: str, path: tuple[str, ...]) -> tuple[list[str], list[str]]
     return before, after
 
 
-def _interactive_source(filename: str) -> str | None:
-    """The text of code that is not in a file: a cell, a shell line."""
-    if os.path.isfile(filename):
-        return None
-    text = "".join(linecache.getlines(filename))
-    return text if len(text) <= _MOST_SOURCE_CHARS else None
-
-
 def check_header(sent: Mapping[str, Any]) -> None:
     """Refuse a function of another Python.
 
@@ -465,9 +454,7 @@ def _major(version: Any) -> str:
 
 
 def settle_in(sent: Mapping[str, Any]) -> None:
-    """Make this process one in which the function can be loaded: its sources and search path."""
-    for filename, text in sent["sources"].items():
-        linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+    """Make this process one in which the function can be loaded: its search path."""
     before, after = sent["path"]
     sys.path[:0] = [entry for entry in before if entry not in sys.path]
     sys.path.extend(entry for entry in after if entry not in sys.path)

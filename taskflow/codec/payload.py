@@ -58,6 +58,9 @@ INLINE_MAX = 32 * 1024
 _SHARE_FROM = 1 << 20
 """Bytes from which an object that a function captured is stored on its own."""
 
+_MOST_SOURCE_CHARS = 256 * 1024
+"""The longest cell whose text travels with a function of it; that of a function is stored once."""
+
 _INLINE = b"\x01"
 _NAMES_BLOBS = b"\x02"
 _PACKED, _LINKED, _BLOBS = 1, 2, 4
@@ -175,9 +178,8 @@ class Codec:
 
     def _store_function(self, fn: Callable[..., Any], retry: RetryPolicy | None) -> str:
         label = describe(fn)
-        sources: set[str] = set()
-        packed, shared = self._pack_function(fn, retry, label, sources)
-        top = _json({**header(label, sources), "blobs": shared, "linked": packed.linked})
+        packed, shared = self._pack_function(fn, retry, label)
+        top = _json({**header(label), "blobs": shared, "linked": packed.linked})
         body = b"".join([top, *packed.parts()])
         # The key is part of the name: a blob that another key sealed under it would be of no use here.
         digest = hashlib.blake2b(body, digest_size=20, salt=self.keyring.kid).hexdigest()
@@ -188,16 +190,17 @@ class Codec:
         return digest
 
     def _pack_function(
-        self, fn: Callable[..., Any], retry: RetryPolicy | None, label: str, sources: set[str]
+        self, fn: Callable[..., Any], retry: RetryPolicy | None, label: str
     ) -> tuple[Packed, list[_Blob]]:
         try:
-            packed = pack((fn, retry), sources=sources)
+            packed = pack((fn, retry), source_chars=_MOST_SOURCE_CHARS)
             if packed.size <= _SHARE_FROM:
                 return packed, []
             objects = list(captured(fn))  # Kept until the end: they are known by their ids.
             shared = self._share(objects, _SHARE_FROM)
             numbers = {key: number for number, key in enumerate(shared)}
-            return pack((fn, retry), shared=numbers, sources=sources), list(shared.values())
+            packed = pack((fn, retry), shared=numbers, source_chars=_MOST_SOURCE_CHARS)
+            return packed, list(shared.values())
         except Exception as error:
             _pass_on(error)
             raise cannot_pickle(error, [("function", label, fn), ("variable", "retry", retry)]) from error

@@ -15,11 +15,13 @@ import io
 import pickle
 import struct
 import sys
+import types
 import typing
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from taskflow.codec.sources import show, source
 from taskflow.errors import CannotPickle, Untrusted
 from taskflow.ids import NodeId
 
@@ -30,6 +32,7 @@ __all__ = [
     "Packed",
     "Position",
     "Reference",
+    "dumps",
     "importable",
     "load",
     "pack",
@@ -38,6 +41,9 @@ __all__ = [
 
 ATOMS = frozenset({int, float, str, bytes, bool, complex, type(None)})
 """Types that plain pickle treats as cloudpickle does, and that cannot change."""
+
+SOURCE_CHARS = 8 * 1024
+"""The longest cell whose text travels with arguments, items and results; these are stored many times."""
 
 _ALIGN = 64
 _LEAST_BUFFER_BYTES = 4096
@@ -105,7 +111,7 @@ def pack(
     position: Position | None = None,
     *,
     shared: Mapping[int, int] | None = None,
-    sources: set[str] | None = None,
+    source_chars: int = SOURCE_CHARS,
     kept: list[Any] | None = None,
 ) -> Packed:
     """Pickle an object; functions and classes of ``__main__`` travel by value.
@@ -114,7 +120,7 @@ def pack(
         obj: Anything.
         position: Gives each `Reference` its place among the inputs; without it none may occur.
         shared: Objects, by `id`, that are kept elsewhere, and the number of each.
-        sources: Takes the file names of all code that travels by value.
+        source_chars: Code that travels by value takes along the text of a cell of at most this length.
         kept: Takes the blob of each `Kept`, numbered behind `shared`; without it none may occur.
 
     Raises:
@@ -131,11 +137,22 @@ def pack(
 
     file = io.BytesIO()
     pickler = _pickler(_SharingRules if shared else _Rules)(file, protocol=5, buffer_callback=aside)
-    pickler.position, pickler.shared, pickler.sources = position, shared, sources
+    pickler.position, pickler.shared = position, shared
     pickler.kept, pickler.first_kept = kept, len(shared or ())
-    pickler.linked = False
+    pickler.source_chars = source_chars
     pickler.dump(obj)
     return Packed(file.getvalue(), buffers, pickler.linked)
+
+
+def dumps(obj: Any) -> bytes:
+    """Pickle an object by the same rules into one piece, for plain `pickle.loads`.
+
+    Raises:
+        Exception: As `pack`.
+    """
+    file = io.BytesIO()
+    _pickler(_Rules)(file, protocol=5).dump(obj)
+    return file.getvalue()
 
 
 def unpack(
@@ -217,12 +234,17 @@ def _kept(number: int) -> Any:
 class _Rules:
     """What is added to cloudpickle's pickler."""
 
-    position: Position | None
+    position: Position | None = None
     shared: Mapping[int, int]
-    sources: set[str] | None
-    kept: list[Any] | None
-    first_kept: int
-    linked: bool
+    kept: list[Any] | None = None
+    first_kept = 0
+    linked = False
+    source_chars = SOURCE_CHARS
+    origins: dict[str, tuple[str, str | None]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.origins = {}
 
     # A Reference is found here and not by `persistent_id`, which would be called for each int of a list.
     def reducer_override(self, obj: Any) -> Any:
@@ -235,12 +257,30 @@ class _Rules:
         reduced = _reduce_special(kind, obj)
         if reduced is NotImplemented:
             reduced = super().reducer_override(obj)  # type: ignore[misc]
-        if isinstance(reduced, tuple):
-            if issubclass(kind, type):
-                return _keep_originals(obj, reduced)
-            if self.sources is not None and kind is _FUNCTION:
-                self.sources.add(obj.__code__.co_filename)
+        if kind is _CODE:
+            return self._reduce_code(obj, reduced)
+        if isinstance(reduced, tuple) and issubclass(kind, type):
+            return _keep_originals(obj, reduced)
         return reduced
+
+    def _reduce_code(self, code: types.CodeType, reduced: Any) -> Any:
+        """Keep the name of the file, which cloudpickle leaves out from 3.1.3 on."""
+        if reduced is NotImplemented:
+            reduced = self.dispatch_table[_CODE](code)  # type: ignore[attr-defined]
+        make, args = reduced
+        name, text = self._origin(code)
+        return _code, (make, tuple(name if arg is code.co_filename else arg for arg in args), name, text)
+
+    def _origin(self, code: types.CodeType) -> tuple[str, str | None]:
+        """The name of the file, and its text when it is in no file."""
+        name = code.co_filename
+        origin = self.origins.get(name)
+        if origin is None:
+            text = source(code)
+            short = text if text and len(text) <= self.source_chars else None
+            # A copy of the name, so that the bytes do not tell which texts are one object in this process.
+            origin = self.origins[name] = "".join(name), short
+        return origin
 
     def _refer(self, reference: Reference) -> Any:
         if self.position is None:
@@ -281,7 +321,12 @@ def _pickler(rules: type[_Rules]) -> Any:
     return type("Pickler", (rules, cloudpickle.Pickler), {})
 
 
-_FUNCTION = type(lambda: None)
+def _code(make: Callable[..., types.CodeType], args: tuple[Any, ...], name: str, text: str | None) -> Any:
+    return make(*args).replace(co_filename=name if text is None else show(name, text))
+
+
+_CODE = types.CodeType
+_FUNCTION = types.FunctionType
 _CACHED = type(functools.lru_cache(lambda: None))
 
 

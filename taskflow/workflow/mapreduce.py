@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, ca
 
 from taskflow import hooks
 from taskflow.codec import Reference
+from taskflow.codec.pickling import dumps
 from taskflow.errors import ConfigError, UsageError, nearest
 from taskflow.ids import NodeId
 from taskflow.plan import Output
@@ -415,7 +416,5 @@ def failure_of(error: BaseException | Failure) -> Failure:
 def _packed_bucket(bucket: dict[Any, list[Any]]) -> Any:
     if not bucket:
         return b""
-    import cloudpickle
-
-    data = cloudpickle.dumps(bucket, protocol=5)
+    data = dumps(bucket)
     return pickle.PickleBuffer(data) if len(data) > INLINE_BUCKET_BYTES else data

@@ -162,13 +162,18 @@ def test_the_doctor_finds_a_clock_that_is_behind(shop: Shop, monkeypatch: pytest
     assert findings(shop)["clock"][0] is False
 
 
-def test_the_doctor_goes_on_without_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_doctor_goes_on_without_a_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))  # where no other test has made the default store
+
     named = main(["doctor", "--json", "--url", str(tmp_path / "none.db")])
     (wrong,) = (f for f in json.loads(capsys.readouterr().out) if not f["well"])
     default = main(["doctor"])
 
     assert (named, wrong["what"]) == (1, "store")
     assert default == 0
+    assert "none yet" in capsys.readouterr().out
 
 
 def test_a_worker_gets_what_was_said_and_nothing_else(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,19 @@ def test_an_error_says_which_item_it_was() -> None:
     assert told.value.__notes__ == ["while reducing the key 'key'"]
 
 
+def test_objects_on_their_way_to_a_reducer_keep_their_lines() -> None:
+    class Sample:
+        def weight(self) -> int:
+            raise ValueError("too heavy")
+
+    def reducer(key: str, samples: list[Sample]) -> int:
+        return sum(sample.weight() for sample in samples)
+
+    found = reduced([1, 2], lambda x: [("all", Sample())], reducer, errors="skip")
+
+    assert 'raise ValueError("too heavy")' in found.failures[0].failure.traceback
+
+
 def test_items_that_fail_are_left_out_and_told_of_when_asked() -> None:
     def mapper(x: int) -> Iterator[tuple[str, int]]:
         yield "seen", 1
