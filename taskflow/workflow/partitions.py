@@ -37,6 +37,10 @@ class Partition(ABC, Generic[T]):
     def where(self, index: int) -> str:
         """Say which item `index` of this partition is, in the words of an error."""
 
+    def after(self, index: int) -> str:
+        """Say what is left behind item `index`; all of it behind -1."""
+        return f"{self}, after {self.where(index)}" if index >= 0 else str(self)
+
 
 Chunk = tuple[Partition[T], ...]
 """What is mapped in one go: one item of the array node."""

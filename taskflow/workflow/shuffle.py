@@ -165,8 +165,7 @@ def _readable(part: Partition[Any], failures: list[ItemFailure]) -> Iterator[tup
         for index, item in enumerate(part):
             yield index, item
     except Exception as error:  # noqa: BLE001 - it is told
-        where = f"{part}, from {part.where(index + 1)} on"
-        failures.append(ItemFailure("map", failure_of(error), where=where))
+        failures.append(ItemFailure("map", failure_of(error), where=part.after(index)))
 
 
 def _left_out(part: Partition[Any], index: int, error: Exception) -> ItemFailure:

@@ -292,9 +292,8 @@ class FilePart(Partition[T]):
                 for index, item in enumerate(self._items(stream)):  # noqa: B007 - the last one is told
                     yield item
         except Exception as error:
-            encoding = self.reading.encoding
-            how = f" as {encoding}" if isinstance(error, UnicodeError) else ""
-            error.add_note(f"while reading {self.where(index + 1)}{how}")
+            how = f", as {self.reading.encoding}" if isinstance(error, UnicodeError) else ""
+            error.add_note(f"while reading {self.after(index)}{how}")
             raise
 
     def __str__(self) -> str:

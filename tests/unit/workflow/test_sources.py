@@ -5,6 +5,7 @@ import gzip
 import lzma
 import os
 import pickle
+import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -61,6 +62,14 @@ def test_lines_are_those_of_python(folder: Path, text: str, block_bytes: int, en
 
     with path.open(encoding=encoding) as file:
         assert list(source) == list(file)
+
+
+@pytest.mark.parametrize("encoding", ["iso2022_kr", "shift_jis", "euc_kr", "big5", "utf-32", "cp037", "hz"])
+def test_encodings_that_are_no_extension_of_ascii_are_read_as_well(tmp_path: Path, encoding: str) -> None:
+    text = "one\n" if encoding in ("cp037", "big5", "shift_jis", "hz") else "가\n나\n"
+    path = written(tmp_path, (text * 3).encode(encoding))
+
+    assert "".join(lines(path, block_bytes=3, encoding=encoding)) == text * 3
 
 
 @given(
@@ -351,17 +360,31 @@ def test_lines_that_fail_are_left_out_and_told_of(tmp_path: Path) -> None:
     ]
 
 
-def test_what_cannot_be_read_names_the_file_and_the_line(tmp_path: Path) -> None:
+def test_what_cannot_be_read_names_the_file_and_the_place(tmp_path: Path) -> None:
     path = written(tmp_path, b"1\n2\n\xff\n4\n5\n")
 
     with pytest.raises(UnicodeDecodeError) as caught:
         reduced(lines(path, block_bytes=2), one_over, count)
-    assert caught.value.__notes__ == [f"while reading line 1 from byte 4 of {path} as utf-8"]
+    assert caught.value.__notes__ == [f"while reading bytes 4 to 6 of {path}, as utf-8"]
 
     found = reduced(lines(path, block_bytes=2), one_over, count, errors="skip")
     assert found == {"sum": 1 + 1 / 2 + 1 / 4 + 1 / 5}
-    assert [f.where for f in found.failures] == [
-        f"bytes 4 to 6 of {path}, from line 1 from byte 4 of {path} on"
+    assert [(f.where, f.failure.type) for f in found.failures] == [
+        (f"bytes 4 to 6 of {path}", "UnicodeDecodeError")
+    ]
+
+
+def test_a_file_that_breaks_off_is_told_of_with_the_last_line_before(tmp_path: Path) -> None:
+    noise = random.Random(1)
+    texts = [f"{noise.random()}\n" for _ in range(10_000)]
+    path = written(tmp_path, gzip.compress("".join(texts).encode())[:-2000], "data.gz")
+
+    found = reduced(lines(path), lambda line: [("lines", 1)], count, errors="skip")
+
+    read = found["lines"]
+    assert 5_000 < read < 10_000
+    assert [(f.where, f.failure.type) for f in found.failures] == [
+        (f"{path}, after line {read} of {path}", "EOFError")
     ]
 
 
@@ -375,7 +398,7 @@ def test_a_file_that_is_gone_or_rewritten_is_an_error(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(FileNotFoundError) as caught:
         list(whole)
-    assert caught.value.__notes__ == [f"while reading line 1 of {path}"]
+    assert caught.value.__notes__ == [f"while reading bytes 0 to 50 of {path}"]
 
 
 def test_what_is_appended_meanwhile_is_not_read(tmp_path: Path) -> None:
