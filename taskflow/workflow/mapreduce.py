@@ -17,6 +17,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from os import fspath
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
@@ -47,7 +48,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 R = TypeVar("R")
 
-Mapper = Callable[[T], Iterable[tuple[K, V]]]
+Mapper = Callable[[T], Iterable[tuple[K, V]] | dict[K, V]]
 Reducer = Callable[[K, list[V]], R]
 Combiner = Callable[[K, list[V]], V]
 Errors = Literal["raise", "skip"]
@@ -154,7 +155,7 @@ class MapReduceJob(Generic[T, K, V, R]):
 
 
 def map_reduce(
-    data: Iterable[T],
+    data: Iterable[T] | Reference,
     mapper: Mapper[T, K, V],
     reducer: Reducer[K, V, R],
     *,
@@ -268,8 +269,8 @@ class _Noted:
 def _check_data(data: Any) -> None:
     if isinstance(data, str | bytes | PurePath):
         raise ConfigError(
-            f"The data is {str(data)!r:.80}: give a list of texts, or taskflow.lines(path) for the lines of a"
-            " file, or taskflow.files(directory) for paths."
+            f"The data is {fspath(data)!r:.80}: give a list of texts, or taskflow.lines(path) for the lines"
+            " of a file, or taskflow.files(directory) for paths."
         )
     if not isinstance(data, Iterable | Reference) and not hasattr(data, "__getitem__"):
         raise ConfigError(f"The data is of type {type(data).__name__!r}, which is no iterable of items.")
