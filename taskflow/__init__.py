@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from taskflow.ref import Ref
     from taskflow.result import AsyncResult
     from taskflow.workflow import Workflow, map_reduce
+    from taskflow.workflow.sources import blocks, files, lines
     from taskflow.workflowrun import WorkflowRun
 
 __all__ = [
@@ -53,14 +54,17 @@ __all__ = [
     "Workflow",
     "WorkflowRun",
     "as_completed",
+    "blocks",
     "chain",
     "chord",
     "cpu_count",
     "current",
     "errors",
+    "files",
     "gather",
     "get_client",
     "group",
+    "lines",
     "map_reduce",
     "rng",
     "signature",
@@ -81,6 +85,7 @@ _ROOMS = {
     "taskflow.pools.context": ("current", "rng"),
     "taskflow.ref": ("Ref",),
     "taskflow.workflow": ("Workflow", "map_reduce"),
+    "taskflow.workflow.sources": ("blocks", "files", "lines"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

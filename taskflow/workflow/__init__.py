@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from taskflow.workflow.graph import Node, Workflow
 from taskflow.workflow.mapreduce import (
-    ItemFailure,
     MapReduceJob,
     MapReducePlan,
     MapReduceRun,
     compile_map_reduce,
     map_reduce,
 )
+from taskflow.workflow.shuffle import ItemFailure
 
 __all__ = [
     "ItemFailure",

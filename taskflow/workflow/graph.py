@@ -252,7 +252,7 @@ class Workflow:
         after: Any = (),
         **how: Any,
     ) -> Node:
-        """Add a map-reduce; `data` is an iterable or a node, the rest as for `taskflow.map_reduce`."""
+        """Add a map-reduce; `data` is an iterable, a source or a node, the rest as for `map_reduce`."""
         data = list(data) if isinstance(data, Iterator) else data
         job = MapReduceJob(data=data, mapper=mapper, reducer=reducer, **how)
         parents = (data,) if isinstance(data, Reference) else ()  # plain data is long, and holds no nodes

@@ -4,30 +4,39 @@
 
     data ─ chunks ─► map node: one item per chunk             reduce node: one item per bucket
                      mapper, combiner, k buckets, each  ────► reads its bucket of every chunk,
-                     pickled on its own                       calls the reducer for each key
+                     pickled on its own                       combines, calls the reducer for each key
 
-The buckets of a chunk are one result, mapped from its blob: a reducer touches only its own bytes.
+The buckets of a chunk are one result, mapped from its blob: a reducer touches only its own bytes. A chunk
+holds items, or says where they lie (`taskflow.workflow.partitions`).
 """
 
 from __future__ import annotations
 
-import pickle
-import traceback
+import heapq
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, cast
+from itertools import chain
+from os import fspath
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from taskflow import hooks
 from taskflow.codec import Reference
-from taskflow.codec.pickling import dumps
 from taskflow.errors import ConfigError, UsageError, nearest
 from taskflow.ids import NodeId
 from taskflow.plan import Output
 from taskflow.policy import Options
 from taskflow.records import EdgeMode, Failure
-from taskflow.workflow.hashing import key_hash
+from taskflow.workflow.partitions import CHUNKS, Chunk, cut
+from taskflow.workflow.shuffle import (
+    ItemFailure,
+    MapChunk,
+    ReduceBucket,
+    failure_of,
+    first_of,
+    not_in_order,
+)
 
 if TYPE_CHECKING:
     from taskflow.plan import Draft
@@ -39,30 +48,10 @@ K = TypeVar("K")
 V = TypeVar("V")
 R = TypeVar("R")
 
-Mapper = Callable[[T], Iterable[tuple[K, V]]]
+Mapper = Callable[[T], Iterable[tuple[K, V]] | dict[K, V]]
 Reducer = Callable[[K, list[V]], R]
 Combiner = Callable[[K, list[V]], V]
 Errors = Literal["raise", "skip"]
-
-PARTITIONS = 64
-CHUNK_ITEMS = 10_000
-STREAM_CHUNK_ITEMS = 256
-COMBINE_AT = 1024
-INLINE_BUCKET_BYTES = 4096
-
-
-class ItemFailure(NamedTuple):
-    """What was left out of a map-reduce with ``errors="skip"``.
-
-    Items ``[lo, hi)`` of the data failed to be mapped; or, with ``stage == "reduce"``, `key` to be
-    reduced (`None` when a whole bucket was lost).
-    """
-
-    stage: Literal["map", "reduce"]
-    failure: Failure
-    lo: int = 0
-    hi: int = 0
-    key: Any = None
 
 
 class MapReduceRun(dict[K, R]):
@@ -86,8 +75,9 @@ class MapReducePlan:
     Args:
         map: The array node over the chunks.
         reduce: The array node over the buckets; its results are what `assemble` takes.
-        starts: The first item of each chunk, and the number of items at the end; empty when the
-            data comes from another node.
+        starts: The first item of each chunk, and the number of items at the end; empty when that is not
+            known beforehand.
+        places: Where each chunk lies, in words; empty unless the data is a source.
         sort: Whether the result is in order of its keys.
         errors: ``"raise"``, or ``"skip"``: then failures of either node are not failures of the run.
     """
@@ -95,6 +85,7 @@ class MapReducePlan:
     map: NodeId
     reduce: NodeId
     starts: Sequence[int]
+    places: Sequence[str] = ()
     sort: bool = False
     errors: Errors = "raise"
 
@@ -111,12 +102,17 @@ class MapReducePlan:
         Raises:
             UsageError: Two buckets hold one key: equal keys that rebuild from unequal parts.
         """
-        spans = ((self._span(chunk), (lost or {})[chunk]) for chunk in sorted(lost or {}))
-        dropped = [ItemFailure("map", failure_of(error), lo, hi) for (lo, hi), error in spans]
+        gone = lost or {}
+        dropped = [self._dropped(chunk, failure_of(gone[chunk])) for chunk in sorted(gone)]
         return merged(outputs, self.sort, dropped)
 
-    def _span(self, chunk: int) -> tuple[int, int]:
-        return (self.starts[chunk], self.starts[chunk + 1]) if self.starts else (0, 0)
+    def _dropped(self, chunk: int, failure: Failure) -> ItemFailure:
+        if self.places:
+            return ItemFailure("map", failure, where=self.places[chunk])
+        if not self.starts:
+            return ItemFailure("map", failure)
+        lo, hi = self.starts[chunk], self.starts[chunk + 1]
+        return ItemFailure("map", failure, lo, hi, where=f"items {lo} to {hi - 1}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +135,13 @@ class MapReduceJob(Generic[T, K, V, R]):
             raise ConfigError(f"errors={self.errors!r} is not known.{near} Use 'raise' or 'skip'.")
         for name in ("partitions", "reducers"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name}={value} is not possible: use a number above 0, or None.")
-        if isinstance(self.data, str | bytes):
-            raise ConfigError("The data is one text: give a list of texts, lines or paths.")
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ConfigError(f"{name}={value!r} is not possible: use a number above 0, or None.")
+        for name in ("mapper", "reducer", "combiner"):
+            function = getattr(self, name)
+            if not callable(function) and (function is not None or name != "combiner"):
+                raise ConfigError(f"{name}={function!r:.80} is not a function.")
+        _check_data(self.data)
 
     def compile(self, draft: Draft, options: Options | None = None, *, label: str = "") -> MapReducePlan:
         """Draw its two array nodes.
@@ -156,7 +155,7 @@ class MapReduceJob(Generic[T, K, V, R]):
 
 
 def map_reduce(
-    data: Iterable[T],
+    data: Iterable[T] | Reference,
     mapper: Mapper[T, K, V],
     reducer: Reducer[K, V, R],
     *,
@@ -171,20 +170,28 @@ def map_reduce(
     """Map every item to pairs, bring the pairs together by key, reduce the values of each key.
 
     Args:
-        data: The items, read once.
-        mapper: Gives the (key, value) pairs of an item.
-        reducer: Gives the result of a key and the list of its values, in order of the data.
-        combiner: Reduces values of a key to one value on the worker that made them, so that less
-            travels; may be called any number of times, on its own results too.
-        partitions: Into how many pieces the data is cut; by default 64, or more when they grow long.
-        reducers: Into how many buckets the keys are divided.
-        sort: Give the result in order of its keys.
+        data: The items: any iterable, read once; `taskflow.lines` or `taskflow.blocks` of files, which
+            the workers read; the paths of `taskflow.files`; a future. Of a DataFrame the items are its
+            rows, as ``itertuples()`` gives them (``row.price``, ``row.Index``): to map pieces of it at
+            once, give a list of frames.
+        mapper: Gives the (key, value) pairs of an item, or a dict of them. Keys are what can be a key of a
+            dict and hash alike in every process: text, numbers, dates, tuples of them.
+        reducer: Gives the result of a key and the list of its values, in order of the data. A worker holds
+            all values of a bucket in memory, unless there is a combiner.
+        combiner: Reduces values of a key to one value, on the worker that made them and on the one that
+            brings them together, so that less travels and no list grows long, however often a key
+            comes. It may be called any number of times, on its own results too.
+        partitions: Into how many chunks the data is cut; by default 64, or more when they grow long.
+        reducers: Into how many buckets the keys are divided; by default one for 8 chunks, 16 at most.
+        sort: Give the result in order of its keys: each bucket is sorted on its worker.
         errors: ``"skip"`` leaves out items and keys that fail and tells of them in `failures`.
         progress: Whether the client shows how far it is.
         client: Where it runs; the current client by default.
 
     Raises:
         ConfigError: An option is impossible.
+        UsageError: The mapper gave something else than pairs, or a key that cannot be used, or keys that
+            cannot be sorted. This, and what the functions raise, has a note of the item or key it was.
 
     Example:
         ``map_reduce(paths, lambda p: ((w, 1) for w in open(p).read().split()), lambda w, n: sum(n))``
@@ -206,159 +213,70 @@ def compile_map_reduce(
 def _compile(
     job: MapReduceJob[Any, Any, Any, Any], draft: Draft, options: Options, label: str
 ) -> MapReducePlan:
-    buckets = job.reducers or max(1, min(16, (job.partitions or PARTITIONS) // 8))
+    buckets = job.reducers or max(1, min(16, (job.partitions or CHUNKS) // 8))
     skip = job.errors == "skip"
     if skip:
         options = options.merge(on_failure="continue")
-    map_fn = _MapChunk(job.mapper, job.combiner, buckets, skip)
+    map_fn = MapChunk(job.mapper, job.combiner, buckets, skip)
     named = f"{label} " if label else ""
     map_label = f"{named}map {draft.codec.describe(job.mapper)}"
-    starts = array("q", [0])
+    noted = _Noted()
     if isinstance(job.data, Reference):
-        cut = _Chunks(job.partitions)
-        mapped = draft.array_of(map_fn, job.data, options, star=True, label=map_label, spread=cut)
+        mapped = draft.array_of(map_fn, job.data, options, label=map_label, spread=_Cut(job.partitions))
     else:
-        pieces = _noted(chunks(job.data, job.partitions), starts)
-        mapped, _ = draft.array(map_fn, pieces, options, star=True, label=map_label, page_items=1)
+        chunks = noted.passing(cut(job.data, job.partitions))
+        mapped, _ = draft.array(map_fn, chunks, options, label=map_label, page_items=1)
     parts = Output(mapped, mode=EdgeMode.DROP if skip else EdgeMode.ALL)
     reduced, _ = draft.array(
-        _ReduceBucket(job.reducer, skip),
+        ReduceBucket(job.reducer, job.combiner, job.sort, skip),
         range(buckets),
         options,
         args=(parts,),
         label=f"{named}reduce {draft.codec.describe(job.reducer)}",
     )
-    known = starts if len(starts) > 1 else ()
-    return MapReducePlan(mapped, reduced, known, job.sort, job.errors)
-
-
-# ── the data ─────────────────────────────────────────────────────────────────────────
-
-
-def chunks(data: Iterable[T], partitions: int | None) -> Iterator[tuple[int, list[T]]]:
-    """Cut data into pieces, as (index of the first item, items).
-
-    Data of known length is cut evenly. A stream begins with single items and goes on with longer
-    pieces, so that neither ten long items nor ten million short ones end in one piece.
-    """
-    source = iter(data)
-    sizes = _even(len(data), partitions) if isinstance(data, Sized) else _growing()
-    lo = 0
-    for size in sizes:
-        piece = list(islice(source, size))
-        if not piece:
-            return
-        yield lo, piece
-        lo += len(piece)
-
-
-def _even(count: int, partitions: int | None) -> Iterator[int]:
-    pieces = partitions or max(PARTITIONS, -(-count // CHUNK_ITEMS))
-    size, larger = divmod(count, max(1, min(pieces, count)))
-    while True:
-        yield size + 1 if larger > 0 else max(1, size)
-        larger -= 1
-
-
-def _growing() -> Iterator[int]:
-    made = 0
-    while True:
-        yield min(STREAM_CHUNK_ITEMS, 1 + made // 8)
-        made += 1
-
-
-def _noted(pieces: Iterable[tuple[int, list[T]]], starts: array[int]) -> Iterator[tuple[int, list[T]]]:
-    for lo, piece in pieces:
-        starts.append(lo + len(piece))
-        yield lo, piece
+    known = noted.starts if len(noted.starts) > 1 else ()
+    return MapReducePlan(mapped, reduced, known, noted.places, job.sort, job.errors)
 
 
 @dataclass(frozen=True)
-class _Chunks:
+class _Cut:
     """Cuts the value of another node, on the worker."""
 
-    partitions: int | None
+    chunks: int | None
 
-    def __call__(self, data: Iterable[Any]) -> Iterator[tuple[int, list[Any]]]:
-        return chunks(data, self.partitions)
-
-
-# ── on the workers ───────────────────────────────────────────────────────────────────
+    def __call__(self, data: Iterable[Any]) -> Iterator[Chunk[Any]]:
+        _check_data(data)
+        return cut(data, self.chunks)
 
 
-@dataclass(frozen=True)
-class _MapChunk:
-    """Maps a chunk; gives its buckets, each pickled on its own, and what failed."""
+class _Noted:
+    """Notes where the chunks lie that were sent, to tell of those that fail as a whole."""
 
-    mapper: Mapper[Any, Any, Any]
-    combiner: Combiner[Any, Any] | None
-    buckets: int
-    skip: bool
+    def __init__(self) -> None:
+        self.starts = array("q", [0])
+        self.places: list[str] = []
 
-    def __call__(self, lo: int, items: Sequence[Any]) -> tuple[list[Any], list[ItemFailure]]:
-        groups: dict[Any, list[Any]] = {}
-        failures: list[ItemFailure] = []
-        for index, item in enumerate(items, lo):
-            try:
-                pairs = list(self.mapper(item)) if self.skip else self.mapper(item)
-                self._gather(groups, pairs)
-            except Exception as error:
-                if not self.skip:
-                    error.add_note(f"while mapping item {index}")
-                    raise
-                failures.append(ItemFailure("map", failure_of(error), index, index + 1))
-        return self._packed(groups), failures
-
-    def _gather(self, groups: dict[Any, list[Any]], pairs: Iterable[tuple[Any, Any]]) -> None:
-        combiner = self.combiner
-        for key, value in pairs:
-            values = groups.get(key)
-            if values is None:
-                groups[key] = [value]
-                continue
-            values.append(value)
-            if combiner is not None and len(values) >= COMBINE_AT:
-                groups[key] = [combiner(key, values)]
-
-    def _packed(self, groups: dict[Any, list[Any]]) -> list[Any]:
-        buckets: list[dict[Any, list[Any]]] = [{} for _ in range(self.buckets)]
-        for key, values in groups.items():
-            combined = [self.combiner(key, values)] if self.combiner and len(values) > 1 else values
-            buckets[key_hash(key) % self.buckets][key] = combined
-        return [_packed_bucket(bucket) for bucket in buckets]
+    def passing(self, chunks: Iterable[Chunk[T]]) -> Iterator[Chunk[T]]:
+        for chunk in chunks:
+            if (span := chunk[-1].span) is not None:
+                self.starts.append(span[1])
+            else:
+                others = f" and {len(chunk) - 1} more partitions" if len(chunk) > 1 else ""
+                self.places.append(f"{chunk[0]}{others}")
+            yield chunk
 
 
-@dataclass(frozen=True)
-class _ReduceBucket:
-    """Reduces one bucket of all chunks; the first bucket also brings what failed in the map."""
+def _check_data(data: Any) -> None:
+    if isinstance(data, str | bytes | PurePath):
+        raise ConfigError(
+            f"The data is {fspath(data)!r:.80}: give a list of texts, or taskflow.lines(path) for the lines"
+            " of a file, or taskflow.files(directory) for paths."
+        )
+    if not isinstance(data, Iterable | Reference) and not hasattr(data, "__getitem__"):
+        raise ConfigError(f"The data is of type {type(data).__name__!r}, which is no iterable of items.")
 
-    reducer: Reducer[Any, Any, Any]
-    skip: bool
 
-    def __call__(
-        self, bucket: int, parts: Iterable[tuple[list[Any], list[ItemFailure]]]
-    ) -> tuple[list[tuple[Any, Any]], list[ItemFailure]]:
-        groups: dict[Any, list[Any]] = {}
-        failures: list[ItemFailure] = []
-        for buckets, failed in parts:
-            if bucket == 0:
-                failures += failed
-            if buckets[bucket]:
-                for key, values in pickle.loads(buckets[bucket]).items():  # noqa: S301 - inside a sealed value
-                    groups.setdefault(key, []).extend(values)
-        return list(self._reduced(groups, failures)), failures
-
-    def _reduced(
-        self, groups: dict[Any, list[Any]], failures: list[ItemFailure]
-    ) -> Iterator[tuple[Any, Any]]:
-        for key in list(groups):
-            try:
-                yield key, self.reducer(key, groups.pop(key))
-            except Exception as error:
-                if not self.skip:
-                    error.add_note(f"while reducing the key {key!r:.200}")
-                    raise
-                failures.append(ItemFailure("reduce", failure_of(error), key=key))
+# ── the result ───────────────────────────────────────────────────────────────────────
 
 
 def merged(
@@ -366,24 +284,23 @@ def merged(
 ) -> MapReduceRun[Any, Any]:
     """The results of all buckets as one."""
     found = list(failures)
-    run: MapReduceRun[Any, Any] = MapReduceRun()
-    total = 0
+    buckets: list[list[tuple[Any, Any]]] = []
     for output in outputs:
         if isinstance(output, Failure | BaseException):
             found.append(ItemFailure("reduce", failure_of(output)))
             continue
         pairs, failed = output
         found += failed
-        run.update(pairs)
-        total += len(pairs)
-    if total != len(run):
+        buckets.append(pairs)
+    run: MapReduceRun[Any, Any] = MapReduceRun()
+    try:
+        run.update(heapq.merge(*buckets, key=first_of) if sort else chain.from_iterable(buckets))
+    except TypeError as error:
+        raise not_in_order(error) from error
+    if sum(map(len, buckets)) != len(run):
         raise UsageError(
             "Equal keys were reduced apart, for they pickle differently: use text, numbers or tuples as keys."
         )
-    if sort:
-        ordered = sorted(run.items(), key=lambda pair: pair[0])
-        run.clear()
-        run.update(ordered)
     run.failures = sorted(found, key=lambda one: (one.stage, one.lo))
     return run
 
@@ -397,24 +314,3 @@ class Merge:
     def __call__(self, outputs: Iterable[Any]) -> MapReduceRun[Any, Any]:
         """The result of the map-reduce."""
         return merged(outputs, self.sort)
-
-
-def failure_of(error: BaseException | Failure) -> Failure:
-    """What a failed item says, short enough to keep thousands."""
-    if isinstance(error, Failure):
-        return error
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    text = "".join(traceback.format_exception(error, limit=-4))
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001 - a failure is told, however its exception behaves
-        message = "(its text cannot be read)"
-    return Failure("failed", name, message[:2000], text[-4000:])
-
-
-def _packed_bucket(bucket: dict[Any, list[Any]]) -> Any:
-    if not bucket:
-        return b""
-    data = dumps(bucket)
-    return pickle.PickleBuffer(data) if len(data) > INLINE_BUCKET_BYTES else data

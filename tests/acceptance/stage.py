@@ -87,11 +87,11 @@ class Script:
             self.process.communicate(timeout=5)
 
 
-def run_script(folder: Path, source: str, *args: str, **how: Any) -> str:
+def run_script(folder: Path, source: str, *args: str, deadline_s: float = DEADLINE_S, **how: Any) -> str:
     """What a script prints; it has to end well."""
     script = Script(folder, source, *args, **how)
     try:
-        code, out, err = script.end()
+        code, out, err = script.end(deadline_s)
     finally:
         script.stop()
     assert code == 0, f"exit code {code}\n{out}\n{err}"

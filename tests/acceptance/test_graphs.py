@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taskflow import AsyncResult, Client, Workflow, WorkflowRun, chain, chord, group, map_reduce, task
+from taskflow import (
+    AsyncResult,
+    Client,
+    Workflow,
+    WorkflowRun,
+    blocks,
+    chain,
+    chord,
+    files,
+    group,
+    lines,
+    map_reduce,
+    task,
+)
 from taskflow.errors import GraphError, UpstreamFailed, UsageError
 from taskflow.hooks import using
 from taskflow.states import State
@@ -232,3 +246,52 @@ def test_a_map_reduce_takes_a_future(client: Client) -> None:
     lines = client.submit("a b;b".split, ";")
 
     assert dict(map_reduce(lines, words, count)) == {"a": 1, "b": 2}
+
+
+def test_a_map_reduce_reads_files_on_the_workers(client: Client, tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_bytes(f"{name} x\r\nx\n".encode() * 20_000)
+
+    found = map_reduce(lines(tmp_path / "*.txt"), words, count, combiner=count, sort=True)
+
+    assert list(found.items()) == [("a", 20_000), ("b", 20_000), ("c", 20_000), ("x", 120_000)]
+    sizes = client.map(os.path.getsize, files(tmp_path))
+    assert sum(sizes) == 3 * 140_000
+    assert sum(client.map(len, blocks(tmp_path / "a.txt", block_bytes=50_000))) == 120_000  # \r\n is \n
+
+
+def test_an_item_that_fails_on_a_worker_is_named(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "data.txt"
+    path.write_text("a\nbad!\n")
+
+    with pytest.raises(ValueError, match="bad!") as caught:
+        map_reduce(lines(path), words, count)
+    assert f"while mapping line 2 of {path}" in caught.value.__notes__
+    with pytest.raises(UsageError, match="among its pairs") as refused:
+        map_reduce(lines(path), str.split, count)
+    assert f"while mapping line 1 of {path}" in refused.value.__notes__
+    path.write_bytes(b"a\n\xff\n")
+    with pytest.raises(UnicodeDecodeError) as unread:
+        map_reduce(lines(path), words, count)
+    assert f"while reading bytes 0 to 4 of {path}, as utf-8" in unread.value.__notes__
+
+
+def test_a_workflow_reads_files_again_whenever_it_runs(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "1.txt").write_text("a b\n")
+    work = Workflow()
+    counts = work.map_reduce(lines(tmp_path / "*.txt"), words, count, name="counts", sort=True)
+    work.add(list, counts, name="found")
+
+    assert work.run(client).result("found") == ["a", "b"]
+    (tmp_path / "2.txt").write_text("0 c\n")
+    assert work.run(client).result("found") == ["0", "a", "b", "c"]
+
+
+def test_a_map_reduce_takes_a_frame(client: Client) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"city": ["a", "b", "a"] * 1000, "price": range(3000)})
+
+    for data in (frame, client.submit(frame.copy)):
+        found = map_reduce(data, lambda row: [(row.city, row.price)], count, combiner=count, sort=True)
+
+        assert dict(found) == frame.groupby("city")["price"].sum().to_dict()

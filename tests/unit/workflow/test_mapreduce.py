@@ -21,7 +21,8 @@ from taskflow.errors import ConfigError, UsageError
 from taskflow.records import EdgeMode, Failure
 from taskflow.workflow import MapReduceJob, MapReduceRun, compile_map_reduce, map_reduce
 from taskflow.workflow.hashing import key_hash
-from taskflow.workflow.mapreduce import chunks
+from taskflow.workflow.partitions import Items, cut
+from taskflow.workflow.shuffle import MapChunk, ReduceBucket
 from tests.unit.evaluator import evaluate, new_draft
 
 TEXTS = ["the cat and the dog", "the bird", "", "a dog and a cat and a bird"]
@@ -185,12 +186,131 @@ def test_what_may_fail_does_not_stop_the_run() -> None:
 
 
 @pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (None, "The mapper gave None: it must give the .* pairs"),
+        (7, "The mapper gave 7: it must give"),
+        ([1], "gave 1 among its pairs"),
+        (["ab"], "gave 'ab' among its pairs"),
+        ("ab", "gave 'a' among its pairs"),
+        ([("a", 1, 2)], r"gave \('a', 1, 2\) among its pairs"),
+        ([{"a", "b"}], "among its pairs"),
+        ([([1], 1)], r"gave the key \[1\], which has no hash"),
+    ],
+)
+def test_what_is_no_pair_is_refused_and_its_item_named(made: Any, message: str) -> None:
+    def mapper(x: int) -> Any:
+        return made if x == 2 else [(x, x)]
+
+    with pytest.raises(UsageError, match=message) as caught:
+        reduced([0, 1, 2, 3], mapper, count, partitions=1)
+    assert caught.value.__notes__ == ["while mapping item 2"]
+
+    found = reduced([0, 1, 2, 3], mapper, count, partitions=1, errors="skip")
+    assert found == {0: 0, 1: 1, 3: 3}
+    assert [(f.stage, f.lo, f.hi, f.where) for f in found.failures] == [("map", 2, 3, "item 2")]
+
+
+def test_a_key_without_a_lasting_hash_costs_only_its_item_when_asked() -> None:
+    def mapper(x: int) -> Any:
+        return [(x, x)] if x != 2 else [(x, x), (Keyless(), x)]
+
+    with pytest.raises(UsageError, match="no hash that is the same in every process"):
+        reduced([0, 1, 2, 3], mapper, count, partitions=1)
+    found = reduced([0, 1, 2, 3], mapper, count, partitions=1, errors="skip")
+
+    assert found == {0: 0, 1: 1, 3: 3}
+    assert [f.lo for f in found.failures] == [2]
+
+
+def test_a_mapper_may_give_a_dict_and_pairs_may_be_lists() -> None:
+    assert reduced(TEXTS, lambda text: Counter(text.split()), count) == Counter(" ".join(TEXTS).split())
+    assert reduced([1, 2], lambda x: ([x, 1], Point(x, "a")), lambda _, v: v) == {1: [1, "a"], 2: [1, "a"]}
+
+
+def test_a_combiner_that_fails_names_the_key() -> None:
+    def broken(key: str, values: list[int]) -> int:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as caught:
+        reduced(["a b", "a"], words, count, combiner=broken, partitions=1)
+    assert caught.value.__notes__ == ["while combining 2 values of the key 'a'"]
+
+    found = reduced(["a a", "b"], words, count, combiner=broken, partitions=2, errors="skip")
+    assert found == {"b": 1}
+    assert [(f.stage, f.where) for f in found.failures] == [("map", "items 0 to 0")]
+
+
+def test_a_key_whose_values_cannot_be_brought_together_is_left_out_when_asked() -> None:
+    def picky(key: str, values: list[int]) -> int:
+        if key == "bad" and len(values) > 1000:
+            raise ValueError("too many")
+        return sum(values)
+
+    def reducer(key: str, values: list[int]) -> int:
+        return sum(values)
+
+    data = [[("bad", 1), ("good", 1)] for _ in range(2000)]
+
+    found = reduced(data, list, reducer, combiner=picky, partitions=2000, errors="skip")
+
+    assert found == {"good": 2000}
+    assert [(f.stage, f.key, f.failure.type) for f in found.failures] == [("reduce", "bad", "ValueError")]
+    with pytest.raises(ValueError, match="too many") as caught:
+        reduced(data, list, reducer, combiner=picky, partitions=2000)
+    assert caught.value.__notes__ == [
+        "while combining 1024 values of the key 'bad'",
+        "while reducing the key 'bad'",
+    ]
+
+
+def test_no_list_of_a_key_grows_long_where_there_is_a_combiner() -> None:
+    lengths = []
+
+    def add(key: Any, values: list[int]) -> int:
+        lengths.append(len(values))
+        return sum(values)
+
+    def skewed(_: int) -> Iterator[tuple[Any, int]]:
+        return (("key" if i % 10 else i % 70, 1) for i in range(20_000))
+
+    chunk, _ = MapChunk(skewed, add, 1, False)((Items(0, [0]),))
+    mapped = len(lengths)
+    pairs, _ = ReduceBucket(add, add, False, False)(0, [(chunk, [])] * 5000)
+
+    assert dict(pairs)["key"] == 18_000 * 5000
+    assert sum(dict(pairs).values()) == 20_000 * 5000
+    assert max(lengths[:mapped]) == max(lengths[mapped:]) == 1024
+
+
+def test_keys_that_cannot_be_sorted_are_an_error() -> None:
+    for reducers in (1, 8):
+        with pytest.raises(UsageError, match=r"cannot be sorted: .* or sort=False"):
+            reduced([1, "a", 2, "b"], lambda x: [(x, x)], lambda _, v: v[0], sort=True, reducers=reducers)
+
+
+def test_buckets_are_sorted_on_the_workers() -> None:
+    draft = new_draft()
+    made = compile_map_reduce(draft, range(100), lambda i: [(-i, i)], count, sort=True, reducers=3)
+
+    for pairs, _ in evaluate(draft).value(made.reduce):
+        assert len(pairs) > 10
+        assert pairs == sorted(pairs)
+
+
+@pytest.mark.parametrize(
     ("how", "message"),
     [
         ({"errors": "skipp"}, "Did you mean 'skip'"),
         ({"reducers": 0}, "reducers=0"),
         ({"partitions": -1}, "partitions=-1"),
-        ({"data": "text"}, "one text"),
+        ({"reducers": 2.5}, "reducers=2.5"),
+        ({"data": "text"}, r"The data is 'text': .* taskflow\.lines"),
+        ({"data": Path("a.txt")}, r"The data is 'a.txt': .* taskflow\.lines"),
+        ({"data": 5}, "of type 'int', which is no iterable"),
+        ({"mapper": "words"}, "mapper='words' is not a function"),
+        ({"reducer": None}, "reducer=None is not a function"),
+        ({"combiner": 1}, "combiner=1 is not a function"),
     ],
 )
 def test_impossible_options_are_refused(how: dict[str, Any], message: str) -> None:
@@ -203,45 +323,73 @@ def test_it_goes_to_the_client_in_use() -> None:
         assert map_reduce(["a a"], words, count) == {"a": 2}
 
 
+KEYS = (
+    st.integers(-3, 3) | st.text("ab", max_size=2) | st.none() | st.tuples(st.integers(0, 1), st.booleans())
+)
+COMBINABLE: dict[str, Any] = {
+    "sum": lambda _, values: sum(values),
+    "max": lambda _, values: max(values),
+    "first": lambda _, values: values[0],
+    "last": lambda _, values: values[-1],
+}
+
+
 @given(
-    st.lists(st.lists(st.tuples(st.integers(-3, 3) | st.text("ab", max_size=2) | st.none(), st.integers()))),
-    st.none() | st.integers(1, 5),
-    st.none() | st.integers(1, 5),
+    st.lists(st.lists(st.tuples(KEYS, st.integers()))),
+    st.sampled_from(sorted(COMBINABLE)),
+    st.none() | st.integers(1, 8),
+    st.integers(1, 8),
+    st.booleans(),
+    st.sampled_from(["raise", "skip"]),
     st.booleans(),
 )
 def test_any_map_reduce_equals_that_of_one_process(
-    data: list[list[tuple[Any, int]]], partitions: int | None, reducers: int | None, combined: bool
+    data: list[list[tuple[Any, int]]],
+    reducer: str,
+    partitions: int | None,
+    reducers: int,
+    combined: bool,
+    errors: str,
+    stream: bool,
 ) -> None:
-    expected: dict[Any, int] = defaultdict(int)
+    values: dict[Any, list[int]] = defaultdict(list)
     for key, value in (pair for item in data for pair in item):
-        expected[key] += value
+        values[key].append(value)
+    reduce = COMBINABLE[reducer]
 
-    combiner = count if combined else None
     found = reduced(
-        data, lambda item: item, count, combiner=combiner, partitions=partitions, reducers=reducers
+        iter(data) if stream else data,
+        list,
+        reduce,
+        combiner=reduce if combined else None,
+        partitions=partitions,
+        reducers=reducers,
+        errors=errors,
     )
 
-    assert found == expected
+    assert found == {key: reduce(key, some) for key, some in values.items()}
+    assert not found.failures
 
 
 # ── chunks ───────────────────────────────────────────────────────────────────────────
 
 
 @given(st.integers(0, 500), st.none() | st.integers(1, 600), st.booleans())
-def test_chunks_hold_the_data_in_order(size: int, partitions: int | None, known: bool) -> None:
+def test_chunks_hold_the_data_in_order(size: int, chunks: int | None, known: bool) -> None:
     data = range(size)
 
-    cut = list(chunks(data if known else iter(data), partitions))
+    pieces = [piece for (piece,) in cut(data if known else iter(data), chunks)]
 
-    assert [x for _, piece in cut for x in piece] == list(data)
-    assert [lo for lo, _ in cut] == [piece[0] for _, piece in cut]
+    assert [x for piece in pieces for x in piece] == list(data)
+    assert [piece.span for piece in pieces] == [(min(piece), max(piece) + 1) for piece in pieces]
     if known:
-        assert len(cut) == min(size, partitions or 64)
-        assert not cut or max(len(p) for _, p in cut) - min(len(p) for _, p in cut) <= 1
+        lengths = [len(list(piece)) for piece in pieces]
+        assert len(pieces) == min(size, chunks or 64)
+        assert not lengths or max(lengths) - min(lengths) <= 1
 
 
 def test_a_stream_begins_with_short_chunks() -> None:
-    sizes = [len(piece) for _, piece in chunks(iter(range(20_000)), None)]
+    sizes = [len(list(piece)) for (piece,) in cut(iter(range(20_000)), None)]
 
     assert sizes[:9] == [1] * 8 + [2]
     assert max(sizes) <= 256
@@ -258,6 +406,11 @@ class Colour(Enum):
 class Point(NamedTuple):
     x: int
     y: str
+
+
+class Keyless:
+    def __reduce__(self) -> Any:
+        raise TypeError("not me")
 
 
 @pytest.mark.parametrize(
