@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow.errors import GraphError, nearest
 from taskflow.ids import NodeId, RunId
-from taskflow.maprun import Errors, MapRun, rows_or_frame
+from taskflow.maprun import Errors, MapRun
 from taskflow.records import Failure, NodeView
 from taskflow.run import LEFT_OUT, Handle, Run, outcome, seconds_left
+from taskflow.tables import rows_or_frame
 
 if TYPE_CHECKING:
     from taskflow.engine import Engine

@@ -8,8 +8,8 @@ and shifts that were corrected later (U. Brandes, J. Walter, J. Zink, "Erratum",
 
 from __future__ import annotations
 
-from itertools import pairwise
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 __all__ = ["centres"]
 

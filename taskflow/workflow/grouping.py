@@ -18,33 +18,33 @@ _ROUNDS = 64
 
 
 def grouped(
-    same: Mapping[K, Hashable], edges: Iterable[tuple[K, K]], most: int = BOXES_MOST
+    kinds: Mapping[K, tuple[Hashable, ...]], edges: Iterable[tuple[K, K]], most: int = BOXES_MOST
 ) -> dict[K, list[K]]:
     """Groups of nodes, by the first of each; every node alone when there are few enough of them.
 
     The finest of these is taken that has at most `most` groups: nodes of one kind at one layer with the same
     neighbours, where neighbours in one group are the same (colour refinement: B. Weisfeiler, A. Leman, 1968,
-    stopped when there are enough colours); nodes of one kind at one layer; all nodes of a layer; all nodes of
-    neighbouring layers. Between groups no cycle arises.
+    stopped when there are enough colours); nodes of one kind at one layer, by all that tells their kind or by
+    less; all nodes of a layer; all nodes of neighbouring layers. Between groups no cycle arises.
 
     Args:
-        same: For each node what tells its kind.
+        kinds: For each node what tells its kind, from coarse to fine; all of the same length.
         edges: From node to node.
         most: How many groups there may be.
 
     Example:
-        >>> fan = {"load": "load", "a": "parse", "b": "parse", "sum": "sum"}
+        >>> fan = {"load": ("load",), "a": ("parse",), "b": ("parse",), "sum": ("sum",)}
         >>> ways = [("load", "a"), ("load", "b"), ("a", "sum"), ("b", "sum")]
         >>> grouped(fan, ways, 3)
         {'load': ['load'], 'a': ['a', 'b'], 'sum': ['sum']}
     """
-    keys = list(same)
+    keys = list(kinds)
     if len(keys) <= most:
         return {key: [key] for key in keys}
     number = {key: i for i, key in enumerate(keys)}
     pairs = list(dict.fromkeys((number[a], number[b]) for a, b in edges if a != b))
     chosen: list[int] = []
-    for colours in _finer_and_finer([same[key] for key in keys], pairs, most):
+    for colours in _finer_and_finer([kinds[key] for key in keys], pairs, most):
         if chosen and len(set(colours)) > most:
             break
         chosen = colours
@@ -55,7 +55,9 @@ def grouped(
     return groups
 
 
-def _finer_and_finer(kinds: list[Hashable], pairs: list[tuple[int, int]], most: int) -> Iterator[list[int]]:
+def _finer_and_finer(
+    kinds: list[tuple[Hashable, ...]], pairs: list[tuple[int, int]], most: int
+) -> Iterator[list[int]]:
     """Colours of the nodes, each a refinement of the one before."""
     turned = backward(len(kinds), pairs)
     downward = [(b, a) if (a, b) in turned else (a, b) for a, b in pairs]
@@ -63,9 +65,11 @@ def _finer_and_finer(kinds: list[Hashable], pairs: list[tuple[int, int]], most: 
     deep = max(layer) + 1
     if deep > most:
         yield _numbered(at * most // deep for at in layer)
-    yield _numbered(layer)
-    colours = _numbered(zip(layer, kinds, strict=True))
+    colours = _numbered(layer)
     yield colours
+    for level in zip(*kinds, strict=True):
+        colours = _numbered(zip(colours, level, strict=True))
+        yield colours
     above, below = neighbours(len(kinds), pairs)
     for _ in range(_ROUNDS):
         finer = _numbered(

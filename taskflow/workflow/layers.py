@@ -13,9 +13,9 @@ Sources:
 
 from __future__ import annotations
 
-from itertools import pairwise
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 __all__ = ["Edge", "backward", "crossings", "layers_of", "neighbours", "ordered", "tightened"]
 

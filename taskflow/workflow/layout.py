@@ -11,9 +11,9 @@ Structures", IEEE Trans. SMC 11(2), 1981; those of the steps are named in `layer
 
 from __future__ import annotations
 
-from itertools import pairwise
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Generic, NamedTuple, TypeVar
 
 from taskflow.workflow.columns import centres
@@ -205,14 +205,15 @@ def _points(
 
 
 def _shelves(parts: Sequence[Layout[int]]) -> list[Point]:
-    """Set parts side by side, and a new row when the row is as wide as the whole shall be."""
+    """Set parts side by side, the tallest first; a new row begins when one is as wide as all shall be."""
     area = sum((part.width + 2 * GAP_X) * (part.height + GAP_Y) for part in parts)
     room = max([(ASPECT * area) ** 0.5, *(part.width for part in parts)])
-    corners, x, y, deep = [], 0.0, 0.0, 0.0
-    for part in parts:
+    corners, x, y, deep = [Point(0.0, 0.0)] * len(parts), 0.0, 0.0, 0.0
+    for number in sorted(range(len(parts)), key=lambda i: -parts[i].height):
+        part = parts[number]
         if x and x + part.width > room:
             x, y, deep = 0.0, y + deep + GAP_Y, 0.0
-        corners.append(Point(x, y))
+        corners[number] = Point(x, y)
         x, deep = x + part.width + 2 * GAP_X, max(deep, part.height)
     return corners
 
