@@ -18,10 +18,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from taskflow.ids import NodeId
+from taskflow.observe.board import Stage
 from taskflow.observe.steps import Step
+from taskflow.observe.terminal import Sheet, bar_lines, chosen
+from taskflow.observe.text import fit
+from taskflow.states import State
 from taskflow.workflow.picture import PLAIN_SIGNS, SIGNS
 
-__all__ = ["LANES_MOST", "Row", "rows_of"]
+__all__ = ["LANES_MOST", "Row", "graph_lines", "rows_of"]
 
 LANES_MOST = 12
 """With more lanes than that nobody can follow a line."""
@@ -55,10 +59,42 @@ def rows_of(steps: Sequence[Step], *, plain: bool = False) -> list[Row]:
     return drawing.rows
 
 
+def graph_lines(steps: Sequence[Step], stages: Sequence[Stage], sheet: Sheet) -> list[str]:
+    """The graph with a bar for each step, as it is drawn while the run goes on.
+
+    Args:
+        steps: The steps of the run.
+        stages: How far each is; their labels are the keys of the steps.
+        sheet: What is drawn on. When it is too low for all, first the lines of the graph are left out, then
+            steps that have ended.
+    """
+    found = {stage.label: stage for stage in stages}
+    rows = rows_of(steps, plain=sheet.plain)
+    if len(rows) > sheet.height:
+        signs = PLAIN_SIGNS if sheet.plain else SIGNS
+        rows = [Row(signs[step.state], step) for _, step in rows if step is not None]
+    shown = [_shown(found[row.step.key], row.step) for row in rows if row.step]
+    kept, rest = chosen(shown, sheet.height)
+    leads = [row.graph for row in rows if row.step]
+    if rest:
+        leads = [lead for lead, stage in zip(leads, shown, strict=True) if stage in kept]
+    lines = bar_lines(kept, width=sheet.width, colour=sheet.colour, plain=sheet.plain, leads=leads)
+    if rest:
+        return [*lines, fit(rest, sheet.width)]
+    drawn = iter(lines)
+    return [next(drawn) if row.step else fit(row.graph, sheet.width) for row in rows]
+
+
+def _shown(stage: Stage, step: Step) -> Stage:
+    """What is told of a step; one call has no rate worth telling."""
+    stage = stage._replace(label=step.label, state=step.state)
+    return stage._replace(rate=None, eta_s=None) if stage.total == 1 else stage
+
+
 class _Drawing:
     """Rows that grow, and the lanes below them: the step that each belongs to, or `None`."""
 
-    def __init__(self, steps: Sequence[Step], signs: Mapping[str, str]) -> None:
+    def __init__(self, steps: Sequence[Step], signs: Mapping[State, str]) -> None:
         self.rows: list[Row] = []
         self.lanes: list[NodeId | None] = []
         self._signs = signs

@@ -121,9 +121,8 @@ def _gathered(steps: Mapping[NodeId, Step], most: int) -> list[Step]:
     made = []
     for leader, members in groups.items():
         parts = [steps[key] for key in members]
-        step = Step(
-            _named(parts), [n for part in parts for n in part.nodes], [n for part in parts for n in part.helpers]
-        )
+        step = Step(_named(parts), [node for part in parts for node in part.nodes])
+        step.helpers = [node for part in parts for node in part.helpers]
         for part in parts:
             for parent, given in part.parents.items():
                 if first[parent] != leader:

@@ -15,7 +15,7 @@ from taskflow.workflow.grouping import BOXES_MOST, grouped
 if TYPE_CHECKING:
     from taskflow.workflow.graph import Workflow
 
-__all__ = ["PLAIN_SIGNS", "SIGNS", "Box", "Picture", "common_label", "overall", "picture_of", "stem_of", "step_width"]
+__all__ = ["PLAIN_SIGNS", "SIGNS", "Box", "Picture", "common_label", "overall", "picture_of", "stem_of"]
 
 SIGNS: Mapping[State, str] = {
     State.BLOCKED: "◇",
@@ -194,10 +194,10 @@ def _box(name: str, node: Any, state: State | None) -> Box:
         return Box(name, "missing", state=state)
     fn = node.fn
     family = getattr(fn, "__name__", "")
-    return Box(name, node.kind, step_width(node), state, family=family, same=getattr(fn, "__code__", id(fn)))
+    return Box(name, node.kind, _width(node), state, family=family, same=getattr(fn, "__code__", id(fn)))
 
 
-def step_width(node: Any) -> int | None:
+def _width(node: Any) -> int | None:
     """How many items a step of a workflow has; `None` when another step decides it."""
     if node.kind != "map":
         return 1

@@ -43,8 +43,8 @@ def planned(workflow: Workflow, inputs: Mapping[str, Any]) -> Any:
     """The rows of `Workflow.plan`.
 
     ``width`` is ``"?"`` while another step decides it. ``after`` names the steps before; ``options`` are
-    those that differ from the defaults of a workflow. ``size_bytes`` is what the arguments and items take in the
-    store, without the function and without what other steps give; `None` for an input without a value.
+    those that differ from the defaults of a workflow. ``size_bytes`` is what the arguments and items take in
+    the store, without the function and without what other steps give; `None` for an input without a value.
 
     Raises:
         CycleError: Nodes wait for each other.
