@@ -1,4 +1,4 @@
-"""Show a run: its tasks with their states and counts, and what went wrong."""
+"""Show a run: its tasks as a graph with their states and counts, and what went wrong."""
 
 from __future__ import annotations
 

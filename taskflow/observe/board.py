@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from taskflow.observe.steps import helpers_of
 from taskflow.records import Event, NodeView, RunView
 from taskflow.states import TERMINAL, State
 
@@ -112,7 +113,7 @@ class Board:
 
     Args:
         stages: For each node the name of its stage; one that is not named belongs to none. Nodes with the
-            same label are one stage by default.
+            same label are one stage by default, and one that only prepares a map belongs to none.
     """
 
     def __init__(self, stages: Callable[[RunView], Mapping[str, str]] | None = None) -> None:
@@ -246,7 +247,8 @@ class Board:
 
 
 def _by_label(run: RunView) -> dict[str, str]:
-    return {node.id: node.label or node.id for node in run.nodes}
+    helpers = {helper for helper, _ in helpers_of(run)}
+    return {node.id: node.label or node.id for node in run.nodes if node.id not in helpers}
 
 
 def _least(one: float | None, other: float | None) -> float | None:

@@ -16,7 +16,7 @@ from taskflow.states import TERMINAL, State
 from taskflow.workflow.grouping import grouped
 from taskflow.workflow.picture import Box, Picture, common_label, overall, stem_of
 
-__all__ = ["Step", "picture_of_run", "steps_of"]
+__all__ = ["Step", "helpers_of", "picture_of_run", "steps_of"]
 
 _FAILURES = (State.FAILED, State.DEAD, State.EXPIRED)
 
@@ -90,7 +90,7 @@ def steps_of(run: RunView, most: int | None = None) -> list[Step]:
         run: With its nodes.
         most: How many steps there may be; of more those that are alike are one.
     """
-    owner = dict(_helpers(run))
+    owner = dict(helpers_of(run))
     steps = {n.id: Step(n.label or n.id, [n]) for n in run.nodes if n.id not in owner}
     for node in run.nodes:
         target = owner.get(node.id, node.id)
@@ -104,8 +104,8 @@ def steps_of(run: RunView, most: int | None = None) -> list[Step]:
     return list(steps.values()) if most is None else _gathered(steps, most)
 
 
-def _helpers(run: RunView) -> Iterator[tuple[NodeId, NodeId]]:
-    """Nodes that take a value apart, and the maps over its parts."""
+def helpers_of(run: RunView) -> Iterator[tuple[NodeId, NodeId]]:
+    """Pairs of a node that takes a value apart, and the map over its parts."""
     labels = {node.id: node.label for node in run.nodes}
     for node in run.nodes:
         for edge in node.parents if node.array else ():

@@ -209,4 +209,6 @@ def _state(state: State | str) -> State:
     try:
         return State(state)
     except ValueError:
-        raise ConfigError(f"{state!r} is no state.{nearest(str(state), list(State))}") from None
+        raise ConfigError(
+            f"{state!r} is no state.{nearest(str(state), [each.value for each in State])}"
+        ) from None
