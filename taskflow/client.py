@@ -21,7 +21,7 @@ from taskflow.errors import ConfigError, NoSuchRun, UsageError, WaitTimedOut, ne
 from taskflow.future import Future
 from taskflow.gathering import collect, leaves
 from taskflow.ids import NodeId, RunId, id_from, new_id
-from taskflow.maprun import Errors, MapRun
+from taskflow.maprun import Errors, MapRun, rows_or_frame
 from taskflow.plan import Draft
 from taskflow.policy import Options
 from taskflow.pools import context
@@ -30,7 +30,6 @@ from taskflow.ref import Ref
 from taskflow.result import AsyncResult
 from taskflow.run import arrays_of
 from taskflow.states import TERMINAL
-from taskflow.tables import rows_or_frame
 from taskflow.workflowrun import WorkflowRun
 
 __all__ = ["Client", "as_completed", "gather", "get_client"]

@@ -20,7 +20,7 @@ from taskflow.waiting import Waiting
 if TYPE_CHECKING:
     from taskflow.engine import Engine
 
-__all__ = ["Errors", "MapRun"]
+__all__ = ["Errors", "MapRun", "rows_or_frame"]
 
 R = TypeVar("R")
 Errors = Literal["raise", "skip", "return"]

@@ -177,6 +177,7 @@ def _mermaid(text: str) -> str:
 _SHAPES = {
     "map": ("[[", "]]"),
     "map_reduce": ("[[", "]]"),
+    "workflow": ("[[", "]]"),
     "reduce": ("[/", "\\]"),
     "input": ("([", "])"),
     "missing": ("{{", "}}"),
@@ -193,7 +194,7 @@ def _box(box: Box, words: _Words, place: Place) -> Iterator[str]:
     state = str(box.state) if box.state else "plain"
     yield f'<g class="{state}" transform="translate({_n(place.x)} {_n(place.y)})">'
     yield f"<title>{_clean(f'{words.full}: {words.below}')}</title>"
-    if box.steps > 1 or box.kind in ("map", "map_reduce"):
+    if box.steps > 1 or box.kind in ("map", "map_reduce", "workflow"):
         yield _rect(place, "box", dx=STACK, dy=STACK, radius=6)
     dashed = ' stroke-dasharray="4 3"' if box.kind == "missing" else ""
     yield _rect(place, "box", radius=place.height / 2 if box.kind == "input" else 6, more=dashed)

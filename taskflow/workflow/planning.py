@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from taskflow.codec import Codec, Keyring, blob_names
 from taskflow.codec.functions import describe
 from taskflow.errors import ResultExpired
+from taskflow.ids import NodeId
 from taskflow.plan import Draft
 from taskflow.policy import Options
 from taskflow.records import Node
@@ -57,15 +58,25 @@ def planned(workflow: Workflow, inputs: Mapping[str, Any]) -> Any:
     scales = _Scales()
     draft = Draft(Codec(Keyring.ephemeral(), scales), time.time)
     ids = workflow.compile(draft, inputs={**dict.fromkeys(missing), **inputs})
-    names = {node_id: name for name, node_id in ids.items()}
-    rows, parts = [], []
-    for drawn in draft.nodes:
-        parts.append(drawn)
-        if name := names.get(drawn.id):  # what a step needs besides is drawn before its own node
-            size = None if name in missing else _size_bytes(parts, scales)
-            rows.append(_row(workflow, name, _width(parts), size))
-            parts = []
+    drawn = {node.id: node for node in draft.nodes}
+    own = {ids[name] for name in workflow.nodes}
+    rows = []
+    for name in workflow.nodes:
+        parts = _parts(ids[name], drawn, own)
+        size = None if name in missing else _size_bytes(parts, scales)
+        rows.append(_row(workflow, name, _width(parts), size))
     return rows_or_frame(rows, _COLUMNS)
+
+
+def _parts(step: NodeId, drawn: Mapping[NodeId, Node], own: Collection[NodeId]) -> list[Node]:
+    """The nodes that were drawn for a step, its own the last: it needs the others, and they are no steps."""
+    found, seen = [drawn[step]], {step}
+    for node in found:  # grows while it is read
+        for edge in node.edges:
+            if edge.parent in drawn and edge.parent not in own and edge.parent not in seen:
+                seen.add(edge.parent)
+                found.append(drawn[edge.parent])
+    return found[::-1]
 
 
 def _row(workflow: Workflow, name: str, width: int | None, size_bytes: int | None) -> dict[str, Any]:
