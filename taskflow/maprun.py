@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import weakref
 from bisect import bisect_left, bisect_right
@@ -15,6 +14,7 @@ from taskflow.future import Future, decode
 from taskflow.ids import NodeId, RunId
 from taskflow.records import Event, Failure, ItemView, NodeView, Segment
 from taskflow.states import TERMINAL, State
+from taskflow.tables import rows_or_frame
 from taskflow.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -409,12 +409,3 @@ class _Ranges:
     def __contains__(self, index: int) -> bool:
         at = bisect_right(self._starts, index) - 1
         return at >= 0 and index < self._ends[at]
-
-
-def rows_or_frame(rows: list[dict[str, Any]]) -> Any:
-    """A DataFrame when pandas is installed, else the rows."""
-    with contextlib.suppress(ImportError):
-        import pandas
-
-        return pandas.DataFrame(rows)
-    return rows

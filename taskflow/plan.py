@@ -31,11 +31,13 @@ from taskflow.records import Edge, EdgeMode, Node, Page, Plan
 if TYPE_CHECKING:
     from taskflow.codec import Codec
 
-__all__ = ["EXPAND_FN_KWARG", "EXPAND_KWARG", "STAR", "Draft", "Fault", "Output", "pages"]
+__all__ = ["EXPAND_FN_KWARG", "EXPAND_KWARG", "HELPER", "STAR", "Draft", "Fault", "Output", "pages"]
 
 STAR = "*"
 EXPAND_KWARG = "**expand"
 EXPAND_FN_KWARG = "**expand_fn"
+HELPER = "items of {}"
+"""The label of the call before an array node of unknown width, by the label of that."""
 
 PAGE_ITEMS = 4096
 PAGE_BYTES = 256 * 1024
@@ -225,7 +227,7 @@ class Draft:
         around = Options(queue=options.queue, priority=options.priority, on_failure=options.on_failure)
         named = label or options.label or self.codec.describe(fn)
         expansion = {EXPAND_KWARG: target, EXPAND_FN_KWARG: digest}
-        before = self.call(spread or items_of, (source,), expansion, around, label=f"items of {named}")
+        before = self.call(spread or items_of, (source,), expansion, around, label=HELPER.format(named))
         links = _Links((*edges, Edge(before, EdgeMode.AFTER)), options.after, self.alias, self.url)
         shared = {**(kwargs or {}), STAR: True} if star else dict(kwargs or {})
         value = self.codec.dump_args(digest, tuple(args), shared, links.position)

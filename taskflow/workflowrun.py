@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskflow.errors import GraphError, nearest
+from taskflow.future import Future, decode
 from taskflow.ids import NodeId, RunId
-from taskflow.maprun import Errors, MapRun, rows_or_frame
-from taskflow.records import Failure, NodeView
+from taskflow.maprun import Errors, MapRun
+from taskflow.records import Failure, ItemView, NodeView, RunView
 from taskflow.run import LEFT_OUT, Handle, Run, outcome, seconds_left
+from taskflow.states import TERMINAL, State
+from taskflow.tables import rows_or_frame
 
 if TYPE_CHECKING:
     from taskflow.engine import Engine
@@ -97,9 +102,110 @@ class WorkflowRun(Run):
         self._engine.begin()
         return again
 
+    # ── as it goes on ───────────────────────────────────────────────────────────────
+
+    def as_completed(self, timeout: float | None = None) -> Iterator[tuple[str, Handle]]:
+        """The nodes as they end, however they end: name and handle.
+
+        Args:
+            timeout: Seconds to wait at most for all of them.
+
+        Raises:
+            WaitTimedOut: The time was up, and not all nodes had ended.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ended: deque[str] = deque()
+
+        def over(name: str, *_: Any) -> None:
+            with self._changed:
+                ended.append(name)
+                self._changed.notify_all()
+
+        for name, handle in self.nodes.items():
+            tell = handle.add_done_callback if isinstance(handle, Future) else handle.when_over
+            tell(functools.partial(over, name))
+        for _ in range(len(self.nodes)):
+            self._block(lambda: bool(ended), seconds_left(deadline))
+            name = ended.popleft()
+            yield name, self.nodes[name]
+
+    def partial(self) -> dict[str, Any]:
+        """What is there now, by name: of calls that succeeded the value, of maps the list of what there is.
+
+        Nodes that have given nothing so far are left out.
+        """
+        self._engine.flush()
+        segments = self._engine.store.values(list(self._names.values()))
+        found: dict[str, Any] = {}
+        for name, node in self._names.items():
+            for segment in segments[node]:
+                if segment.state is not State.SUCCEEDED:
+                    continue
+                value, error = decode(self._engine, segment, None)
+                if error is not None:
+                    raise error
+                if segment.array:
+                    found.setdefault(name, []).extend(value)
+                else:
+                    found[name] = value
+        return found
+
+    # ── showing ──────────────────────────────────────────────────────────────────────
+
     def to_frame(self) -> Any:
-        """One row for each node (a DataFrame with pandas)."""
+        """One row for each node (a DataFrame with pandas); times are seconds since the epoch."""
         return rows_or_frame([_row(node) for node in self.progress.nodes])
+
+    def timeline(self) -> Any:
+        """What was worked on where and when, a row for each stretch (a DataFrame with pandas).
+
+        Columns: ``node``, its items ``lo`` to ``hi`` (half open), ``worker``, ``started_at`` (seconds since
+        the epoch), ``took_s`` (of all of its items together; until now for what runs), ``state``. Items that
+        have not started have no row.
+        """
+        now = time.time()
+        rows = []
+        for node in self.progress.nodes:
+            items = self._engine.store.items(node.id) if node.started_at is not None else ()
+            rows += [_stretch(node, item, now) for item in items if item.started_at]
+        rows.sort(key=lambda row: row["started_at"])
+        return rows_or_frame(rows, _TIMELINE)
+
+    def to_svg(self) -> str:
+        """The graph with the states of the moment, as SVG text; see `Workflow.to_svg`."""
+        return _picture(self.progress)
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
+    def _repr_html_(self) -> str:
+        """The graph as an image, which is shown in notebooks that are not trusted, too."""
+        from base64 import b64encode
+        from html import escape
+
+        run = self.progress
+        picture = b64encode(_picture(run).encode()).decode()
+        name = escape(f"{run.name or 'run'}: {run.state}", quote=True)
+        return (
+            f'<figure style="margin:0"><img alt="{name}" style="max-width:100%"'
+            f' src="data:image/svg+xml;base64,{picture}"><figcaption>{name}</figcaption></figure>'
+        )
+
+
+def _picture(run: RunView) -> str:
+    from taskflow.observe.steps import picture_of_run
+    from taskflow.workflow.drawing import to_svg
+
+    return to_svg(picture_of_run(run))
+
+
+_TIMELINE = ("node", "lo", "hi", "worker", "started_at", "took_s", "state")
+
+
+def _stretch(node: NodeView, item: ItemView, now: float) -> dict[str, Any]:
+    took_s = item.took_s if item.state in TERMINAL or item.started_at is None else now - item.started_at
+    values = (node.label, item.lo, item.hi, item.worker, item.started_at, took_s, str(item.state))
+    return dict(zip(_TIMELINE, values, strict=True))
 
 
 def _row(node: NodeView) -> dict[str, Any]:
@@ -110,6 +216,8 @@ def _row(node: NodeView) -> dict[str, Any]:
         "state": str(node.state),
         "items": node.width,
         **{str(state): items for state, items in node.counts.items()},
+        "started_at": node.started_at,
+        "ended_at": node.ended_at,
         "took_s": took,
         "error": f"{failure.type}: {failure.message}" if failure else None,
     }

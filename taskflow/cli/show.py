@@ -1,12 +1,13 @@
-"""Show a run: its tasks with their states and counts, and what went wrong."""
+"""Show a run: its tasks as a graph with their states and counts, and what went wrong."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from taskflow.cli.exits import Exit
+from taskflow.cli.following import STEPS_MOST, follow, has_graph
 from taskflow.cli.words import (
     NO_VALUE,
     ago,
@@ -36,7 +37,7 @@ taskflow show 019a9a3b-4f21 -f         watch it until it ends; the exit code is 
 taskflow show 019a9a3b-4f21 --items    a row for every item with a story of its own
 """
 
-ROWS_MOST = 40
+ROWS_MOST = STEPS_MOST
 BAR_CELLS = 16
 
 _NODES = (
@@ -73,7 +74,7 @@ def run(options: Namespace, console: Console) -> int:
 
     target = look_up(console.store, options.id)
     if options.follow:
-        target = target._replace(run=_follow(target.run, console))
+        target = target._replace(run=follow(target.run, console))
         if target.node is not None:
             target = look_up(console.store, target.node.id)
     if console.json:
@@ -85,23 +86,6 @@ def run(options: Namespace, console: Console) -> int:
         _write(target, console, every_item=options.items)
     state = target.node.state if target.node is not None else target.run.state
     return Exit.FAILED if options.follow and state is not State.SUCCEEDED else Exit.OK
-
-
-def _follow(run: RunView, console: Console) -> RunView:
-    from taskflow.cli.follow import news
-    from taskflow.observe.board import Board
-    from taskflow.observe.terminal import Bars
-
-    board = Board()
-    with Bars(console.err, interval_s=0.0) as bars:  # `news` keeps the pace
-        for _ in news(console.store):
-            run, cursor = console.store.snapshot(run.id)
-            board.show(run, now=console.now(), cursor=cursor)
-            if board.ended:
-                bars.clear()
-                break
-            bars.update(board.stages(console.now()))
-    return run
 
 
 # ── what is written ──────────────────────────────────────────────────────────────────
@@ -118,7 +102,9 @@ def _write(target: Target, console: Console, *, every_item: bool) -> None:
         console.say(f"again    what gave no value in {again}")
     console.say()
     nodes = target.nodes
-    if len(nodes) > ROWS_MOST and not every_item:
+    if target.node is None and has_graph(run):
+        _write_graph(run, console, every_item=every_item)
+    elif len(nodes) > ROWS_MOST and not every_item:
         _write_stages(run, console)
     else:
         names = console.short(node.id for node in nodes)
@@ -127,20 +113,47 @@ def _write(target: Target, console: Console, *, every_item: bool) -> None:
 
 
 def _node_row(node: NodeView, name: str, now: float, plain: bool) -> Sequence[str]:
+    took_s = None if node.started_at is None else (node.ended_at or now) - node.started_at
+    return (name, node.label, node.state, *_figures(node.counts, node.width, took_s, plain))
+
+
+def _figures(
+    counts: Mapping[State, int], width: int | None, took_s: float | None, plain: bool
+) -> Sequence[str]:
+    """What is said of a task, and of several as one: from the bar to the time."""
     from taskflow.observe.terminal import bar
 
-    running, bad = node.counts.get(State.RUNNING, 0), failed(node.counts)
-    took_s = None if node.started_at is None else (node.ended_at or now) - node.started_at
+    running, bad = counts.get(State.RUNNING, 0), failed(counts)
     return (
-        name,
-        node.label,
-        node.state,
-        bar(done(node.counts), node.width, BAR_CELLS, plain=plain),
-        done_of(node.counts, node.width),
+        bar(done(counts), width, BAR_CELLS, plain=plain),
+        done_of(counts, width),
         count(running) if running else "",
         count(bad) if bad else "",
         duration(took_s),
     )
+
+
+def _write_graph(run: RunView, console: Console, *, every_item: bool) -> None:
+    """Tasks that depend on each other: each below those it waits for, with lines between them."""
+    from taskflow.observe.lanes import rows_of
+    from taskflow.observe.steps import steps_of
+
+    now = console.now()
+    steps = steps_of(run, None if every_item else STEPS_MOST)
+    alone = all(len(step.nodes) == 1 for step in steps)
+    names = console.short(step.key for step in steps) if alone else {}
+    rows = []
+    for graph, step in rows_of(steps, plain=console.plain):
+        if step is None:
+            rows.append(("", graph, *[""] * (len(_NODES) - 2)))
+            continue
+        figures = _figures(step.counts, step.width, step.took_s(now), console.plain)
+        rows.append((names.get(step.key, ""), f"{graph} {step.label}", step.state, *figures))
+    console.table(_NODES if alone else _NODES[1:], rows if alone else [row[1:] for row in rows])
+    if not alone:
+        console.hint(
+            f"{plural(len(run.nodes), 'task')}; those that are alike are one. All: --items, or --json"
+        )
 
 
 def _write_stages(run: RunView, console: Console) -> None:

@@ -6,9 +6,11 @@ No clock, no store, no terminal: time is handed in, rows come out. Nodes that sh
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from taskflow.observe.steps import helpers_of
 from taskflow.records import Event, NodeView, RunView
 from taskflow.states import TERMINAL, State
 
@@ -108,15 +110,21 @@ class Board:
     Feed it a snapshot with `show`, then either events with `add` or further snapshots: a snapshot is
     always right, an event costs no more in a large run than in a small one. Ask for `stages` whenever
     something is to be drawn.
+
+    Args:
+        stages: For each node the name of its stage; one that is not named belongs to none. Nodes with the
+            same label are one stage by default, and one that only prepares a map belongs to none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stages: Callable[[RunView], Mapping[str, str]] | None = None) -> None:
         self.run: RunView | None = None
         self.cursor = -1
         self.state: State | None = None
         self.stale = False
         """Whether the run grew since the last snapshot: take another."""
+        self._stages = stages or _by_label
         self._stage_of: dict[str, str] = {}
+        self._apart: set[str] = set()
         self._undecided: set[str] = set()
         self._running: dict[str, list[tuple[int, int]]] = {}
         self._tallies: dict[str, _Tally] = {}
@@ -132,8 +140,11 @@ class Board:
         self.run, self.state, self.stale = run, run.state, False
         self.cursor = max(self.cursor, cursor)
         self._stage_of, self._undecided, self._running, self._tallies = {}, set(), {}, {}
+        stages = self._stages(run)
+        self._apart = {node.id for node in run.nodes if node.id not in stages}
         for node in run.nodes:
-            self._take(node)
+            if node.id in stages:
+                self._take(node, stages[node.id])
         self._sample(now)
 
     def add(self, event: Event) -> None:
@@ -143,6 +154,8 @@ class Board:
         self.cursor = event.cursor
         if not event.node:
             self.state = event.state
+        elif event.node in self._apart:
+            pass
         elif event.node not in self._stage_of:
             self.stale = True
         elif event.lo < event.hi:
@@ -157,8 +170,7 @@ class Board:
         self._sample(now)
         return [self._stage(label, tally, now) for label, tally in self._tallies.items()]
 
-    def _take(self, node: NodeView) -> None:
-        label = node.label or node.id
+    def _take(self, node: NodeView, label: str) -> None:
         tally = self._tallies.setdefault(label, _Tally())
         self._stage_of[node.id] = label
         ended = {state: items for state, items in node.counts.items() if state in TERMINAL}
@@ -232,6 +244,11 @@ class Board:
             elapsed_s,
             0.0 if tally.complete else left / rate if rate and left is not None else None,
         )
+
+
+def _by_label(run: RunView) -> dict[str, str]:
+    helpers = {helper for helper, _ in helpers_of(run)}
+    return {node.id: node.label or node.id for node in run.nodes if node.id not in helpers}
 
 
 def _least(one: float | None, other: float | None) -> float | None:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, NamedTuple, Self, TextIO
 
 from taskflow.observe.table import paint
 from taskflow.observe.text import cells, clock, count, fit, pad, visible
@@ -23,7 +23,7 @@ from taskflow.states import TERMINAL, State
 if TYPE_CHECKING:
     from taskflow.observe.board import Stage
 
-__all__ = ["Bars", "bar", "bar_lines", "has_colour", "is_live", "is_plain", "screen_width"]
+__all__ = ["Bars", "Sheet", "bar", "bar_lines", "chosen", "has_colour", "is_live", "is_plain", "screen_width"]
 
 INTERVAL_S = 0.1
 LABEL_MOST = 28
@@ -71,12 +71,37 @@ def bar(done: int, total: int | None, width: int, *, plain: bool = False) -> str
     return ("━" * (halves // 2) + "╸" * (halves % 2)).ljust(width)
 
 
-def bar_lines(stages: Sequence[Stage], *, width: int, colour: bool = False, plain: bool = False) -> list[str]:
+class Sheet(NamedTuple):
+    """What can be drawn on: cells in a line, lines, and whether colours and more than ASCII can be shown."""
+
+    width: int
+    height: int
+    colour: bool = False
+    plain: bool = False
+
+
+def bar_lines(
+    stages: Sequence[Stage],
+    *,
+    width: int,
+    colour: bool = False,
+    plain: bool = False,
+    leads: Sequence[str] | None = None,
+) -> list[str]:
     """One line for each stage, none wider than `width` cells.
 
     In a narrow terminal the facts behind the bar are left out, the least telling first.
+
+    Args:
+        stages: What to show.
+        width: Cells of a line.
+        colour: Whether bars have the colour of their state.
+        plain: Keep to ASCII.
+        leads: What stands before each label.
     """
     labels = [fit(visible(stage.label), min(LABEL_MOST, max(4, width // 4))) for stage in stages]
+    if leads is not None:
+        labels = [fit(f"{lead} {label}", width) for lead, label in zip(leads, labels, strict=True)]
     counts = [f"{count(s.done)}/{'?' if s.total is None else count(s.total)}" for s in stages]
     label_width, count_width = max(map(cells, labels), default=0), max(map(len, counts), default=0)
     kept = len(_FACTS)
@@ -105,7 +130,7 @@ def _facts(stage: Stage, kept: int) -> list[str]:
         "cancelled": f"{count(stage.cancelled)} cancelled" if stage.cancelled else "",
         "skipped": f"{count(stage.skipped)} skipped" if stage.skipped else "",
         "rate": "" if stage.rate is None else _rate(stage.rate),
-        "elapsed": clock(stage.elapsed_s) if stage.state is not State.QUEUED else "",
+        "elapsed": "" if stage.state in (State.QUEUED, State.BLOCKED) else clock(stage.elapsed_s),
         "retried": f"{count(stage.retried)} retried" if stage.retried else "",
     }
     return [known[name] for name in _ORDER if known[name] and _FACTS.index(name) < kept]
@@ -152,7 +177,7 @@ class Bars:
         self._monotonic = monotonic
         self._drawn = 0
         self._drawn_at = float("-inf")
-        self._pending: Sequence[Stage] | None = None
+        self._pending: Callable[[Sheet], list[str]] | None = None
         self.live = os.environ.get("TASKFLOW_PROGRESS") != "0" and is_live(self._stream)
 
     @property
@@ -162,9 +187,15 @@ class Bars:
 
     def update(self, stages: Iterable[Stage]) -> None:
         """Show these stages; what comes too soon after the last is kept for the next, or for the end."""
+        if self.live:
+            shown = list(stages)
+            self.show(lambda sheet: _stage_lines(shown, sheet))
+
+    def show(self, draw: Callable[[Sheet], list[str]]) -> None:
+        """Show what a function draws on a sheet of the size of the terminal; see `update`."""
         if not self.live:
             return
-        self._pending = list(stages)
+        self._pending = draw
         if self.due:
             self._draw()
 
@@ -189,14 +220,14 @@ class Bars:
         self.close()
 
     def _draw(self) -> None:
+        if self._pending is None:
+            return
         screen = _screen(self._stream)
-        stages, rest = _chosen(self._pending or (), max(1, screen.lines - 2))
         # One cell stays free: a line that fills the terminal may or may not wrap.
-        lines = bar_lines(
-            stages, width=screen.columns - 1, colour=has_colour(self._stream), plain=is_plain(self._stream)
+        sheet = Sheet(
+            screen.columns - 1, max(1, screen.lines - 2), has_colour(self._stream), is_plain(self._stream)
         )
-        if rest:
-            lines.append(fit(rest, screen.columns - 1))
+        lines = self._pending(sheet)
         up = f"\x1b[{self._drawn}F" if self._drawn else ""
         # First noted, then written: a Ctrl-C in between must not make `close` draw them once more below.
         self._drawn, self._drawn_at, self._pending = len(lines), self._monotonic(), None
@@ -220,7 +251,13 @@ def is_plain(stream: TextIO) -> bool:
     return False
 
 
-def _chosen(stages: Sequence[Stage], room: int) -> tuple[Sequence[Stage], str]:
+def _stage_lines(stages: Sequence[Stage], sheet: Sheet) -> list[str]:
+    kept, rest = chosen(stages, sheet.height)
+    lines = bar_lines(kept, width=sheet.width, colour=sheet.colour, plain=sheet.plain)
+    return [*lines, fit(rest, sheet.width)] if rest else lines
+
+
+def chosen(stages: Sequence[Stage], room: int) -> tuple[Sequence[Stage], str]:
     """What fits on the screen: first what runs, then what comes, then what is done; in the order given."""
     if len(stages) <= room:
         return stages, ""

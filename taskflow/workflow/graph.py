@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from taskflow.plan import Draft
+    from taskflow.states import State
 
 __all__ = ["Node", "Workflow"]
 
@@ -333,17 +334,38 @@ class Workflow:
                     )
         _check_acyclic(self.graph)
 
-    def to_mermaid(self) -> str:
-        """The graph as Mermaid text; maps have double sides, edges without a value are dotted."""
-        numbers = {name: f"n{i}" for i, name in enumerate(self.graph)}
-        lines = ["graph TD"]
-        for name, number in numbers.items():
-            left, right = _SHAPES.get(getattr(self.graph.nodes[name].get("node"), "kind", "call"), ("[", "]"))
-            lines.append(f'    {number}{left}"{_escaped(name)}"{right}')
-        for parent, child, data in self.graph.edges(data=True):
-            arrow = "-->" if data.get("gives_value") else "-.->"
-            lines.append(f"    {numbers[parent]} {arrow} {numbers[child]}")
-        return "\n".join(lines)
+    def to_mermaid(self, states: Mapping[str, State | str] | None = None) -> str:
+        """The graph as Mermaid text; see `to_svg`."""
+        from taskflow.workflow import drawing, picture
+
+        return drawing.to_mermaid(picture.picture_of(self, states))
+
+    def to_svg(self, states: Mapping[str, State | str] | None = None) -> str:
+        """The graph as SVG text that stands alone; of very many steps those that are alike are one box.
+
+        Args:
+            states: The states of its steps, by name.
+
+        Raises:
+            UnknownNode: There is no step of that name.
+            ConfigError: There is no such state.
+        """
+        from taskflow.workflow import drawing, picture
+
+        return drawing.to_svg(picture.picture_of(self, states))
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
+    def plan(self, **inputs: Any) -> Any:
+        """What would run, a row for each step (a DataFrame with pandas); nothing is stored or sent.
+
+        Args:
+            inputs: Values of its inputs, by name; one that is missing has no size.
+        """
+        from taskflow.workflow.planning import planned
+
+        return planned(self, inputs)
 
     # ── running ─────────────────────────────────────────────────────────────────────
 
@@ -499,10 +521,3 @@ def _check_acyclic(graph: nx.DiGraph[Any]) -> None:
         return
     cycle = [str(parent) for parent, *_ in networkx.find_cycle(graph)]
     raise CycleError(f"Nodes wait for each other: {' → '.join([*cycle, cycle[0]])}.", cycle=cycle)
-
-
-_SHAPES = {"map": ("[[", "]]"), "reduce": ("[/", "\\]"), "input": ("([", "])"), "map_reduce": ("[[", "]]")}
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace("\n", " ")

@@ -165,6 +165,25 @@ def test_following_draws_bars_until_the_run_ends_and_then_shows_it(shop: Shop) -
     assert terminal.screen.rpartition("\x1b[J")[2].startswith("\x1b[32mcensus  succeeded")
 
 
+def test_following_a_graph_draws_it_in_place_and_ctrl_c_leaves_the_run_alone(shop: Shop) -> None:
+    load = shop.call("load")
+    parse = shop.call("parse", load.id)
+    run = shop.submit(load, parse, shop.call("check", load.id), shop.call("total", parse.id))
+    terminal = Terminal("show", run, "-f")
+    terminal.wait_for("○ load .* 0/1(.|\n)*◇ parse(.|\n)*◇ total(.|\n)*├─╯|◇ total")
+    shop.succeed()
+    terminal.wait_for("\x1b\\[\\d+F✓ load .* 1/1")
+
+    terminal.type(b"\x03")
+
+    assert terminal.end() == 130
+    assert "Traceback" not in terminal.screen
+    assert json.loads(taskflow("show", run, "--json").stdout)["state"] == "running"
+    for _ in range(3):
+        shop.succeed()
+    assert taskflow("show", run, "-f").returncode == 0
+
+
 @pytest.mark.parametrize("argv", [["show", "-f"], ["logs", "-f"], ["result", "--wait"]])
 def test_ctrl_c_ends_a_wait_without_a_traceback(argv: list[str], shop: Shop) -> None:
     run = shop.submit(shop.map(2))

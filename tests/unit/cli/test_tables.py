@@ -63,9 +63,9 @@ def test_a_run_is_shown_with_its_tasks_and_what_failed(shop: Shop) -> None:
     assert answer.out.startswith("census  running\n")
     assert "items    1 succeeded, 1 queued, 1 blocked, 1 failed" in answer.out
     table = [line for line in answer.words if "parse" in line or "total" in line]
-    assert table[0][1:3] == ["parse", "queued"]
+    assert table[0][1:4] == ["►", "parse", "running"]
     assert "2/3" in table[0]
-    assert table[1][1:3] == ["total", "blocked"]
+    assert table[1][1:4] == ["◇", "total", "blocked"]
     assert table[2][0].endswith(":1")
     assert table[2][-3:] == ["ValueError:", "bad", "file"]
 

@@ -101,6 +101,30 @@ def test_nodes_with_the_same_label_are_one_stage(story: Story) -> None:
     assert [(s.label, s.total) for s in stages] == [("step", 5), ("last", 1)]
 
 
+def test_what_only_prepares_a_map_is_no_stage(story: Story) -> None:
+    story.submit(call("h", label="items of map"), array("map", None, "h"))
+    board = shown(story)
+
+    story.succeed(story.take())
+    catch_up(board, story)
+
+    assert [s.label for s in board.stages(story.clock.now())] == ["map"]
+
+
+def test_stages_can_be_named_by_others(story: Story) -> None:
+    story.submit(call("a"), call("b"), call("c"))
+    board = Board(lambda run: {node.id: "both" for node in run.nodes if node.id != "c"})
+    run, cursor = story.store.snapshot(RUN)
+    board.show(run, now=story.clock.now(), cursor=cursor)
+
+    for _ in range(3):
+        story.succeed(story.take())
+    catch_up(board, story)
+
+    assert [(s.label, s.done) for s in board.stages(story.clock.now())] == [("both", 2)]
+    assert not board.stale
+
+
 def test_a_node_without_a_label_goes_by_its_id(story: Story) -> None:
     story.submit(call("n1", label=""))
 
