@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from taskflow.canvas import Signature, chain, chord, group, signature, task
     from taskflow.client import Client, as_completed, gather, get_client
     from taskflow.cores import cpu_count
+    from taskflow.errors import Ignore, Reject, Skip
     from taskflow.future import Future
     from taskflow.maprun import MapRun
     from taskflow.policy import Options, RetryPolicy
-    from taskflow.pools.context import current, rng
+    from taskflow.pools.context import add_to_chord, current, replace, rng
     from taskflow.ref import Ref
     from taskflow.result import AsyncResult
     from taskflow.workflow import Workflow, map_reduce
@@ -46,13 +47,17 @@ __all__ = [
     "AsyncResult",
     "Client",
     "Future",
+    "Ignore",
     "MapRun",
     "Options",
     "Ref",
+    "Reject",
     "RetryPolicy",
     "Signature",
+    "Skip",
     "Workflow",
     "WorkflowRun",
+    "add_to_chord",
     "as_completed",
     "blocks",
     "chain",
@@ -66,6 +71,7 @@ __all__ = [
     "group",
     "lines",
     "map_reduce",
+    "replace",
     "rng",
     "signature",
     "task",
@@ -82,7 +88,8 @@ _ROOMS = {
     "taskflow.workflowrun": ("WorkflowRun",),
     "taskflow.maprun": ("MapRun",),
     "taskflow.policy": ("Options", "RetryPolicy"),
-    "taskflow.pools.context": ("current", "rng"),
+    "taskflow.errors": ("Ignore", "Reject", "Skip"),
+    "taskflow.pools.context": ("add_to_chord", "current", "replace", "rng"),
     "taskflow.ref": ("Ref",),
     "taskflow.workflow": ("Workflow", "map_reduce"),
     "taskflow.workflow.sources": ("blocks", "files", "lines"),

@@ -72,12 +72,14 @@ class Fault(NamedTuple):
         item: Which item of it.
         error: Its exception.
         traceback: The worker's text.
+        array: Whether it is an item of an array node.
     """
 
     node: NodeId
     item: int
     error: BaseException
     traceback: str
+    array: bool = False
 
 
 class Draft:

@@ -38,6 +38,10 @@ _WORDS = {
 }
 
 
+_BY_WISH = {"Skip": "IGNORED", "Reject": "REJECTED"}
+"""Words for what ended as the task itself wanted it."""
+
+
 class AsyncResult(Run):
     """The result of a task, chain, group or chord that was sent.
 
@@ -67,7 +71,8 @@ class AsyncResult(Run):
 
     @property
     def state(self) -> str:  # type: ignore[override]  # Celery's words
-        """``PENDING``, ``STARTED``, ``RETRY``, ``SUCCESS``, ``FAILURE`` or ``REVOKED``; of a group the worst.
+        """``PENDING``, ``STARTED``, ``RETRY``, ``SUCCESS``, ``FAILURE``, ``REVOKED``, ``IGNORED`` or
+        ``REJECTED``; of a group the worst.
 
         Raises:
             NoSuchRun: The store knows no such task: unlike in Celery, PENDING means that it is there.
@@ -75,7 +80,7 @@ class AsyncResult(Run):
         words = {self._word(part) for part in self.shape.items()} if self.shape.is_list else set()
         if not self.shape.is_list:
             return self._word(self.shape)
-        for word in ("FAILURE", "REVOKED", "RETRY", "STARTED", "PENDING"):
+        for word in ("FAILURE", "REJECTED", "REVOKED", "RETRY", "STARTED", "PENDING", "IGNORED"):
             if word in words:
                 return word
         return "SUCCESS"
@@ -85,14 +90,19 @@ class AsyncResult(Run):
     def _word(self, shape: Shape) -> str:
         item = self._item(shape)
         if item is None:
-            return _WORDS[self._node(shape).state]
-        return "RETRY" if item.state is State.WAITING and item.attempts else _WORDS[item.state]
+            node = self._node(shape)
+            return "IGNORED" if node.state is State.SKIPPED and node.root is None else _WORDS[node.state]
+        if item.state is State.WAITING and item.attempts:
+            return "RETRY"
+        if item.state in (State.SKIPPED, State.DEAD) and item.error:
+            return _BY_WISH.get(Failure.from_json(item.error).type, "FAILURE")
+        return _WORDS[item.state]
 
     @property
     def result(self) -> Any:
         """The value, when there is one; what the task raised, when it failed; else `None`. Does not wait."""
         state = self.state
-        if state not in ("SUCCESS", "FAILURE", "REVOKED"):
+        if state in ("PENDING", "STARTED", "RETRY"):
             return None
         try:
             return self.get()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from taskflow.canvas.registry import resolve
-from taskflow.errors import GraphError
 from taskflow.ids import NodeId, new_id
 from taskflow.policy import Options
 from taskflow.records import Edge
@@ -129,10 +128,7 @@ def node_options(options: Mapping[str, Any], base: Options) -> Options:
 
     Raises:
         ConfigError: There is no such option, or its value is impossible.
-        GraphError: `link_error` is asked for.
     """
-    if options.get("link_error"):
-        raise GraphError("link_error is not available yet: handle the error where the result is taken.")
     changes = {name: value for name, value in options.items() if name not in CANVAS_OPTIONS}
     if "shadow" in options:
         changes.setdefault("label", options["shadow"])

@@ -13,6 +13,7 @@ from itertools import groupby, islice
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from taskflow import hooks
+from taskflow.canvas.errbacks import draw_errbacks
 from taskflow.canvas.registry import resolve
 from taskflow.canvas.shape import Shape, item_id, split_id
 from taskflow.canvas.sheet import DrySheet, Sheet, node_options
@@ -20,7 +21,7 @@ from taskflow.codec import Reference
 from taskflow.errors import GraphError, UsageError
 from taskflow.ids import new_id
 from taskflow.policy import Options
-from taskflow.records import Edge
+from taskflow.records import Edge, EdgeMode
 
 __all__ = ["Signature", "chain", "chord", "group", "maybe_signature", "signature"]
 
@@ -144,7 +145,7 @@ class Signature(dict[str, Any]):
         Raises:
             ConfigError: There is no such option (the nearest is named), or its value is impossible.
         """
-        node_options({k: v for k, v in options.items() if k != "link_error"}, Options())
+        node_options(options, Options())
         if immutable is not None:
             self.set_immutable(immutable)
         self.options.update(options)
@@ -158,9 +159,18 @@ class Signature(dict[str, Any]):
         """Run `callback` with the result; what this signature gives stays the same."""
         return self._link("link", callback)
 
-    def link_error(self, callback: Signature) -> Signature:
-        """Keep `callback` for the case of failure."""
-        return self._link("link_error", callback)
+    def link_error(self, errback: Signature) -> Signature:
+        """Run `errback` when this fails: of a chain, when any of its steps does; of a group, for each member
+        that does; of a chord, when its body or anything of its header does, once.
+
+        One that takes several arguments gets ``(request, exc, traceback)``, another the id of what failed.
+        """
+        return self._link("link_error", errback)
+
+    def on_error(self, errback: Signature) -> Self:
+        """`link_error`, for use in an expression: returns this signature."""
+        self.link_error(errback)
+        return self
 
     def freeze(self, task_id: str | None = None) -> Shape:
         """Fix the ids of everything in it, as they will be when it is sent.
@@ -188,8 +198,9 @@ class Signature(dict[str, Any]):
         options = {**(inherited or {}), **self.options}
         node = sheet.call(self.task, (*first, *self.args), self.kwargs, options, edges)
         shape = Shape(node, parent=lead)
-        for callback in self.options.get("link", ()):
-            maybe_signature(callback).draw(sheet, shape)
+        for callback in self._linked("link"):
+            callback.draw(sheet, shape)
+        draw_errbacks(sheet, self._linked("link_error"), shape, self, EdgeMode.FAILED)
         return shape
 
     def apply_async(
@@ -253,8 +264,11 @@ class Signature(dict[str, Any]):
         self.options.setdefault("task_id", task_id or new_id())
 
     def _link(self, kind: str, callback: Signature) -> Signature:
-        self.options[kind] = [*self.options.get(kind, ()), callback]
+        self.options[kind] = [*_listed(self.options.get(kind)), callback]
         return callback
+
+    def _linked(self, kind: str) -> list[Signature]:
+        return [maybe_signature(callback) for callback in _listed(self.options.get(kind))]
 
     def _passed_on(self, inherited: Mapping[str, Any] | None) -> dict[str, Any]:
         """The options that the parts of a canvas start from."""
@@ -337,11 +351,17 @@ class chain(_Canvas):  # noqa: N801 - Celery's name
             self._passed_behind(inherited),
             self._own_id(inherited),
         )
-        shape = lead
+        errbacks = self._linked("link_error")
+        before = shape = lead
         for number, task in enumerate(self.tasks, 1):
-            shape = task.draw(sheet, shape, {**passed, **own} if number == len(self.tasks) else passed)
+            before = shape
+            last = number == len(self.tasks)
+            step = task.with_errbacks(errbacks) if last and errbacks and isinstance(task, group) else task
+            shape = step.draw(sheet, shape, {**passed, **own} if last else passed)
             passed = behind
-        return cast("Shape", shape)
+        end = cast("Shape", shape)
+        draw_errbacks(sheet, errbacks, before if end.is_list and before else end, self, EdgeMode.BROKEN)
+        return end
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.tasks))
@@ -357,6 +377,8 @@ class chain(_Canvas):  # noqa: N801 - Celery's name
             task._fix_ids(task_id)
 
     def _link(self, kind: str, callback: Signature) -> Signature:
+        if kind == "link_error":
+            return super()._link(kind, callback)
         return self.tasks[-1]._link(kind, callback)
 
 
@@ -422,6 +444,13 @@ class group(_Canvas):  # noqa: N801 - Celery's name
         taken_apart = set(map(id, rows))
         parts = (shape.items() if id(shape) in taken_apart else (shape,) for shape in shapes)
         return Shape(members=tuple(concat.from_iterable(parts)), parent=lead)
+
+    def with_errbacks(self, errbacks: Iterable[Signature]) -> Self:
+        """A copy whose members have these errbacks too."""
+        made = self.clone()
+        for errback in errbacks:
+            made.link_error(errback)
+        return made
 
     def __or__(self, other: Any) -> Any:
         """``group | b`` is the chord whose body is `b`."""
@@ -534,7 +563,16 @@ class chord(_Canvas):  # noqa: N801 - Celery's name
         if self.body is None:
             raise GraphError("A chord needs a body: chord(header)(body).")
         header = self.header.draw(sheet, lead, self._passed_on(inherited))
-        return self.body.draw(sheet, header, {**self._passed_behind(inherited), **self._own_id(inherited)})
+        errbacks, body = self._linked("link_error"), self.body
+        if body.subtask_type is None:  # of a body, also a failure of the header is a failure
+            errbacks += body._linked("link_error")
+            body = copy(body)
+            body["options"] = {k: v for k, v in body.options.items() if k != "link_error"}
+        elif isinstance(body, group):
+            body, errbacks = body.with_errbacks(errbacks), []
+        shape = body.draw(sheet, header, {**self._passed_behind(inherited), **self._own_id(inherited)})
+        draw_errbacks(sheet, errbacks, shape, self.body, EdgeMode.BROKEN)
+        return shape
 
     def __call__(self, body: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Send it, with this body."""
@@ -568,6 +606,8 @@ class chord(_Canvas):  # noqa: N801 - Celery's name
         self.body._fix_ids(task_id)
 
     def _link(self, kind: str, callback: Signature) -> Signature:
+        if kind == "link_error":
+            return super()._link(kind, callback)
         if self.body is None:
             raise GraphError("A chord needs a body before anything can follow it.")
         return self.body._link(kind, callback)
@@ -617,7 +657,8 @@ class _Kind:
     def __init__(self, sig: Signature, inherited: Mapping[str, Any]) -> None:
         own = sig.options.get("task_id")
         node, index = split_id(own) if own else (None, None)
-        self.single = type(sig) is not Signature or "link" in sig.options or (bool(own) and index is None)
+        linked = "link" in sig.options or "link_error" in sig.options
+        self.single = type(sig) is not Signature or linked or (bool(own) and index is None)
         self.single = self.single or _refers((*sig.args, *sig.kwargs.values()))
         self.task = sig["task"]
         self.immutable = sig["immutable"]
@@ -683,6 +724,13 @@ def _own_last(
 ) -> Iterator[tuple[Signature, dict[str, Any]]]:
     for sig, passed in members:
         yield sig, {**passed, **sig.options} if passed else {}
+
+
+def _listed(value: Any) -> list[Any]:
+    """One thing, or several, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _refers(values: Iterable[Any]) -> bool:

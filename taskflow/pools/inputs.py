@@ -66,7 +66,8 @@ class Inputs:
     def _fault(self, segments: list[tuple[Any, ...]]) -> Fault:
         first = next(segment for segment in segments if segment[3] != State.SUCCEEDED)
         failure = Failure.from_json(first[5]) if first[5] else Failure(kind=first[3])
-        return Fault(NodeId(first[0]), first[1], self._load(first), failure.traceback)
+        item, array = (0, False) if first[8] else (first[1], first[7])
+        return Fault(NodeId(first[0]), item, self._load(first), failure.traceback, array)
 
     def _item(self, mode: str, segments: list[tuple[Any, ...]], index: int) -> Any:
         for segment in segments:

@@ -1,0 +1,112 @@
+"""What runs when a task has failed: the signatures given to `link_error`.
+
+An errback is a node like any other, with an edge that is met by a failure. Celery's two styles are kept: one
+that takes more than one argument gets ``(request, exc, traceback)``, another the id of the task that failed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from taskflow.canvas.registry import resolve
+from taskflow.canvas.shape import Shape, item_id
+from taskflow.ids import NodeId
+from taskflow.plan import Fault, Output
+from taskflow.records import EdgeMode
+
+if TYPE_CHECKING:
+    from taskflow.canvas.sheet import Sheet
+    from taskflow.canvas.signatures import Signature
+
+__all__ = ["Failed", "draw_errbacks"]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The task that failed, as an errback gets it.
+
+    Args:
+        id: Its id.
+        task: Its name.
+        args: Its positional arguments, without the result of the step before.
+        kwargs: Its keyword arguments.
+    """
+
+    id: str
+    task: str = ""
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def draw_errbacks(
+    sheet: Sheet, errbacks: Iterable[Signature], shape: Shape, sig: Signature, mode: EdgeMode
+) -> None:
+    """Draw errbacks behind a node.
+
+    Args:
+        sheet: Takes them.
+        errbacks: What to run.
+        shape: Where the result would have been: one call.
+        sig: What the node calls, for the request.
+        mode: Whether only its own failure counts, or also one before it.
+    """
+    node = shape.node
+    if node is None:
+        return
+    fault = Output(node, mode=mode)
+    for errback in errbacks:
+        if errback.subtask_type is None and _takes_several(resolve(errback.task)[0]):
+            _draw_call(sheet, errback, fault, _Told(sig.name, sig.args, sig.kwargs))
+        else:
+            named = sheet.call(_failed_id, (fault,), {}, {"label": "id of what failed"}, ())
+            errback.draw(sheet, Shape(named))
+
+
+def _draw_call(sheet: Sheet, errback: Signature, fault: Output, told: _Told) -> None:
+    fn, declared = resolve(errback.task)
+    handler = _Errback(fn, told, errback.immutable)
+    options = {**declared, "label": errback.name, **errback.options}
+    sheet.call(handler, (fault, *errback.args), errback.kwargs, options, ())
+
+
+def _takes_several(fn: Callable[..., Any]) -> bool:
+    """Whether a function takes more than one positional argument: Celery's test for the new style."""
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What is known of a task when its errback is drawn."""
+
+    task: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Errback:
+    """Calls an errback of the new style."""
+
+    func: Callable[..., Any]  # the name that `functools.partial` has for it: pools look through it
+    told: _Told
+    immutable: bool
+
+    def __call__(self, fault: Fault, /, *args: Any, **kwargs: Any) -> Any:
+        """Call it with request, exception and traceback, then with its own arguments."""
+        if self.immutable:
+            return self.func(*args, **kwargs)
+        told = self.told
+        request = Failed(_failed_id(fault), told.task, told.args, told.kwargs)
+        return self.func(request, fault.error, fault.traceback, *args, **kwargs)
+
+
+def _failed_id(fault: Fault) -> str:
+    return item_id(fault.node, fault.item) if fault.array else NodeId(fault.node)
