@@ -111,7 +111,7 @@ def test_a_group_has_its_values_in_order_and_children(client: taskflow.Client) -
 
     assert result.get(timeout=10) == [0, 2, 4, 6]
     assert [(part.args, part.kwargs) for part in result.children] == [((n,), {"y": n}) for n in range(4)]
-    assert [value for _, value in result.collect()] == [0, 2, 4, 6, [0, 2, 4, 6]]
+    assert [value for _, value in result.collect()] == [[0, 2, 4, 6], 0, 2, 4, 6]
     assert (result.state, result.name, result.worker) == ("SUCCESS", None, None)
 
 
