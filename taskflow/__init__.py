@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from taskflow import errors as errors
-    from taskflow.canvas import Signature, chain, chord, group, signature, task
+    from taskflow.canvas import Signature, chain, chord, chunks, group, signature, task, xmap, xstarmap
     from taskflow.client import Client, as_completed, gather, get_client
     from taskflow.cores import cpu_count
     from taskflow.future import Future
@@ -37,17 +37,20 @@ if TYPE_CHECKING:
     from taskflow.policy import Options, RetryPolicy
     from taskflow.pools.context import current, rng
     from taskflow.ref import Ref
-    from taskflow.result import AsyncResult
+    from taskflow.result import AsyncResult, EagerResult, GroupResult, ResultSet
     from taskflow.workflow import Workflow, map_reduce
     from taskflow.workflowrun import WorkflowRun
 
 __all__ = [
     "AsyncResult",
     "Client",
+    "EagerResult",
     "Future",
+    "GroupResult",
     "MapRun",
     "Options",
     "Ref",
+    "ResultSet",
     "RetryPolicy",
     "Signature",
     "Workflow",
@@ -55,6 +58,7 @@ __all__ = [
     "as_completed",
     "chain",
     "chord",
+    "chunks",
     "cpu_count",
     "current",
     "errors",
@@ -65,16 +69,28 @@ __all__ = [
     "rng",
     "signature",
     "task",
+    "xmap",
+    "xstarmap",
 ]
 
 __version__ = "0.1.0.dev0"
 
 _ROOMS = {
-    "taskflow.canvas": ("Signature", "chain", "chord", "group", "signature", "task"),
+    "taskflow.canvas": (
+        "Signature",
+        "chain",
+        "chord",
+        "chunks",
+        "group",
+        "signature",
+        "task",
+        "xmap",
+        "xstarmap",
+    ),
     "taskflow.client": ("Client", "as_completed", "gather", "get_client"),
     "taskflow.cores": ("cpu_count",),
     "taskflow.future": ("Future",),
-    "taskflow.result": ("AsyncResult",),
+    "taskflow.result": ("AsyncResult", "EagerResult", "GroupResult", "ResultSet"),
     "taskflow.workflowrun": ("WorkflowRun",),
     "taskflow.maprun": ("MapRun",),
     "taskflow.policy": ("Options", "RetryPolicy"),
