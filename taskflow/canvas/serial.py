@@ -6,16 +6,15 @@ after the other, by one worker. What runs side by side is `Client.map`, and a `g
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from taskflow.canvas.applied import Serially
 from taskflow.canvas.registry import resolve
 from taskflow.canvas.shape import Shape
 from taskflow.canvas.sheet import CANVAS_OPTIONS, Sheet
 from taskflow.canvas.signatures import Signature, group, maybe_signature
-from taskflow.codec.functions import describe
 from taskflow.errors import UsageError
 
 __all__ = ["chunks", "xmap", "xstarmap"]
@@ -194,30 +193,3 @@ class _Serial:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.target(*args, **kwargs)
-
-
-@dataclass(frozen=True)
-class Serially:
-    """Calls a function with each item in turn, and gives the list of the results."""
-
-    func: Callable[..., Any]  # the name that `functools.partial` has for it: pools look through it
-    star: bool
-
-    @property
-    def __name__(self) -> str:
-        return f"{describe(self.func)}.{'starmap' if self.star else 'map'}"
-
-    def __call__(self, items: Sequence[Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Make the calls; of a coroutine function, give the coroutine that makes them."""
-        calls = (self.func(*(item if self.star else (item,)), *args, **kwargs) for item in items)
-        return _awaited(calls) if _is_async(self.func) else list(calls)
-
-
-async def _awaited(calls: Iterator[Any]) -> list[Any]:
-    return [await call for call in calls]
-
-
-def _is_async(fn: Any) -> bool:
-    while hasattr(fn, "func") and not inspect.iscoroutinefunction(fn):
-        fn = fn.func
-    return inspect.iscoroutinefunction(fn)
