@@ -11,7 +11,8 @@ import json
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from taskflow.codec import blob_names
@@ -114,6 +115,7 @@ _LOAD = (
 LOAD_NODE = _LOAD.format(args="x''")
 LOAD_NODE_ARGS = _LOAD.format(args="n.args")
 LOAD_RUN = "r.key, r.id, r.name, r.meta, r.created_at, r.total, r.open, r.state, r.counts, r.ended_at"
+_LOAD_RUN_BRIEFLY = LOAD_RUN.replace("r.meta", "null")
 _NODE_WIDTH = LOAD_NODE.count(",") + 1
 
 _INSERT_COLUMNS = ("key", "run", *_FIXED, *(c for c in _CHANGING if c != "width"), "inputs", *_PART)
@@ -152,10 +154,33 @@ def node_from(t: Sequence[Any]) -> NodeRow:
     return row
 
 
+class _Meta(Mapping[str, Any]):
+    """What is told of a run, read when it is asked for: it may be long, and hardly any step needs it."""
+
+    def __init__(self, db: sqlite3.Connection, key: int) -> None:
+        self._db = db
+        self._key = key
+
+    @cached_property
+    def _read(self) -> dict[str, Any]:
+        found = self._db.execute("select meta from run where key=?", (self._key,)).fetchone()
+        return json.loads(found[0])  # type: ignore[no-any-return]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+
 def run_from(t: Sequence[Any]) -> RunRow:
     """A row of `LOAD_RUN` as the machine's."""
     counts = {STATES[state]: items for state, items in json.loads(t[8]).items()}
-    return RunRow(t[1], t[2], json.loads(t[3]), t[4], t[5], t[6], STATES[t[7]], counts, t[9], t[0])
+    meta = json.loads(t[3]) if t[3] is not None else {}
+    return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], t[0])
 
 
 def part_from(t: Sequence[Any]) -> Part:
@@ -203,10 +228,12 @@ class SqliteRows:
         """See `Rows.run`."""
         if run in self._runs:
             return self._runs[run]
-        found = self._db.execute(f"select {LOAD_RUN} from run r where id=?", (run,)).fetchone()
-        if found is None:
-            return None
-        row = self._runs[run] = run_from(found)
+        found = self._db.execute(f"select {_LOAD_RUN_BRIEFLY} from run r where id=?", (run,)).fetchone()
+        return None if found is None else self._keep_run(found)
+
+    def _keep_run(self, t: Sequence[Any]) -> RunRow:
+        row = self._runs[t[1]] = run_from(t)
+        row.meta = _Meta(self._db, row.key)
         return row
 
     def node(self, node: NodeId, /) -> NodeRow | None:
@@ -223,12 +250,12 @@ class SqliteRows:
         one = len(missing) == 1
         where = "n.id = ?" if one else "n.id in (select value from json_each(?))"
         values = str(missing[0]) if one else json.dumps(missing)
-        sql = f"select {LOAD_NODE}, {LOAD_RUN} from node n join run r on r.key = n.run where {where}"
+        sql = f"select {LOAD_NODE}, {_LOAD_RUN_BRIEFLY} from node n join run r on r.key = n.run where {where}"
         for t in self._db.execute(sql, (values,)):
             row = node_from(t)
             self._nodes[row.id] = row
             if row.run not in self._runs:
-                self._runs[row.run] = run_from(t[_NODE_WIDTH:])
+                self._keep_run(t[_NODE_WIDTH:])
 
     def ready(self, queues: Sequence[str], /) -> Iterator[NodeRow]:
         """See `Rows.ready`."""
