@@ -209,8 +209,11 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
     ) -> Any:
         """Wait for the list of values; see `ResultSet.get`.
 
-        Without `propagate` exceptions stand in their places.
+        Without `propagate` exceptions stand in their places. The empty list of a group without members
+        is there when the step before it is.
         """
+        if self.parent is not None and next(self.shape.nodes(), None) is None:
+            self.parent.get(timeout, propagate)
         if propagate and callback is None and on_message is None:
             return AsyncResult.get(self, timeout)
         return ResultSet.get(self, timeout, propagate, callback=callback, on_message=on_message)
