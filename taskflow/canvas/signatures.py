@@ -67,7 +67,8 @@ class Signature(dict[str, Any]):
         )
 
     def __init_subclass__(cls) -> None:
-        Signature._kinds[str(cls.subtask_type)] = cls
+        if "subtask_type" in vars(cls):
+            Signature._kinds[str(cls.subtask_type)] = cls
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Signature:

@@ -348,7 +348,7 @@ BROKEN: list[tuple[int, str, Callable[[], Signature]]] = [
 def test_a_failure_anywhere_in_a_shape_ends_it(shape: Callable[[], Signature], client: Client) -> None:
     result = shape().apply_async(client=client)
 
-    with pytest.raises((ValueError, UpstreamFailed), match="broken|fail failed|skipped"):
+    with pytest.raises((ValueError, UpstreamFailed), match=r"broken|fail failed|skipped"):
         result.get(DEADLINE_S)
     until(result.ready)
     assert result.failed()
@@ -391,3 +391,18 @@ def test_3535_a_task_in_a_header_is_replaced_by_a_chord(client: Client) -> None:
     sig = chain(add.si(0), group(spawn.si(3), spawn.si(4)), total.s(), add.s(1))
 
     assert sig.apply_async(client=client).get(DEADLINE_S) == 3 + 6 + 1
+
+
+# ── large ones ───────────────────────────────────────────────────────────────────────
+
+
+def test_large_shapes_take_moments(client: Client) -> None:
+    wide = chord((add.s(i) for i in range(10_000)), total.s()).apply_async(client=client)
+    long = chain([add.s(0), *[add.s(1) for _ in range(999)]]).apply_async(client=client)
+    broken = chain([fail.s(), *[add.s(1) for _ in range(9_999)]]).apply_async(client=client)
+
+    assert wide.get(DEADLINE_S) == sum(range(10_000))
+    assert wide.parent.completed_count() == 10_000
+    assert long.get(DEADLINE_S) == 999
+    with pytest.raises(UpstreamFailed):
+        broken.get(DEADLINE_S)
