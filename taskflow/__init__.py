@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from taskflow import errors as errors
-    from taskflow.canvas import Signature, chain, chord, group, signature, task
+    from taskflow.canvas import Signature, chain, chord, chunks, group, signature, task, xmap, xstarmap
     from taskflow.client import Client, as_completed, gather, get_client
     from taskflow.cores import cpu_count
     from taskflow.errors import Ignore, Reject, Skip
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from taskflow.policy import Options, RetryPolicy
     from taskflow.pools.context import add_to_chord, current, replace, rng
     from taskflow.ref import Ref
-    from taskflow.result import AsyncResult
+    from taskflow.result import AsyncResult, EagerResult, GroupResult, ResultSet
     from taskflow.workflow import Workflow, map_reduce
     from taskflow.workflow.sources import blocks, files, lines
     from taskflow.workflowrun import WorkflowRun
@@ -46,12 +46,15 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncResult",
     "Client",
+    "EagerResult",
     "Future",
+    "GroupResult",
     "Ignore",
     "MapRun",
     "Options",
     "Ref",
     "Reject",
+    "ResultSet",
     "RetryPolicy",
     "Signature",
     "Skip",
@@ -62,6 +65,7 @@ __all__ = [
     "blocks",
     "chain",
     "chord",
+    "chunks",
     "cpu_count",
     "current",
     "errors",
@@ -75,16 +79,28 @@ __all__ = [
     "rng",
     "signature",
     "task",
+    "xmap",
+    "xstarmap",
 ]
 
 __version__ = "0.1.0.dev0"
 
 _ROOMS = {
-    "taskflow.canvas": ("Signature", "chain", "chord", "group", "signature", "task"),
+    "taskflow.canvas": (
+        "Signature",
+        "chain",
+        "chord",
+        "chunks",
+        "group",
+        "signature",
+        "task",
+        "xmap",
+        "xstarmap",
+    ),
     "taskflow.client": ("Client", "as_completed", "gather", "get_client"),
     "taskflow.cores": ("cpu_count",),
     "taskflow.future": ("Future",),
-    "taskflow.result": ("AsyncResult",),
+    "taskflow.result": ("AsyncResult", "EagerResult", "GroupResult", "ResultSet"),
     "taskflow.workflowrun": ("WorkflowRun",),
     "taskflow.maprun": ("MapRun",),
     "taskflow.policy": ("Options", "RetryPolicy"),

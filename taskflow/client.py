@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import contextlib
 import os
 import sys
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -17,7 +19,7 @@ from taskflow.canvas import compile as compile_canvas
 from taskflow.canvas.shape import Shape, split_id
 from taskflow.crew import Terms
 from taskflow.engine import Engine, inline_engine
-from taskflow.errors import ConfigError, NoSuchRun, UsageError, WaitTimedOut, nearest
+from taskflow.errors import ConfigError, NoSuchRun, TaskflowError, UsageError, WaitTimedOut, nearest
 from taskflow.future import Future
 from taskflow.gathering import collect, leaves
 from taskflow.ids import NodeId, RunId, id_from, new_id
@@ -28,7 +30,8 @@ from taskflow.pools import context
 from taskflow.records import Failure, Plan, RunView
 from taskflow.ref import Ref
 from taskflow.result import AsyncResult
-from taskflow.run import arrays_of
+from taskflow.result.finding import find_result, result_of
+from taskflow.run import Run, arrays_of
 from taskflow.states import TERMINAL
 from taskflow.workflowrun import WorkflowRun
 
@@ -93,6 +96,7 @@ class Client(concurrent.futures.Executor):
         terms = Terms(pool, tuple(queues), detach, threads)
         self._engine = shared or Engine(url, workers=workers, terms=terms, inline=inline)
         self._options = Options()
+        self._done_with: deque[RunId] = deque()
         if not self._is_guest:
             self._engine.cancel_on_interrupt = cancel_on_interrupt
             _open_clients.add(self._engine)
@@ -120,7 +124,7 @@ class Client(concurrent.futures.Executor):
         """
         view = object.__new__(Client)
         view._engine, view._is_guest = self._engine, self._is_guest
-        view._options = self._options.merge(**options)
+        view._options, view._done_with = self._options.merge(**options), self._done_with
         return view
 
     # ── sending ──────────────────────────────────────────────────────────────────────
@@ -238,7 +242,33 @@ class Client(concurrent.futures.Executor):
         self._engine.flush()
 
     def submit_canvas(self, sig: Signature, /) -> AsyncResult:
-        """Send a signature, chain, group or chord."""
+        """Send a signature, chain or chord; a group gives a `GroupResult`."""
+        return self._submit_canvas(sig)
+
+    def apply_canvas(self, sig: Signature, /) -> AsyncResult:
+        """Run a canvas to its end, and forget it in the store when nobody holds its result any more.
+
+        It is what `Signature.apply` asks the client of `hooks.eager_client` for, which runs inline.
+        """
+        while self._done_with:
+            with contextlib.suppress(TaskflowError):
+                self._engine.store.forget(self._done_with.popleft())
+        kept = _Kept()
+        result = self._submit_canvas(sig, kept)
+        if result.shape.node is not None or result.shape.members:
+            weakref.finalize(kept, self._done_with.append, result.run_id).atexit = False
+            Run.wait(result)
+        return result
+
+    def async_result(self, id: str, /) -> AsyncResult:  # noqa: A002 - what the attribute is called
+        """The handle of the Celery face of a task or group, by its id, from whatever process it was sent.
+
+        Raises:
+            NoSuchRun: The store knows no such task; ResultExpired: it did.
+        """
+        return find_result(self._engine, id)
+
+    def _submit_canvas(self, sig: Signature, eager: object = None) -> AsyncResult:
         draft, run, known = self._begin()
         if known is not None:
             return known  # type: ignore[no-any-return]
@@ -246,7 +276,7 @@ class Client(concurrent.futures.Executor):
         arrays = {node.id: node.width for node in draft.nodes if node.array}
         last = set(shape.nodes())
         ignored = bool(last) and all(n.policy.ignore_result for n in draft.nodes if n.id in last)
-        result = AsyncResult(self._engine, run, shape, arrays, ignored=ignored)
+        result = result_of(self._engine, run, shape, arrays, ignored=ignored, eager=eager)
         if draft.nodes:
             name = " → ".join(dict.fromkeys(node.label for node in draft.nodes))
             self._send(draft, run, name[:200], "canvas", run, result, canvas=shape.to_json())
@@ -355,7 +385,7 @@ class Client(concurrent.futures.Executor):
             engine.feed.catch_up(NodeId(view.id), handle)
             return handle
         if "canvas" in view.meta:
-            result = AsyncResult(engine, view.id, Shape.from_json(view.meta["canvas"]), arrays_of(view))
+            result = result_of(engine, view.id, Shape.from_json(view.meta["canvas"]), arrays_of(view))
             engine.feed.catch_up(NodeId(view.id), result)
             return result
         if len(view.nodes) == 1:
@@ -591,7 +621,7 @@ def _cancel_waited(futures: Iterable[Any]) -> None:
     """Ctrl-C ended a wait for these."""
     for future in futures:
         if isinstance(future, Future | MapRun | WorkflowRun | AsyncResult) and not future.done():
-            future._engine.interrupted([future.run_id if isinstance(future, Future) else future.id])
+            future._engine.interrupted([future.run_id])
 
 
 _ERRORS = ("raise", "return", "skip")
@@ -601,6 +631,11 @@ _ERRORS = ("raise", "return", "skip")
 
 _open_clients: weakref.WeakSet[Engine] = weakref.WeakSet()
 _default: Client | None = None
+_eager: Client | None = None
+
+
+class _Kept:
+    """Lives as long as a handle of an eager run."""
 
 
 def get_client() -> Client:
@@ -615,7 +650,15 @@ def get_client() -> Client:
     return _default
 
 
-hooks.provide(get_client)
+def _eager_client() -> Client:
+    """The inline client of `Signature.apply`; one in a process."""
+    global _eager  # noqa: PLW0603 - one per process, on purpose
+    if _eager is None or _eager._engine.closed or _eager._engine.pid != os.getpid():
+        _eager = Client(mode="inline")
+    return _eager
+
+
+hooks.provide(get_client, _eager_client)
 
 
 def _interactive() -> bool:

@@ -207,7 +207,7 @@ class Engine:
 
     def call_of(self, node: NodeId, index: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call, or of one item of a map; values of other tasks among them as `Output`s."""
-        from taskflow.canvas.sheet import Applied
+        from taskflow.canvas.applied import Applied
         from taskflow.plan import STAR, Output
 
         self.flush()

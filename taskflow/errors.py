@@ -6,6 +6,7 @@
     ├─ UsageError                 the caller's mistake; raised before anything is stored
     │  ├─ ConfigError             unknown URL scheme, unknown option (names the nearest)
     │  ├─ MissingExtra            also an ImportError; the message is the pip command
+    │  ├─ WrongArguments          also a TypeError: the function cannot be called like this
     │  ├─ GraphError              a graph that cannot run
     │  │  ├─ CycleError           lists the cycle
     │  │  └─ UnknownNode
@@ -81,6 +82,7 @@ __all__ = [
     "VersionMismatch",
     "WaitTimedOut",
     "WorkerLost",
+    "WrongArguments",
 ]
 
 
@@ -115,6 +117,10 @@ class ConfigError(UsageError):
 
 class MissingExtra(UsageError, ImportError):
     """An optional package is needed; the message is the command that installs it."""
+
+
+class WrongArguments(UsageError, TypeError):
+    """A call whose function cannot take these arguments; the message names the call and the function's."""
 
 
 class GraphError(UsageError):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskflow.maprun import Errors, MapRun
-from taskflow.result import AsyncResult
+from taskflow.result import AsyncResult, ResultSet
 from taskflow.run import LEFT_OUT, Run, outcome
 from taskflow.workflowrun import WorkflowRun
 
@@ -36,7 +36,7 @@ def _collect_one(future: Any, errors: Errors) -> Any:
         return future.results(errors)
     if isinstance(future, WorkflowRun):
         return future.gather(errors)
-    if isinstance(future, AsyncResult):
+    if isinstance(future, AsyncResult | ResultSet):
         return outcome(future.get, errors)
     return outcome(future.result, errors) if isinstance(future, concurrent.futures.Future) else future
 
@@ -47,6 +47,6 @@ def leaves(futures: Any) -> Iterator[Any]:
         yield futures
     elif isinstance(futures, dict):
         yield from leaves(list(futures.values()))
-    elif isinstance(futures, list | tuple | set | frozenset):
+    elif isinstance(futures, list | tuple | set | frozenset | ResultSet):
         for one in futures:
             yield from leaves(one)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from taskflow.errors import UsageError
 
-__all__ = ["Runner", "current_client", "provide", "using"]
+__all__ = ["Runner", "current_client", "eager_client", "provide", "using"]
 
 
 class Runner(Protocol):
@@ -17,6 +17,14 @@ class Runner(Protocol):
 
     def submit_canvas(self, sig: Any, /) -> Any:
         """Send a `Signature`; the handle of its result."""
+        ...
+
+    def apply_canvas(self, sig: Any, /) -> Any:
+        """Run a `Signature` to its end; the handle of its result."""
+        ...
+
+    def async_result(self, id: str, /) -> Any:  # noqa: A002 - what the attribute is called
+        """The handle of a result by its id."""
         ...
 
     def submit_workflow(self, workflow: Any, inputs: dict[str, Any], /) -> Any:
@@ -30,13 +38,19 @@ class Runner(Protocol):
 
 _chosen: ContextVar[Runner | None] = ContextVar("taskflow_client", default=None)
 _provider: Callable[[], Runner] | None = None
+_eager_provider: Callable[[], Runner] | None = None
 _looked = False
 
 
-def provide(make: Callable[[], Runner] | None) -> None:
-    """Say who answers `current_client` where no client was chosen: a function that may create one."""
-    global _provider  # noqa: PLW0603 - one per process, on purpose
-    _provider = make
+def provide(make: Callable[[], Runner] | None, eager: Callable[[], Runner] | None = None) -> None:
+    """Say who answers where no client was chosen.
+
+    Args:
+        make: Gives the client of the process, for `current_client`; it may create one.
+        eager: Gives the one that runs everything in the calling thread, for `eager_client`.
+    """
+    global _provider, _eager_provider
+    _provider, _eager_provider = make, eager or _eager_provider
 
 
 @contextmanager
@@ -57,15 +71,34 @@ def current_client() -> Runner:
     Raises:
         UsageError: There is none, and nobody provides one.
     """
-    global _looked  # noqa: PLW0603 - one per process, on purpose
     chosen = _chosen.get()
     if chosen is not None:
         return chosen
-    if _provider is None and not _looked:
-        import taskflow
-
-        _looked = True
-        _ = taskflow.Client  # Naming it loads it, and it provides itself.
+    if _provider is None:
+        _look()
     if _provider is None:
         raise UsageError("There is no client to send this to: create one first, client = taskflow.Client().")
     return _provider()
+
+
+def eager_client() -> Runner:
+    """The client that runs everything in the calling thread, whatever client was chosen.
+
+    Raises:
+        UsageError: Nobody provides one.
+    """
+    if _eager_provider is None:
+        _look()
+    if _eager_provider is None:
+        raise UsageError("Nothing can be run here at once: import taskflow.client first.")
+    return _eager_provider()
+
+
+def _look() -> None:
+    """Load the client, which provides itself."""
+    global _looked  # noqa: PLW0603 - one per process, on purpose
+    if not _looked:
+        import taskflow
+
+        _looked = True
+        _ = taskflow.Client

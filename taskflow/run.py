@@ -37,7 +37,7 @@ class Run(Waiting):
         """See `feed.Listener`."""
         self._begun = True
         if event.state in TERMINAL:
-            self._engine.feed.unwatch(NodeId(self.id), self)
+            self._engine.feed.unwatch(NodeId(self.run_id), self)
             self._end()
 
     def ended(self, segments: Sequence[Segment], /) -> None:
@@ -47,7 +47,7 @@ class Run(Waiting):
         """See `feed.Listener`."""
         view = self.progress
         if view.state in TERMINAL:
-            self.happened(Event(0, 0.0, self.id, "", 0, 0, view.state))
+            self.happened(Event(0, 0.0, self.run_id, "", 0, 0, view.state))
 
     # ── its nodes ────────────────────────────────────────────────────────────────────
 
@@ -55,9 +55,9 @@ class Run(Waiting):
         handle = self._handles.get(node)
         if handle is None:
             if node in self._arrays:
-                handle = MapRun(self._engine, self.id, node, self._arrays[node], label)
+                handle = MapRun(self._engine, self.run_id, node, self._arrays[node], label)
             else:
-                handle = Future(self._engine, self.id, node, None, label)
+                handle = Future(self._engine, self.run_id, node, None, label)
             self._handles[node] = handle
             self._engine.flush()
             self._engine.feed.catch_up(node, handle)
@@ -84,7 +84,7 @@ class Run(Waiting):
         return found
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id[:13]}…>"
+        return f"<{type(self).__name__} {self.run_id[:13]}…>"
 
 
 _BAD = (State.FAILED, State.DEAD, State.EXPIRED, State.CANCELLED)

@@ -29,18 +29,23 @@ class Waiting:
     """A run that somebody has a handle of.
 
     Attributes:
-        id: The run; ``client.attach(id)`` finds it again in another process.
+        run_id: The run in the store.
     """
 
     wants_values = False
 
     def __init__(self, engine: Engine, run: RunId) -> None:
-        self.id = run
+        self.run_id = run
         self._engine = engine
         self._changed = threading.Condition()
         self._begun = False
         self._over = False
         self._on_end: list[Callable[[], object]] = []
+
+    @property
+    def id(self) -> RunId:
+        """The id of the run; ``client.attach(id)`` finds it again in another process."""
+        return self.run_id
 
     # ── how it stands ────────────────────────────────────────────────────────────────
 
@@ -48,7 +53,7 @@ class Waiting:
     def progress(self) -> RunView:
         """The run with its nodes, as it stands."""
         self._engine.flush()
-        return self._engine.store.snapshot(self.id)[0]
+        return self._engine.store.snapshot(self.run_id)[0]
 
     @property
     def state(self) -> State:
@@ -66,7 +71,7 @@ class Waiting:
     def cancel(self) -> bool:
         """Cancel what has not ended; `True` when there was anything to cancel."""
         self._engine.flush()
-        return self._engine.store.cancel(self.id, reason="cancelled by its handle")
+        return self._engine.store.cancel(self.run_id, reason="cancelled by its handle")
 
     # ── waiting ──────────────────────────────────────────────────────────────────────
 
@@ -118,7 +123,7 @@ class Waiting:
                 if not self._changed.wait_for(done, timeout):
                     raise self._timed_out(timeout)
         except KeyboardInterrupt:
-            engine.interrupted([self.id])
+            engine.interrupted([self.run_id])
             raise
 
     def _timed_out(self, timeout: float | None) -> WaitTimedOut:
@@ -162,7 +167,7 @@ class Waiting:
                 self._block(self.done, DRAW_S if left is None else min(DRAW_S, left))
 
     def _show(self, board: Board) -> int:
-        view, cursor = self._engine.store.snapshot(self.id)
+        view, cursor = self._engine.store.snapshot(self.run_id)
         board.show(view, now=time.time(), cursor=cursor)
         return cursor
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from taskflow.canvas.decorator import Task, task
 from taskflow.canvas.registry import tasks
+from taskflow.canvas.serial import chunks, xmap, xstarmap
 from taskflow.canvas.shape import Shape
 from taskflow.canvas.sheet import DraftSheet
 from taskflow.canvas.signatures import Signature, chain, chord, group, maybe_signature, signature
@@ -24,12 +25,15 @@ __all__ = [
     "Task",
     "chain",
     "chord",
+    "chunks",
     "compile",
     "group",
     "maybe_signature",
     "signature",
     "task",
     "tasks",
+    "xmap",
+    "xstarmap",
 ]
 
 

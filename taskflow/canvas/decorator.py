@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from taskflow.canvas.registry import tasks
+from taskflow.canvas.serial import chunks, xmap, xstarmap
 from taskflow.canvas.sheet import node_options
 from taskflow.canvas.signatures import Signature
 from taskflow.policy import Options
@@ -90,6 +91,29 @@ class Task(Generic[P, R]):
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Send a call with these arguments."""
         return Signature(self, args, kwargs).apply_async()
+
+    def apply(
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        throw: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Run a call in this thread, by the engine that runs it elsewhere; see `Signature.apply`."""
+        return Signature(self, args, kwargs).apply(throw=throw, **options)
+
+    def map(self, it: Iterable[Any]) -> xmap:
+        """One task that makes a call with each item in turn; `Client.map` is the one that is parallel."""
+        return xmap(self, it)
+
+    def starmap(self, it: Iterable[Any]) -> xstarmap:
+        """One task that makes a call with each tuple of arguments in turn."""
+        return xstarmap(self, it)
+
+    def chunks(self, it: Iterable[Any], n: int) -> chunks:
+        """A group of tasks that make `n` of these calls each."""
+        return chunks(self, it, n)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """In a class body, the decorated function is a method."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from taskflow.ids import NodeId
 from taskflow.plan import Output
@@ -76,32 +76,138 @@ class Shape:
             return [member.collect(value) for member in self.members]
         return None if self.node is None else value(self.node, self.index)
 
+    def follow(self, path: str) -> Shape:
+        """The part at the end of a path, see `longer`.
+
+        Raises:
+            LookupError: There is no such part.
+        """
+        shape = self
+        for step in path.split("/")[1:]:
+            back = int(step[1:]) if step.startswith("p") else 0
+            for _ in range(back):
+                if shape.parent is None:
+                    raise LookupError(step)
+                shape = shape.parent
+            if not back:
+                shape = shape.items()[int(step)]
+        return shape
+
+    def find(self, node: str, index: int | None = None) -> Shape | None:
+        """The part that has the result of this node, or of this item of it."""
+        for shape in self._parts():
+            if shape.node == node and shape.index == index:
+                return shape
+            if shape.node == node and shape.width is not None and index is not None:
+                return Shape(shape.node, index, parent=shape.parent)
+            for member in shape.members or ():
+                if member.node == node and member.index == index:
+                    return member
+        return None
+
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `from_json`, without the empty ones."""
-        found: dict[str, Any] = {name: getattr(self, name) for name in ("node", "index", "width")}
-        if self.members is not None:
-            found["members"] = [member.to_json() for member in self.members]
-        if self.parent is not None:
-            found["parent"] = self.parent.to_json()
-        return {name: value for name, value in found.items() if value is not None}
+        """Plain values for `from_json`: a row for each part, those it refers to before it.
+
+        The rows are flat, however deep a canvas is, and a part that many others follow is there once.
+        """
+        places: dict[int, int] = {}
+        rows: list[dict[str, Any]] = []
+        for shape in self._parts():
+            row: dict[str, Any] = {
+                name: getattr(shape, name)
+                for name in ("node", "index", "width")
+                if getattr(shape, name) is not None
+            }
+            if shape.members is not None:
+                row["members"] = list(_shortened(shape, places))
+            if shape.parent is not None:
+                row["parent"] = places[id(shape.parent)]
+            places[id(shape)] = len(rows)
+            rows.append(row)
+        return {"shapes": rows}
 
     @staticmethod
     def from_json(found: Mapping[str, Any]) -> Shape:
         """Read `to_json`."""
-        members, parent = found.get("members"), found.get("parent")
-        return Shape(
-            found.get("node"),
-            found.get("index"),
-            found.get("width"),
-            None if members is None else tuple(map(Shape.from_json, members)),
-            None if parent is None else Shape.from_json(parent),
-        )
+        made: list[Shape] = []
+        for row in found["shapes"]:
+            parent = made[row["parent"]] if "parent" in row else None
+            members = tuple(_lengthened(row["members"], made, parent)) if "members" in row else None
+            made.append(Shape(row.get("node"), row.get("index"), row.get("width"), members, parent))
+        return made[-1]
+
+    def _parts(self) -> Iterator[Shape]:
+        """It and all that it consists of or follows, each once, behind what it refers to."""
+        seen: set[int] = set()
+        stack = [self]
+        while stack:
+            shape = stack[-1]
+            if id(shape) in seen:
+                stack.pop()
+                continue
+            behind = [shape.parent] if shape.parent is not None else []
+            behind += [member for member in shape.members or () if not _is_plain(member, shape)]
+            left = [part for part in behind if id(part) not in seen]
+            if left:
+                stack += left
+                continue
+            seen.add(id(shape))
+            stack.pop()
+            yield shape
 
     def _nodes(self) -> Iterator[NodeId]:
         if self.node is not None:
             yield self.node
         for member in self.members or ():
             yield from member.nodes()
+
+
+def _is_plain(member: Shape, group: Shape) -> bool:
+    """Whether a member is an item that says nothing that its group does not: most of a long group are."""
+    return member.index is not None and member.parent is group.parent
+
+
+def _shortened(group: Shape, places: Mapping[int, int]) -> Iterator[int | list[Any]]:
+    """The members as places; items in a row as ``[node, first, last + 1]``."""
+    row: list[Any] | None = None
+    for member in group.members or ():
+        if not _is_plain(member, group):
+            if row is not None:
+                yield row
+            row = None
+            yield places[id(member)]
+        elif row is not None and row[0] == member.node and row[2] == member.index:
+            row[2] += 1
+        else:
+            if row is not None:
+                yield row
+            row = [member.node, member.index, cast("int", member.index) + 1]
+    if row is not None:
+        yield row
+
+
+def _lengthened(
+    members: Iterable[int | list[Any]], made: Sequence[Shape], parent: Shape | None
+) -> Iterator[Shape]:
+    for member in members:
+        if isinstance(member, int):
+            yield made[member]
+        else:
+            node, lo, hi = member
+            yield from (Shape(node, index, parent=parent) for index in range(lo, hi))
+
+
+def longer(path: str, step: str) -> str:
+    """A path through a result with one more step: an index of a part, or ``p1``, the step before.
+
+    Example:
+        >>> longer("", "3"), longer("/3", "p1"), longer("/3/p1", "p1")
+        ('/3', '/3/p1', '/3/p2')
+    """
+    head, slash, last = path.rpartition("/")
+    if step == "p1" and last.startswith("p"):
+        return f"{head}{slash}p{int(last[1:]) + 1}"
+    return f"{path}/{step}"
 
 
 def item_id(node: str, index: int) -> str:

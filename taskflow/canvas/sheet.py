@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from taskflow.canvas.applied import Applied
+from taskflow.canvas.arity import Arities
 from taskflow.canvas.registry import resolve
 from taskflow.ids import NodeId, new_id
 from taskflow.policy import Options
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DraftSheet", "DrySheet", "Sheet", "node_options"]
 
-CANVAS_OPTIONS = frozenset({"task_id", "link", "link_error", "shadow", "group_id", "group_index", "chord"})
+CANVAS_OPTIONS = frozenset(
+    {"task_id", "link", "link_error", "shadow", "group_id", "group_index", "chord", "typing"}
+)
 
 
 class Sheet(Protocol):
@@ -59,6 +62,7 @@ class DraftSheet:
         self._draft = draft
         self._base = options.merge(label=None, key=None)
         self._made: dict[tuple[Any, ...], Options] = {}
+        self._arities = Arities()
 
     def call(
         self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any],
@@ -66,8 +70,11 @@ class DraftSheet:
     ) -> NodeId:  # fmt: skip
         """Draw one call."""
         fn, declared = resolve(task)
+        options = {**declared, **options}
         own = options.get("task_id")
-        merged = self._options({**declared, **options})
+        merged = self._options(options)
+        if options.get("typing", True):
+            self._arities.of(fn).check(args, kwargs)
         return self._draft.call(fn, args, kwargs, merged, node_id=own and NodeId(own), edges=edges)
 
     def array(
@@ -76,7 +83,10 @@ class DraftSheet:
     ) -> tuple[NodeId, int]:  # fmt: skip
         """Draw calls of one function as an array node; bare argument tuples where those say all."""
         fn, declared = resolve(task)
-        merged = self._options({**declared, **options})
+        options = {**declared, **options}
+        merged = self._options(options)
+        if options.get("typing", True):
+            items = self._arities.of(fn).checked(items, lead)
         own = NodeId(node_id) if node_id else None
         if not lead and not keyed:
             plain = (args for args, _ in items)
@@ -109,18 +119,6 @@ class DrySheet:
     ) -> tuple[NodeId, int]:  # fmt: skip
         """The id of the array node, and its width."""
         return NodeId(node_id or new_id()), sum(1 for _ in items)
-
-
-@dataclass(frozen=True)
-class Applied:
-    """A function as the items of an array node call it when they bring keywords or follow another step."""
-
-    func: Callable[..., Any]  # the name that `functools.partial` has for it: pools look through it
-
-    def __call__(self, item: tuple[tuple[Any, ...], dict[str, Any]], /, *lead: Any) -> Any:
-        """Call the function with what all items share, then with what this one brings."""
-        args, kwargs = item
-        return self.func(*lead, *args, **kwargs)
 
 
 def node_options(options: Mapping[str, Any], base: Options) -> Options:

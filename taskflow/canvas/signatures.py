@@ -6,7 +6,7 @@ nowhere by itself: `apply_async` hands it to a client, which draws it on a `Shee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import chain as concat
 from itertools import groupby, islice
@@ -44,6 +44,7 @@ class Signature(dict[str, Any]):
     """
 
     _kinds: ClassVar[dict[str, type[Signature]]] = {}
+    _is_call: ClassVar[bool] = True
     subtask_type: ClassVar[str | None] = None
 
     def __init__(
@@ -67,7 +68,8 @@ class Signature(dict[str, Any]):
         )
 
     def __init_subclass__(cls) -> None:
-        Signature._kinds[str(cls.subtask_type)] = cls
+        if "subtask_type" in vars(cls):
+            Signature._kinds[str(cls.subtask_type)] = cls
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Signature:
@@ -145,6 +147,9 @@ class Signature(dict[str, Any]):
         Raises:
             ConfigError: There is no such option (the nearest is named), or its value is impossible.
         """
+        for kind in ("link", "link_error"):
+            for callback in _listed(options.pop(kind, ())):
+                self._link(kind, maybe_signature(callback))
         node_options(options, Options())
         if immutable is not None:
             self.set_immutable(immutable)
@@ -172,6 +177,13 @@ class Signature(dict[str, Any]):
         self.link_error(errback)
         return self
 
+    def flatten_links(self) -> list[Signature]:
+        """It, and all that is linked to it, and to that, in the order in which they run."""
+        found = [self]
+        for callback in _listed(self.options.get("link", ())):
+            found += maybe_signature(callback).flatten_links()
+        return found
+
     def freeze(self, task_id: str | None = None) -> Shape:
         """Fix the ids of everything in it, as they will be when it is sent.
 
@@ -196,7 +208,8 @@ class Signature(dict[str, Any]):
         """
         first, edges = _following(lead, self.immutable)
         options = {**(inherited or {}), **self.options}
-        node = sheet.call(self.task, (*first, *self.args), self.kwargs, options, edges)
+        task, args, kwargs = self._as_call()
+        node = sheet.call(task, (*first, *args), kwargs, options, edges)
         shape = Shape(node, parent=lead)
         for callback in self._linked("link"):
             callback.draw(sheet, shape)
@@ -230,6 +243,38 @@ class Signature(dict[str, Any]):
         """Send it, with more arguments."""
         return self.apply_async(args, kwargs)
 
+    def apply(
+        self,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        throw: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Run all of it in this thread, and wait for its end: retries, links and failures as in any run.
+
+        It is the same engine over a store in memory. What was sent so can be debugged: breakpoints work.
+
+        Args:
+            args: Go before its own.
+            kwargs: Go over its own.
+            throw: Raise what its last task raised.
+            options: As `set` takes them; a countdown is waited for.
+
+        Returns:
+            An `EagerResult`; of a group, a `GroupResult` of them.
+        """
+        args = tuple(args)
+        sent = self.clone(args, kwargs).set(**options) if args or kwargs or options else self
+        result = hooks.eager_client().apply_canvas(sent)
+        if throw:
+            result.get()
+        return result
+
+    def __invert__(self) -> Any:
+        """``~sig`` sends it, and waits for its value."""
+        return self.apply_async().get()
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function here and now."""
         made = self.clone(args, kwargs)
@@ -255,6 +300,10 @@ class Signature(dict[str, Any]):
 
     def _steps(self) -> tuple[Signature, ...]:
         return (self,)
+
+    def _as_call(self) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        """The task that is called, and the arguments it brings itself."""
+        return self["task"], self["args"], self["kwargs"]
 
     def _restore(self) -> None:
         """Make signatures of the dicts inside, after `from_dict`."""
@@ -289,6 +338,7 @@ class _Canvas(Signature):
     """A signature made of others, which it keeps under ``kwargs["tasks"]``."""
 
     subtask_type = "canvas"
+    _is_call = False
 
     @property
     def tasks(self) -> list[Signature]:
@@ -425,6 +475,22 @@ class group(_Canvas):  # noqa: N801 - Celery's name
         super().set_immutable(immutable)
         for task in self.tasks:
             task.set_immutable(immutable)
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> Self:
+        """Let the members start one after the other: a countdown for each, in seconds.
+
+        Args:
+            start: That of the first.
+            stop: Where it begins anew with `start`.
+            step: How much more each waits than the one before.
+        """
+        wait = start
+        for member in self.tasks:
+            member.set(countdown=wait)
+            wait += step
+            if stop is not None and wait >= stop:
+                wait = start
+        return self
 
     def draw(
         self, sheet: Sheet, lead: Shape | None = None, inherited: Mapping[str, Any] | None = None
@@ -658,11 +724,11 @@ class _Kind:
         own = sig.options.get("task_id")
         node, index = split_id(own) if own else (None, None)
         linked = "link" in sig.options or "link_error" in sig.options
-        self.single = type(sig) is not Signature or linked or (bool(own) and index is None)
-        self.single = self.single or _refers((*sig.args, *sig.kwargs.values()))
-        self.task = sig["task"]
+        self.task, args, kwargs = sig._as_call()
+        self.single = not sig._is_call or linked or (bool(own) and index is None)
+        self.single = self.single or _refers((*args, *kwargs.values()))
         self.immutable = sig["immutable"]
-        self.keyed = bool(sig["kwargs"])
+        self.keyed = bool(kwargs)
         self.node = node if index is not None else None
         self.options = {**inherited, **sig.options} if sig.options else inherited
         if own:
@@ -704,7 +770,7 @@ def _is_several(run: Iterator[T]) -> tuple[bool, Iterator[T]]:
 def _row(
     sheet: Sheet, lead: Shape | None, kind: _Kind, run: Iterable[tuple[Signature, Mapping[str, Any]]]
 ) -> Shape:
-    items = ((sig.args, sig.kwargs) for sig, _ in run)
+    items = (sig._as_call()[1:] for sig, _ in run)
     first, edges = _following(lead, kind.immutable)
     node, width = sheet.array(
         kind.task, items, kind.options, edges, lead=first, node_id=kind.node, keyed=kind.keyed
@@ -726,11 +792,9 @@ def _own_last(
         yield sig, {**passed, **sig.options} if passed else {}
 
 
-def _listed(value: Any) -> list[Any]:
-    """One thing, or several, as a list."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+def _listed(value: Any) -> Sequence[Any]:
+    """One signature, or several of them, as a list."""
+    return value if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
 
 def _refers(values: Iterable[Any]) -> bool:

@@ -413,7 +413,7 @@ def _end_range(rows: Rows, row: NodeRow, part: Part, state: State, error: str) -
 def touch(rows: Rows, row: NodeRow, lo: int, hi: int) -> None:
     """Items have ended: those who wait for them, and not for all of the node, are looked at in this step."""
     if row.ranged:
-        rows.touched.append((row, lo, hi))
+        rows.ranges_ended.append((row, lo, hi))
 
 
 def forget_part(rows: Rows, row: NodeRow, part: Part) -> None:
@@ -445,8 +445,8 @@ def _run_of(rows: Rows, row: NodeRow) -> RunRow:
 def drain(rows: Rows, limit: int = RELEASES_PER_STEP) -> bool:
     """Release successors of ended nodes, at most `limit`; `True` when some are left for the next step."""
     while True:
-        while rows.touched:
-            _release_ranges(rows, *rows.touched.pop())
+        while rows.ranges_ended:
+            _release_ranges(rows, *rows.ranges_ended.pop())
         todo = rows.pop()
         if todo is None:
             return False

@@ -129,7 +129,7 @@ class Rows(Protocol):
     """
 
     now: float
-    touched: list[tuple[NodeRow, int, int]]
+    ranges_ended: list[tuple[NodeRow, int, int]]
     """Nodes and items of them that have ended in this step, while someone waits for these alone."""
 
     def run(self, run: RunId, /) -> RunRow | None:

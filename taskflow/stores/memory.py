@@ -135,6 +135,7 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._runs: dict[str, RunRow] = {}
         self._nodes: dict[str, _Record] = {}
+        self._open: dict[str, None] = {}
         self._members: dict[str, list[NodeId]] = {}
         self._events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self._cursor = 0
@@ -157,7 +158,17 @@ class MemoryStore:
                 self._todo = deque(todo)
                 rows.undo()
                 raise
+            self._note_open(rows)
             self._publish(rows)
+
+    def _note_open(self, rows: _MemoryRows) -> None:
+        """Remember which of the nodes of a step a claim or a clock may ask for."""
+        for node in rows.touched:
+            record = self._nodes.get(node)
+            if record is not None and (record.row.state is State.QUEUED or record.row.alarm_at is not None):
+                self._open[node] = None
+            else:
+                self._open.pop(node, None)
 
     def _publish(self, rows: _MemoryRows) -> None:
         for run, node, lo, hi, state in rows.events:
@@ -212,6 +223,7 @@ class MemoryStore:
     def _drop(self, run: str) -> None:
         for node in self._members.pop(run, ()):
             record = self._nodes.pop(node)
+            self._open.pop(node, None)
             for edge in record.edges:
                 if edge.parent in self._nodes:
                     self._nodes[edge.parent].children.pop(node, None)
@@ -461,8 +473,20 @@ class _MemoryRows:
         self._store = store
         self._before: dict[str, _Record | None] = {}
         self._runs_before: dict[str, RunRow | None] = {}
-        self.touched: list[tuple[NodeRow, int, int]] = []
+        self.ranges_ended: list[tuple[NodeRow, int, int]] = []
         self._later: list[tuple[Edge, NodeId]] = []
+
+    @property
+    def touched(self) -> Collection[str]:
+        """The nodes that this step may have changed."""
+        return self._before.keys()
+
+    def _open(self) -> Iterator[_Record]:
+        """The nodes that may be queued or have an alarm: those that were so before, and what was touched."""
+        nodes = self._store._nodes
+        for node in {**self._store._open, **self._before}:
+            if node in nodes:
+                yield nodes[node]
 
     def undo(self) -> None:
         nodes, runs, members = self._store._nodes, self._store._runs, self._store._members
@@ -647,26 +671,21 @@ class _MemoryRows:
 
     def ready(self, queues: Sequence[str], /) -> Iterator[NodeRow]:
         wanted = set(queues)
-        queued = [
-            r for r in self._store._nodes.values() if r.row.state is State.QUEUED and r.row.queue in wanted
-        ]
+        queued = [r for r in self._open() if r.row.state is State.QUEUED and r.row.queue in wanted]
         for record in sorted(queued, key=lambda r: (-r.row.priority, r.seq)):
             self._record(record.row.id)
             yield record.row
 
     def alarms(self, limit: int, /) -> list[NodeRow]:
-        late = [
-            r.row
-            for r in self._store._nodes.values()
-            if r.row.alarm_at is not None and r.row.alarm_at <= self.now
-        ]
-        late.sort(key=lambda row: row.alarm_at or 0.0)
-        for row in late[:limit]:
-            self._record(row.id)
-        return late[:limit]
+        alarmed = (r for r in self._open() if r.row.alarm_at is not None)
+        late = [record for record in alarmed if (record.row.alarm_at or 0.0) <= self.now]
+        late.sort(key=lambda record: (record.row.alarm_at or 0.0, record.seq))
+        for record in late[:limit]:
+            self._record(record.row.id)
+        return [record.row for record in late[:limit]]
 
     def next_alarm(self) -> float | None:
-        alarms = (r.row.alarm_at for r in self._store._nodes.values())
+        alarms = (r.row.alarm_at for r in self._open())
         return min((alarm for alarm in alarms if alarm is not None), default=None)
 
     def copy_ended(self, source: NodeRow, target: NodeRow, /) -> list[tuple[int, int]]:

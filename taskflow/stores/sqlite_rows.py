@@ -11,7 +11,8 @@ import json
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from taskflow.codec import blob_names
@@ -119,6 +120,7 @@ LOAD_NODE = _LOAD.format(args="x''")
 LOAD_NODE_ARGS = _LOAD.format(args="n.args")
 _RUN = ("key", "id", "name", "meta", "created_at", "total", "open", "state", "counts", "ended_at", "worst")
 LOAD_RUN = ", ".join(f"r.{name}" for name in _RUN)
+_LOAD_RUN_BRIEFLY = LOAD_RUN.replace("r.meta", "null")
 _NODE_WIDTH = LOAD_NODE.count(",") + 1
 
 _INSERT_COLUMNS = ("key", "run", *_FIXED, *(c for c in _CHANGING if c != "width"), "inputs", *_PART)
@@ -168,10 +170,32 @@ def _inputs(row: NodeRow) -> str | None:
     return json.dumps([(e.parent, e.mode.value, *(() if e.hi is None else e[2:])) for e in row.inputs])
 
 
+class _Meta(Mapping[str, Any]):
+    """What is told of a run, read when it is asked for: it may be long, and hardly any step needs it."""
+
+    def __init__(self, db: sqlite3.Connection, key: int) -> None:
+        self._db = db
+        self._key = key
+
+    @cached_property
+    def _read(self) -> dict[str, Any]:
+        found = self._db.execute("select meta from run where key=?", (self._key,)).fetchone()
+        return json.loads(found[0])  # type: ignore[no-any-return]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+
 def run_from(t: Sequence[Any]) -> RunRow:
     """A row of `LOAD_RUN` as the machine's."""
     counts = {STATES[state]: items for state, items in json.loads(t[8]).items()}
-    meta, worst = json.loads(t[3]), _MAYBE[t[10]]
+    meta, worst = json.loads(t[3]) if t[3] is not None else {}, _MAYBE[t[10]]
     return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], worst, t[0])
 
 
@@ -195,7 +219,7 @@ class SqliteRows:
     def __init__(self, db: sqlite3.Connection, now: float, *, go_on: bool = False) -> None:
         self.now = now
         self.events: list[tuple[str, str, int, int, State]] = []
-        self.touched: list[tuple[NodeRow, int, int]] = []
+        self.ranges_ended: list[tuple[NodeRow, int, int]] = []
         self.freed = False
         self._db = db
         self._nodes: dict[str, NodeRow] = {}
@@ -222,10 +246,12 @@ class SqliteRows:
         """See `Rows.run`."""
         if run in self._runs:
             return self._runs[run]
-        found = self._db.execute(f"select {LOAD_RUN} from run r where id=?", (run,)).fetchone()
-        if found is None:
-            return None
-        row = self._runs[run] = run_from(found)
+        found = self._db.execute(f"select {_LOAD_RUN_BRIEFLY} from run r where id=?", (run,)).fetchone()
+        return None if found is None else self._keep_run(found)
+
+    def _keep_run(self, t: Sequence[Any]) -> RunRow:
+        row = self._runs[t[1]] = run_from(t)
+        row.meta = _Meta(self._db, row.key)
         return row
 
     def node(self, node: NodeId, /) -> NodeRow | None:
@@ -242,12 +268,12 @@ class SqliteRows:
         one = len(missing) == 1
         where = "n.id = ?" if one else "n.id in (select value from json_each(?))"
         values = str(missing[0]) if one else json.dumps(missing)
-        sql = f"select {LOAD_NODE}, {LOAD_RUN} from node n join run r on r.key = n.run where {where}"
+        sql = f"select {LOAD_NODE}, {_LOAD_RUN_BRIEFLY} from node n join run r on r.key = n.run where {where}"
         for t in self._db.execute(sql, (values,)):
             row = node_from(t)
             self._nodes[row.id] = row
             if row.run not in self._runs:
-                self._runs[row.run] = run_from(t[_NODE_WIDTH:])
+                self._keep_run(t[_NODE_WIDTH:])
 
     def ready(self, queues: Sequence[str], /) -> Iterator[NodeRow]:
         """See `Rows.ready`."""

@@ -68,7 +68,7 @@ def tell_id(task_id: str) -> str:
 
 def over(client: Client, result: Any) -> None:
     """Wait until the whole run has ended, its errbacks included."""
-    run = str(result.id)
+    run = str(result.run_id)
     until(lambda: client._engine.store.snapshot(run)[0].ended_at is not None)
 
 
@@ -93,7 +93,7 @@ def test_an_errback_is_left_alone_when_nothing_fails(client: Client, book: Path)
     assert result.get(20) == 3
     over(client, result)
     assert entries(book) == []
-    assert str(client._engine.store.snapshot(result.id)[0].state) == "succeeded"
+    assert str(client._engine.store.snapshot(result.run_id)[0].state) == "succeeded"
 
 
 def test_an_errback_of_the_old_style_gets_the_id(client: Client, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_task_that_chose_to_be_skipped(client: Client, kind: type[Exception]) 
     assert (result.parent.state, result.state) == ("IGNORED", "IGNORED")
     with pytest.raises(TaskSkipped, match="nothing new"):
         result.parent.get()
-    assert str(client._engine.store.snapshot(result.id)[0].state) == "succeeded"
+    assert str(client._engine.store.snapshot(result.run_id)[0].state) == "succeeded"
 
 
 def test_items_that_are_skipped_are_left_out_of_what_follows(client: Client) -> None:
@@ -331,7 +331,7 @@ def test_what_a_failing_task_would_have_added_does_not_appear(client: Client) ->
     result = chord([member.s(1)], total.s()).apply_async()
     over(client, result)
 
-    assert client._engine.store.snapshot(result.id)[0].total == 2
+    assert client._engine.store.snapshot(result.run_id)[0].total == 2
 
 
 def test_a_replacement_that_cannot_be_drawn_fails_the_task(client: Client) -> None:

@@ -12,8 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskflow import canvas, hooks
-from taskflow.canvas import Shape, Signature, chain, chord, group, signature, task
-from taskflow.errors import ConfigError, GraphError, UsageError
+from taskflow.canvas import (
+    Shape,
+    Signature,
+    chain,
+    chord,
+    chunks,
+    group,
+    signature,
+    task,
+    xmap,
+    xstarmap,
+)
+from taskflow.client import Client
+from taskflow.errors import ConfigError, GraphError, UsageError, WrongArguments
 from taskflow.ids import NodeId
 from taskflow.plan import Draft, Output
 from taskflow.policy import Options
@@ -228,8 +240,12 @@ def test_a_signature_is_a_dict_as_in_celery() -> None:
         group(add.s(i, i) for i in range(3)).clone(),
         chord([add.s(1, 1), chain(add.s(1, 1), add.s(2))], total.s()),
         add.s(1, 1) | group(mul.s(2), mul.s(3)) | total.s(),
+        mul.starmap(zip(range(3), range(3), strict=True)),
+        total.map([[1, 2], [3]]),
+        mul.chunks(zip(range(5), range(5), strict=True), 2),
+        chain(add.s(1, 1), group(total.map([[1]]), mul.chunks([(1, 2)], 1))),
     ],
-    ids=["call", "chain", "group", "chord", "pipe"],
+    ids=["call", "chain", "group", "chord", "pipe", "starmap", "map", "chunks", "nested"],
 )
 def test_a_signature_comes_back_from_json_pickle_and_copy(sig: Signature) -> None:
     for back in (
@@ -300,14 +316,6 @@ def test_a_linked_signature_gets_the_result_and_changes_nothing() -> None:
     assert [ran.value(node.id) for node in draft.nodes] == [2, 20]
 
 
-def test_an_error_link_is_refused_rather_than_forgotten() -> None:
-    sig = add.s(1, 1)
-    sig.link_error(say.s())
-
-    with pytest.raises(GraphError, match="link_error"):
-        draw(sig)
-
-
 def test_a_task_that_is_not_here_is_named_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"no task 'tsun'.*Did you mean 'tsum'.*Import the module"):
         draw(signature("tsun", ([1],)))
@@ -337,6 +345,10 @@ CANVASES = [
     group(add.s(1, 1), mul.s(2, 2), chain(add.s(1, 1), group(add.s(1), add.s(2)))),
     chord([add.s(1, 1), add.s(2, 2)], chain(total.s(), add.s(1))),
     chain(group(), total.s()),
+    mul.starmap([(1, 2), (3, 4)]),
+    mul.chunks([(1, 2), (3, 4), (5, 6)], 2),
+    mul.chunks([(1, 2)], 2),
+    chain(add.s(1, 1), total.map([[1], [2]])),
 ]
 
 
@@ -451,6 +463,204 @@ def test_a_task_is_found_by_the_newest_definition_of_its_name() -> None:
     assert run(sig) == "new"
 
 
+# ── many calls in one task ───────────────────────────────────────────────────────────
+
+
+def test_a_starmap_is_one_call_and_gives_a_list() -> None:
+    sig = add.starmap(zip(range(10), range(10), strict=True))
+
+    draft, shape = draw(sig)
+
+    assert [(node.array, node.label) for node in draft.nodes] == [(False, "add.starmap")]
+    assert shape.collect(evaluate(draft).value) == sig() == [2 * i for i in range(10)]
+
+
+def test_a_map_is_one_call_treated_as_its_task_and_its_signature_say() -> None:
+    draft, shape = draw(total.map([[1, 2], [3]]))
+    other, _ = draw(xmap(total.s(100).set(priority=7), [[1, 2]], queue="own"))
+
+    assert [(node.queue, node.label) for node in draft.nodes] == [("sums", "total.map")]
+    assert shape.collect(evaluate(draft).value) == [3, 3]
+    assert [(node.queue, node.priority) for node in other.nodes] == [("own", 7)]
+    assert run(xmap(total.s(100), [[1, 2], [3]])) == [103, 103]
+
+
+def test_chunks_of_a_hundred_are_ten_items_of_one_array_node() -> None:
+    sig = add.chunks(zip(range(100), range(100), strict=True), 10)
+
+    draft, shape = draw(sig)
+
+    assert [(node.width, node.label) for node in draft.nodes] == [(10, "add.starmap")]
+    parts = shape.collect(evaluate(draft).value)
+    assert [len(part) for part in parts] == [10] * 10
+    assert [value for part in parts for value in part] == [2 * i for i in range(100)]
+    assert len(sig.group().tasks) == 10
+
+
+def test_chunks_may_leave_a_rest_be_empty_and_go_on() -> None:
+    pairs = [(i, i) for i in range(5)]
+
+    assert run(add.chunks(pairs, 2)) == [[0, 2], [4, 6], [8]]
+    assert run(add.chunks([], 2)) == []
+    assert run(add.chunks(pairs, 2) | say.s()) == [[[[0, 2], [4, 6], [8]]], {}]
+    assert run(chain(add.s(1, 1), add.chunks(pairs, 3), say.s())) == [[[[0, 2, 4], [6, 8]]], {}]
+    with pytest.raises(UsageError, match="above 0"):
+        add.chunks(pairs, 0)
+
+
+def test_the_chunks_of_a_group_can_start_one_after_the_other() -> None:
+    sig = add.chunks([(i, i) for i in range(4)], 1).group().skew(start=1, stop=3)
+
+    draft, _ = draw(sig)
+
+    assert [node.delay_s for node in draft.nodes] == [1, 2, 1, 2]
+
+
+def test_calls_of_coroutine_functions_are_awaited_one_by_one() -> None:
+    import asyncio
+
+    async def double(x: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * x
+
+    sig = xmap(signature(double), [1, 2, 3])
+
+    assert asyncio.run(sig()) == [2, 4, 6]
+
+
+# ── links, in one thread ─────────────────────────────────────────────────────────────
+
+
+def test_links_are_flat_and_may_be_given_as_options() -> None:
+    last = add.s(1)
+    sig = add.s(1, 1).set(link=mul.s(10).set(link=[last]))
+
+    assert sig.flatten_links() == [sig, sig.options["link"][0], last]
+    draft, shape = draw(chain(add.s(1, 1), add.s(1)).clone().set(link=mul.s(10)))
+    ran = evaluate(draft)
+    assert shape.collect(ran.value) == 3
+    assert [ran.value(node.id) for node in draft.nodes] == [2, 3, 30]
+
+
+def test_apply_runs_everything_here_and_now() -> None:
+    result = chord([add.s(i, 1) for i in range(4)], total.s()).apply()
+
+    assert (result.get(), result.state, result.ready()) == (10, "SUCCESS", True)
+    assert result.parent.get() == [1, 2, 3, 4]
+    assert add.apply((1,), {"y": 2}).get() == add.s(1).apply((2,)).get() == 3
+    assert [part.get() for part in group(add.s(i, i) for i in range(3)).apply()] == [0, 2, 4]
+
+
+# ── arguments that cannot be ─────────────────────────────────────────────────────────
+
+
+@task(typing=False)
+def loose(x: Any) -> Any:
+    return x
+
+
+@pytest.mark.parametrize(
+    "sig",
+    [
+        add.s(1, 2, 3),
+        add.s(1),
+        add.s(1, 2, z=3),
+        chain(add.s(1, 2), add.s()),
+        chain(add.s(1, 2), add.s(1, 2)),
+        chord([add.s(1, 2)], add.s()),
+        group([add.s(1, 2), add.s(1), add.s(3)]),
+        group(add.s(i, x=1) for i in range(3)).clone(),
+        chain(add.s(1, 2), group(add.s(1, 1), add.s(2, 2))),
+        add.s(1, 2).set(link=add.s(1, 2)),
+        add.starmap([(1, 2), (1, 2, 3)]),
+        add.chunks([(1, 2), (1,)], 1),
+    ],
+)
+def test_arguments_that_a_task_cannot_take_are_an_error_before_anything_is_stored(
+    client: Client, sig: Signature
+) -> None:
+    before = len(client.runs())
+
+    with pytest.raises(
+        WrongArguments, match=r"add\(x: 'Any', y: 'Any'\).* cannot be called as add\("
+    ) as found:
+        sig.apply_async(client=client)
+
+    assert isinstance(found.value, TypeError)
+    assert len(client.runs()) == before
+
+
+def test_a_task_may_do_without_the_check_and_some_built_ins_have_to() -> None:
+    draft, _ = draw(chain(loose.s(1, 2, 3), signature(max)))
+
+    assert len(draft.nodes) == 2
+
+
+# ── large and small ──────────────────────────────────────────────────────────────────
+
+
+def test_a_chain_of_ten_thousand_runs_and_knows_its_parents(client: Client) -> None:
+    result = chain([add.s(0, 0), *[add.s(1) for _ in range(9_999)]]).apply_async(client=client)
+
+    assert result.get() == 9_999
+    assert len(set(result.as_list())) == 10_000
+    assert client.async_result(result.parent.parent.id).get() == 9_997
+
+
+def test_a_chain_of_groups_is_kept_in_as_many_parts_as_it_has() -> None:
+    step = group(add.s(1), mul.s(1), add.s(2))
+    sig = chain(add.s(1, 1), *[chain(step, total.s()) for _ in range(40)])
+
+    _, shape = draw(sig)
+
+    assert len(shape.to_json()["shapes"]) < 500
+
+
+def test_a_group_of_many_is_read_one_by_one_and_never_held() -> None:
+    """What stays is the packed arguments: pages of some bytes a member, not a signature each."""
+    import tracemalloc
+
+    alive = most = 0
+
+    class Counted(Signature):
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    def members() -> Iterator[Signature]:
+        nonlocal alive, most
+        for i in range(200_000):
+            alive += 1
+            most = max(most, alive)
+            yield Counted(add, (i, i))
+
+    draw(group(add.s(1, 1), add.s(2, 2)))
+    tracemalloc.start()
+    draft, shape = draw(group(members()))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert (shape.width, len(draft.nodes)) == (200_000, 1)
+    assert most < 50_000
+    assert peak_bytes < 40_000_000
+
+
+@pytest.mark.parametrize("level", ["outer", "inner", "member"])
+def test_options_count_on_each_level_of_nesting(level: str) -> None:
+    said: dict[str, Any] = {"queue": "q", "priority": 5, "expires": 60, "countdown": 3}
+    here = {name: said if name == level else {} for name in ("outer", "inner", "member")}
+    member = add.s(1, 1).set(**here["member"])
+    inner = group([member, mul.s(1, 1)], **here["inner"])
+
+    draft, _ = draw(chain(chord(inner, total.s()), add.s(1), **here["outer"]))
+
+    found = [(node.queue, node.priority, node.expires_s, node.delay_s) for node in draft.nodes]
+    all_of_it, plain = ("q", 5, 60, 3), ("default", 0, None, None)
+    assert found[0] == all_of_it
+    assert found[1] == (plain if level == "member" else all_of_it)
+    assert found[3] == (("q", 5, 60, None) if level == "outer" else plain)
+
+
 # ── any canvas ───────────────────────────────────────────────────────────────────────
 
 
@@ -460,8 +670,17 @@ leaves = st.builds(
     st.dictionaries(st.sampled_from("ab"), st.integers(0, 9), max_size=1),
     st.booleans(),
 )
+serial = st.one_of(
+    st.builds(say.map, st.lists(st.integers(0, 9), max_size=3)),
+    st.builds(say.starmap, st.lists(st.tuples(st.integers(0, 9), st.text("xy")), max_size=3)),
+    st.builds(
+        say.chunks,
+        st.lists(st.tuples(st.integers(0, 9)), max_size=7),
+        st.integers(1, 4),
+    ),
+)
 canvases = st.recursive(
-    leaves,
+    st.one_of(leaves, leaves, serial),
     lambda inner: st.one_of(
         st.lists(inner, min_size=1, max_size=3).map(chain),
         st.lists(inner, max_size=3).map(group),
@@ -488,6 +707,12 @@ def meaning(sig: Signature, lead: tuple[Any, ...] = ()) -> Any:
             inner = meaning(member, lead)
             results += inner if isinstance(member, group) else [inner]
         return results
+    if isinstance(sig, chunks):
+        size = sig.kwargs["n"]
+        calls = [say(*args) for args in sig.it]
+        return [calls[at : at + size] for at in range(0, len(calls), size)]
+    if isinstance(sig, xmap):
+        return [say(*item) if isinstance(sig, xstarmap) else say(item) for item in sig.it]
     return sig.clone(lead)()
 
 
@@ -506,6 +731,33 @@ def test_any_canvas_keeps_its_meaning_when_frozen_or_sent_as_json(sig: Signature
 
     assert drawn == shape
     assert drawn.collect(evaluate(draft).value) == expected
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with Client(mode="inline") as client:
+        yield client
+
+
+@given(canvases)
+def test_any_canvas_run_by_the_engine_means_what_its_parts_mean(client: Client, sig: Signature) -> None:
+    result = sig.apply_async(client=client)
+
+    assert result.get() == meaning(sig)
+    assert result.successful()
+    assert all(found == part.get() for found, part in zip(result.get(), result.children, strict=False))
+    if result.exists():  # nothing is stored of a group without members
+        assert client.async_result(result.id).get() == result.get()
+
+
+@given(canvases)
+def test_the_shape_of_any_canvas_comes_back_from_json(sig: Signature) -> None:
+    _, shape = draw(sig)
+
+    def line(shape: Shape | None) -> list[Shape]:
+        return [] if shape is None else [shape, *line(shape.parent)]
+
+    assert line(Shape.from_json(json.loads(json.dumps(shape.to_json())))) == line(shape)
 
 
 @given(canvases)

@@ -1,0 +1,462 @@
+"""`AsyncResult`: the handle of the Celery face, over the same stored run as a `Future`.
+
+Its words are Celery's (`state` is ``SUCCESS`` where `Future.state` is *succeeded*), and `result` is a
+property where `Future.result` is a method: that is why there are two classes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from taskflow.canvas.shape import longer
+from taskflow.errors import TaskCancelled, TaskError, TaskflowError
+from taskflow.future import Future
+from taskflow.ids import NodeId, RunId
+from taskflow.records import Failure, ItemView, NodeView
+from taskflow.run import Run, seconds_left
+from taskflow.states import TERMINAL, State
+
+if TYPE_CHECKING:
+    from taskflow.canvas.shape import Shape
+    from taskflow.engine import Engine
+
+__all__ = ["WORDS", "AsyncResult", "EagerResult", "Kin"]
+
+WORDS = {
+    State.BLOCKED: "PENDING",
+    State.QUEUED: "PENDING",
+    State.WAITING: "PENDING",
+    State.RUNNING: "STARTED",
+    State.SUCCEEDED: "SUCCESS",
+    State.FAILED: "FAILURE",
+    State.DEAD: "FAILURE",
+    State.SKIPPED: "FAILURE",
+    State.CANCELLED: "REVOKED",
+    State.EXPIRED: "REVOKED",
+}
+"""What Celery calls the states; an item that waits for its next attempt is ``RETRY``."""
+
+UNREADY = ("PENDING", "STARTED", "RETRY")
+
+
+class Kin(Protocol):
+    """Makes the handle of another result of the same run."""
+
+    def __call__(
+        self, engine: Engine, run: RunId, shape: Shape, arrays: Mapping[NodeId, int | None], path: str, /
+    ) -> AsyncResult:
+        """The handle of `shape`, which is at `path` in the result of the run."""
+        ...
+
+
+_BY_WISH = {"Skip": "IGNORED", "Reject": "REJECTED"}
+"""Words for what ended as the task itself wanted it."""
+
+
+def word(view: ItemView | NodeView) -> str:
+    """Celery's word for the state of an item, or of a call."""
+    if view.state is State.WAITING and view.attempts:
+        return "RETRY"
+    if view.state in (State.SKIPPED, State.DEAD) and view.error:
+        return _BY_WISH.get(Failure.from_json(view.error).type, "FAILURE")
+    return WORDS[view.state]
+
+
+class AsyncResult(Run):
+    """The result of a task, chain or chord that was sent.
+
+    It can be awaited. The fields of one task (`name`, `args`, `worker`, …) are those of the last one
+    of a chain, and of the body of a chord. Two are equal when they are results of the same task.
+
+    Attributes:
+        run_id: The run it is part of.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        run: RunId,
+        shape: Shape,
+        arrays: Mapping[NodeId, int | None],
+        kin: Kin,
+        *,
+        path: str = "",
+        ignored: bool = False,
+    ) -> None:
+        super().__init__(engine, run, arrays)
+        self.shape = shape
+        self._kin = kin
+        self._path = path
+        self._ignored = ignored
+
+    # ── Celery's fields ──────────────────────────────────────────────────────────────
+
+    @property
+    def id(self) -> str:  # type: ignore[override]  # a handle of a run has that of the run
+        """The id of the task, as ``taskflow.current().id`` tells it inside."""
+        return self.shape.id or self.run_id
+
+    @property
+    def task_id(self) -> str:
+        """The same as `id`."""
+        return self.id
+
+    @property
+    def state(self) -> str:  # type: ignore[override]  # Celery's words
+        """``PENDING``, ``STARTED``, ``RETRY``, ``SUCCESS``, ``FAILURE``, ``REVOKED``, or, when the task
+        wanted it so, ``IGNORED`` or ``REJECTED``.
+
+        Raises:
+            NoSuchRun: The store knows no such task: unlike in Celery, PENDING means that it is there.
+        """
+        return word(self._item() or self._node())
+
+    @property
+    def status(self) -> str:
+        """The same as `state`."""
+        return self.state
+
+    @property
+    def result(self) -> Any:
+        """The value, when there is one; what the task raised, when it failed; else `None`. Does not wait."""
+        state = self.state
+        if state in UNREADY:
+            return None
+        try:
+            return self.get()
+        except Exception as error:
+            if state == "SUCCESS":
+                raise
+            return error
+
+    @property
+    def info(self) -> Any:
+        """The same as `result`."""
+        return self.result
+
+    @property
+    def traceback(self) -> str | None:
+        """The worker's traceback of a task that failed."""
+        failure = self._failure()
+        return failure.traceback or f"{failure.type}: {failure.message}" if failure is not None else None
+
+    @property
+    def name(self) -> str | None:
+        """The name of the task."""
+        return self._node().label
+
+    @property
+    def args(self) -> tuple[Any, ...] | None:
+        """Its positional arguments; results of other tasks among them are told as futures."""
+        found: tuple[Any, ...] | None = self._call()[0]
+        return found
+
+    @property
+    def kwargs(self) -> dict[str, Any] | None:
+        """Its keyword arguments."""
+        found: dict[str, Any] | None = self._call()[1]
+        return found
+
+    @property
+    def worker(self) -> str | None:
+        """Who ran it, or runs it."""
+        item = self._item()
+        return item.worker if item is not None else None
+
+    @property
+    def retries(self) -> int:
+        """How often it was tried again."""
+        item = self._item()
+        if item is None:
+            return 0
+        return max(0, item.attempts - (1 if item.state in (State.FAILED, State.DEAD) else 0))
+
+    @property
+    def queue(self) -> str | None:
+        """Where it waited."""
+        return self._node().queue
+
+    @property
+    def date_done(self) -> datetime | None:
+        """When it ended, in UTC."""
+        item, node = self._item(), self._node()
+        if item is not None and item.state in TERMINAL and item.started_at is not None:
+            return datetime.fromtimestamp(item.started_at + (item.took_s or 0.0), UTC)
+        return datetime.fromtimestamp(node.ended_at, UTC) if node.ended_at is not None else None
+
+    # ── its relatives ────────────────────────────────────────────────────────────────
+
+    @property
+    def children(self) -> list[AsyncResult]:
+        """The results it is made of: those of a group's members; one task has none."""
+        return []
+
+    @property
+    def parent(self) -> AsyncResult | None:
+        """The result of the step before; behind a group a `GroupResult`."""
+        before = self.shape.parent
+        return None if before is None else self._relative(before, "p1")
+
+    def as_tuple(self) -> tuple[Any, Any]:
+        """((id, parent), children), as Celery nests them; `result_from_tuple` reads it."""
+        found: Any = None
+        for result in reversed(self._line()):
+            found = (result.id, found), [child.as_tuple() for child in result.children] or None
+        return found  # type: ignore[no-any-return]
+
+    def as_list(self) -> list[str]:
+        """Its id, and those of the steps before."""
+        return [result.id for result in self._line()]
+
+    def collect(self, intermediate: bool = False) -> Iterator[tuple[AsyncResult, Any]]:
+        """This result and those it is made of, each with its value.
+
+        Args:
+            intermediate: Taken for Celery's sake: what has not ended is waited for.
+        """
+        yield self, self.get()
+        for part in self.children:
+            yield from part.collect()
+
+    def _line(self) -> list[AsyncResult]:
+        """It, and the steps before it."""
+        line: list[AsyncResult] = []
+        result: AsyncResult | None = self
+        while result is not None:
+            line.append(result)
+            result = result.parent
+        return line
+
+    def _relative(self, shape: Shape, step: str) -> AsyncResult:
+        found = self._kin(self._engine, self.run_id, shape, self._arrays, longer(self._path, step))
+        found._handles = self._handles
+        return found
+
+    # ── waiting ──────────────────────────────────────────────────────────────────────
+
+    def get(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        follow_parents: bool = True,
+        callback: Callable[[str, Any], object] | None = None,
+        on_message: Callable[[dict[str, Any]], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+        disable_sync_subtasks: bool = True,
+    ) -> Any:
+        """Wait for the value; of a task with ``ignore_result`` it is `None`, at once.
+
+        Args:
+            timeout: Seconds to wait at most.
+            propagate: Raise what the task raised; else it is returned.
+            interval: Taken for Celery's sake: nothing is polled.
+            no_ack: Taken for Celery's sake.
+            follow_parents: Taken for Celery's sake: a failed step before fails this one.
+            callback: Called with the id and the value.
+            on_message: Called once, with what is known of the task, when it has ended.
+            on_interval: Taken for Celery's sake.
+            disable_sync_subtasks: Taken for Celery's sake: waiting inside a task lends its slot.
+
+        Raises:
+            WaitTimedOut: The wait ended, the task did not; it is a `TimeoutError`.
+            TaskError: The task gave no value; when it raised, its own exception is raised instead.
+        """
+        if self._ignored:
+            return None
+        try:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            value = self.shape.collect(lambda node, index: self._value(node, index, seconds_left(deadline)))
+        except TaskError as error:
+            if propagate:
+                raise
+            value = error
+        except Exception as error:
+            if propagate or not self.ready():
+                raise
+            value = error
+        if on_message is not None:
+            on_message(self.told(value))
+        if callback is not None:
+            callback(self.id, value)
+        return value
+
+    wait = get  # type: ignore[assignment]  # Celery's word for it
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the result without blocking the event loop."""
+        return self._awaited(self.get).__await__()
+
+    def told(self, value: Any) -> dict[str, Any]:
+        """What Celery's callbacks are told of a task that has ended.
+
+        Args:
+            value: Its value, or what it raised.
+        """
+        return {
+            "task_id": self.id,
+            "status": self.state,
+            "result": value,
+            "traceback": self.traceback,
+            "children": [],
+            "date_done": self.date_done,
+        }
+
+    def ready(self) -> bool:
+        """Whether it has ended, however."""
+        return self.state not in UNREADY
+
+    def done(self) -> bool:
+        """The same as `ready`."""
+        return self._over or self.ready()
+
+    def successful(self) -> bool:
+        """Whether it gave a value."""
+        return self.state == "SUCCESS"
+
+    def failed(self) -> bool:
+        """Whether it failed; what was revoked has not."""
+        return self.state == "FAILURE"
+
+    def maybe_throw(
+        self, propagate: bool = True, callback: Callable[[str, Any], object] | None = None
+    ) -> Any:
+        """The value if it has ended, raising what it raised; `None` while it has not."""
+        return self.get(propagate=propagate, callback=callback) if self.ready() else None
+
+    maybe_reraise = maybe_throw
+
+    def then(
+        self,
+        callback: Callable[[AsyncResult], object],
+        on_error: Callable[[AsyncResult], object] | None = None,
+    ) -> AsyncResult:
+        """Call a function with this result when it is there: in a thread of the client, or now."""
+
+        def over() -> None:
+            if self.successful():
+                callback(self)
+            elif on_error is not None:
+                on_error(self)
+
+        self.when_over(over)
+        return self
+
+    def when_over(self, tell: Callable[[], object]) -> None:
+        """Call a function when this result is there: in a thread of the client, or now if it is."""
+        self.future.add_done_callback(lambda _: tell())
+
+    def _wait_over(self, timeout: float | None) -> None:
+        """Wait until it has ended, however."""
+        with suppress(TaskCancelled):
+            self.future.exception(timeout)
+
+    # ── control ──────────────────────────────────────────────────────────────────────
+
+    def exists(self) -> bool:
+        """Whether the store knows the task."""
+        try:
+            self._engine.store.find(self.run_id)
+        except TaskflowError:
+            return False
+        return True
+
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: Any = None,
+        wait: bool = False,
+        timeout: float | None = None,
+        *,
+        reason: str = "revoked",
+    ) -> bool:
+        """Cancel it; it stays cancelled though no worker is up.
+
+        Args:
+            connection: Taken for Celery's sake.
+            terminate: Stop it also when it runs; else a task that runs goes on.
+            signal: Taken for Celery's sake: the child that runs it is killed, and nothing else with it.
+            wait: Wait until it has ended.
+            timeout: Seconds to wait at most.
+            reason: Told to who waits for the value.
+
+        Returns:
+            Whether there was anything to cancel.
+        """
+        self._engine.flush()
+        changed = self._revoke(terminate, reason)
+        if wait:
+            self._wait_over(timeout)
+        return changed
+
+    def _revoke(self, terminate: bool, reason: str) -> bool:
+        item = self._item()
+        if not terminate and item is not None and item.state is State.RUNNING:
+            return False
+        store, shape = self._engine.store, self.shape
+        if shape.parent is None and shape.index is None:
+            return store.cancel(self.run_id, reason=reason)
+        return store.cancel(NodeId(str(shape.node)), index=shape.index, reason=reason)
+
+    def forget(self) -> None:
+        """Remove the run it is part of, with all results, from the store.
+
+        Raises:
+            UsageError: It has not ended.
+        """
+        self._engine.flush()
+        self._engine.store.forget(self.run_id)
+
+    @property
+    def future(self) -> Future[Any]:
+        """The same task as a `Future`."""
+        handle = self._handle(NodeId(str(self.shape.node)))
+        if isinstance(handle, Future):
+            return handle
+        return handle[self.shape.index or 0]
+
+    # ── from the store ───────────────────────────────────────────────────────────────
+
+    def _node(self) -> NodeView:
+        return next(view for view in self.progress.nodes if view.id == self.shape.node)
+
+    def _item(self) -> ItemView | None:
+        self._engine.flush()
+        index = self.shape.index or 0
+        found = self._engine.store.items(NodeId(str(self.shape.node)))
+        return next((item for item in found if item.lo <= index < item.hi), None)
+
+    def _failure(self) -> Failure | None:
+        item, node = self._item(), self._node()
+        error = item.error if item is not None else node.error
+        ended = (item if item is not None else node).state in TERMINAL
+        return Failure.from_json(error) if error and ended else None
+
+    def _call(self) -> tuple[Any, Any]:
+        return self._engine.call_of(NodeId(str(self.shape.node)), self.shape.index)
+
+    # ── as a value ───────────────────────────────────────────────────────────────────
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, AsyncResult):
+            return self.id == other.id and self._engine.url == other._engine.url
+        return self.id == other if isinstance(other, str) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        return self.id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.id}>"
+
+
+class EagerResult(AsyncResult):
+    """The result of what ran at once in this process; see `Signature.apply`. It is always there."""
