@@ -138,6 +138,8 @@ class Policy:
         seed: Where `taskflow.rng()` of its items begins; the id of the node when it is `None`. A rerun
             keeps that of the first run, so that its items see the same numbers.
         ignore_result: No value is kept.
+        max_parallel: At most so many items of the node run at once.
+        run_parallel: At most so many items of its whole run do.
     """
 
     max_deliveries: int = 3
@@ -148,6 +150,8 @@ class Policy:
     on_failure: OnFailure = "continue"
     seed: int | str | None = None
     ignore_result: bool = False
+    max_parallel: int | None = None
+    run_parallel: int | None = None
 
     def to_json(self) -> str:
         """Only what differs from the defaults, so that most policies are ``{}``."""
@@ -196,6 +200,8 @@ class Options:
         on_failure: ``"continue"``: what depends on a failed node is skipped; ``"stop"``: what has not
             started of its run is cancelled; ``"skip"``: as ``"continue"``, and the run does not fail for it.
         ignore_result: Keep no value: what reads it gets `None`.
+        max_parallel: At most so many items of a map run at once, whatever slots are free.
+        run_parallel: At most so many items of the whole run do.
         after: Futures that must have succeeded first, though their values are not needed.
         key: Names the run: a second submit with the same key in the same store is the first one.
     """
@@ -216,6 +222,8 @@ class Options:
     seed: int | None = None
     on_failure: OnFailure = "continue"
     ignore_result: bool = False
+    max_parallel: int | None = None
+    run_parallel: int | None = None
     after: tuple[Any, ...] = ()
     key: str | None = None
 
@@ -256,6 +264,8 @@ class Options:
             on_failure=self.on_failure,
             seed=self.seed,
             ignore_result=self.ignore_result,
+            max_parallel=self.max_parallel,
+            run_parallel=self.run_parallel,
         )
 
     def delay_s(self, now: float) -> float | None:
@@ -278,7 +288,7 @@ _OPTION_NAMES = tuple(f.name for f in fields(Options))
 def _check_options(o: Options) -> None:
     if not 0 <= o.priority <= 255:
         raise ConfigError(f"priority={o.priority} is not possible: use 0 to 255, higher runs first.")
-    for name in ("time_limit", "soft_time_limit", "memory_limit", "max_deliveries", "chunksize"):
+    for name in _POSITIVE:
         value = getattr(o, name)
         if value is not None and value <= 0:
             raise ConfigError(f"{name}={value} is not possible: use a number above 0, or None.")
@@ -297,4 +307,13 @@ def _check_options(o: Options) -> None:
         raise ConfigError(f"queue={o.queue!r} is not a name: use 1 to 128 of A-Z a-z 0-9 _ . - /")
 
 
+_POSITIVE = (
+    "time_limit",
+    "soft_time_limit",
+    "memory_limit",
+    "max_deliveries",
+    "chunksize",
+    "max_parallel",
+    "run_parallel",
+)
 _QUEUE = re.compile(r"[A-Za-z0-9_.\-/]{1,128}")

@@ -19,10 +19,12 @@ __all__ = [
     "drain",
     "end_node",
     "grow",
+    "is_bounded",
     "is_by_choice",
     "ready",
     "refresh",
     "replace_item",
+    "room",
     "skip",
     "touch",
     "wait_for",
@@ -419,17 +421,37 @@ def touch(rows: Rows, row: NodeRow, lo: int, hi: int) -> None:
 def forget_part(rows: Rows, row: NodeRow, part: Part) -> None:
     """Take a part out of its node, and out of the node's counts."""
     rows.drop_part(row, part)
-    tally(row, part.state, -part.size)
+    tally(rows, row, part.state, -part.size)
 
 
-def tally(row: NodeRow, state: State, items: int) -> None:
+def tally(rows: Rows, row: NodeRow, state: State, items: int) -> None:
     """Count items of parts by state."""
     if state is State.RUNNING:
         row.held += items
+        if row.policy.run_parallel is not None:
+            run = _run_of(rows, row)
+            run.held += items
+            rows.save(run)
+        rows.freed |= items < 0 and is_bounded(row)
     elif state is State.WAITING:
         row.waiting += items
     elif state is State.QUEUED:
         row.returned += items
+
+
+def is_bounded(row: NodeRow) -> bool:
+    """Whether only so many of its items may run at once."""
+    return row.policy.max_parallel is not None or row.policy.run_parallel is not None
+
+
+def room(rows: Rows, row: NodeRow) -> int:
+    """How many more of a bounded node's items may run now."""
+    policy, rooms = row.policy, []
+    if policy.max_parallel is not None:
+        rooms.append(policy.max_parallel - row.held)
+    if policy.run_parallel is not None:
+        rooms.append(policy.run_parallel - _run_of(rows, row).held)
+    return max(0, min(rooms))
 
 
 def _run_of(rows: Rows, row: NodeRow) -> RunRow:

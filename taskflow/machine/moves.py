@@ -27,10 +27,12 @@ from taskflow.machine.graph import (
     drain,
     forget_part,
     grow,
+    is_bounded,
     is_by_choice,
     ready,
     refresh,
     replace_item,
+    room,
     skip,
     tally,
     touch,
@@ -88,7 +90,8 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
         if row.expires_at is not None and row.expires_at <= rows.now:
             _expire(rows, row)
             expired = True
-        if row.state is not State.QUEUED:
+        most = room(rows, row) if is_bounded(row) else None
+        if row.state is not State.QUEUED or most == 0:
             continue
         pace = want.pace_s.get(row.fn)
         if not row.array:
@@ -100,8 +103,9 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
             room_s -= cost
             leases.append(_lease_call(rows, row, want))
         else:
-            slots = _lease_ranges(rows, row, want, pace, slots, leases)
-            if row.state is State.QUEUED:  # what is left of it is not overtaken
+            taken = _lease_ranges(rows, row, want, pace, slots if most is None else min(slots, most), leases)
+            slots -= taken
+            if row.state is State.QUEUED and taken != most:  # what is left of it is not overtaken
                 break
     if expired:
         drain(rows)
@@ -121,17 +125,19 @@ def _lease_call(rows: Rows, row: NodeRow, want: Want) -> Lease:
 def _lease_ranges(
     rows: Rows, row: NodeRow, want: Want, pace: float | None, slots: int, leases: list[Lease]
 ) -> int:
-    while slots > 0:
+    """Lease a range for each slot, while there are any; returns for how many."""
+    taken = 0
+    while taken < slots:
         part = _take(rows, row, _range_size(row, want, pace))
         if part is None:
             break
         leases.append(_lease(rows, row, part, want))
-        slots -= 1
-    return slots
+        taken += 1
+    return taken
 
 
 def _range_size(row: NodeRow, want: Want, pace: float | None) -> int:
-    if pace is None:
+    if pace is None or is_bounded(row):
         size = 1
     else:
         pace = max(pace, PACE_MIN_S)
@@ -165,7 +171,7 @@ def _lease(rows: Rows, row: NodeRow, part: Part, want: Want) -> Lease:
     part.started_at = rows.now
     if row.started_at is None:
         row.started_at = rows.now
-    row.held += part.size
+    tally(rows, row, State.RUNNING, part.size)
     rows.put_part(row, part)
     refresh(rows, row)
     rows.emit(row.run, row.id, part.lo, part.hi, State.RUNNING)
@@ -205,7 +211,7 @@ def _piece(part: Part, lo: int, hi: int) -> Part:
 
 def _put(rows: Rows, row: NodeRow, part: Part) -> None:
     rows.put_part(row, part)
-    tally(row, part.state, part.size)
+    tally(rows, row, part.state, part.size)
 
 
 # ── renew ────────────────────────────────────────────────────────────────────────────

@@ -106,7 +106,7 @@ class NodeRow:
 @dataclass(slots=True)
 class RunRow:
     """A run as a store keeps it: `open` counts nodes that have not ended, `counts` items that have; `worst`
-    is the worst of those that somebody minds."""
+    is the worst of those that somebody minds; `held` counts those that run, where their number is bounded."""
 
     id: RunId
     name: str
@@ -118,6 +118,7 @@ class RunRow:
     counts: dict[State, int] = field(default_factory=dict)
     ended_at: float | None = None
     worst: State | None = None
+    held: int = 0
     key: Any = None
 
 
@@ -131,6 +132,8 @@ class Rows(Protocol):
     now: float
     ranges_ended: list[tuple[NodeRow, int, int]]
     """Nodes and items of them that have ended in this step, while someone waits for these alone."""
+    freed: bool
+    """Whether something can be claimed now that could not be before this step."""
 
     def run(self, run: RunId, /) -> RunRow | None:
         """A run, or `None`."""

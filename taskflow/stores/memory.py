@@ -176,8 +176,8 @@ class MemoryStore:
             self._events.append(Event(self._cursor, rows.now, run, node, lo, hi, state))
         if rows.events:
             self._ring("watch")
-            if any(event[4] in (State.QUEUED, State.WAITING) for event in rows.events):
-                self._ring("work")
+        if rows.freed:
+            self._ring("work")
 
     def _ring(self, topic: str) -> None:
         for bell in self._bells[topic]:
@@ -473,6 +473,7 @@ class _MemoryRows:
         self._store = store
         self._before: dict[str, _Record | None] = {}
         self._runs_before: dict[str, RunRow | None] = {}
+        self.freed = False
         self.ranges_ended: list[tuple[NodeRow, int, int]] = []
         self._later: list[tuple[Edge, NodeId]] = []
 
@@ -694,6 +695,7 @@ class _MemoryRows:
         return gaps(((s.lo, s.hi) for s, _ in ours.segments.values()), source.width or 0)
 
     def emit(self, run: RunId, node: NodeId | str, lo: int, hi: int, state: State, /) -> None:
+        self.freed |= state in (State.QUEUED, State.WAITING)
         self.events.append((run, node, lo, hi, state))
 
     def push(self, node: NodeId, after: str, /) -> None:

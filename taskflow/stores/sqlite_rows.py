@@ -32,7 +32,8 @@ SCHEMA = """
 create table meta(key text primary key, value) without rowid;
 create table run(
     key integer primary key, id text not null unique, name text, meta text, created_at real,
-    total int, open int, state text, counts text, ended_at real, worst text);
+    total int, open int, state text, counts text, ended_at real, worst text,
+    held int);
 create index run_ended on run(ended_at) where ended_at is not null;
 create table node(
     key integer primary key, run int not null, id text not null unique, state text, fn text, args blob,
@@ -118,7 +119,10 @@ _LOAD = (
 )
 LOAD_NODE = _LOAD.format(args="x''")
 LOAD_NODE_ARGS = _LOAD.format(args="n.args")
-_RUN = ("key", "id", "name", "meta", "created_at", "total", "open", "state", "counts", "ended_at", "worst")
+_RUN = (
+    *("key", "id", "name", "meta", "created_at", "total", "open", "state", "counts", "ended_at"),
+    *("worst", "held"),
+)
 LOAD_RUN = ", ".join(f"r.{name}" for name in _RUN)
 _LOAD_RUN_BRIEFLY = LOAD_RUN.replace("r.meta", "null")
 _NODE_WIDTH = LOAD_NODE.count(",") + 1
@@ -196,7 +200,7 @@ def run_from(t: Sequence[Any]) -> RunRow:
     """A row of `LOAD_RUN` as the machine's."""
     counts = {STATES[state]: items for state, items in json.loads(t[8]).items()}
     meta, worst = json.loads(t[3]) if t[3] is not None else {}, _MAYBE[t[10]]
-    return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], worst, t[0])
+    return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], worst, t[11], t[0])
 
 
 def part_from(t: Sequence[Any]) -> Part:
@@ -606,9 +610,9 @@ class SqliteRows:
             self._ends.clear()
         if self._dirty_runs:
             db.executemany(
-                "update run set total=?, open=?, state=?, counts=?, ended_at=?, worst=? where key=?",
+                "update run set total=?, open=?, state=?, counts=?, ended_at=?, worst=?, held=? where key=?",
                 [
-                    (r.total, r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.key)
+                    (r.total, r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.held, r.key)
                     for r in self._dirty_runs.values()
                 ],
             )
@@ -627,7 +631,7 @@ class SqliteRows:
                 f"insert into run({', '.join(_RUN)}) values({', '.join('?' * len(_RUN))})",
                 [
                     (r.key, r.id, r.name, json.dumps(dict(r.meta)) if r.meta else "{}", r.created_at, r.total,
-                     r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst))
+                     r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.held)
                     for r in self._new_runs.values()
                 ],
             )  # fmt: skip

@@ -127,6 +127,8 @@ class Histories(RuleBasedStateMachine):
             max_deliveries=draw(st.integers(1, 3), "deliveries"),
             chunk=draw(st.sampled_from([None, 2]), "chunk"),
             on_failure=draw(st.sampled_from(_ON_FAILURE), "on failure"),
+            max_parallel=draw(st.sampled_from([None, None, None, 1, 2]), "max parallel"),
+            run_parallel=draw(st.sampled_from([None, None, None, 2, 3]), "run parallel"),
         )
         return Node(
             NodeId(self._name("n")), "f", value(), tuple(edges), width, array, pages(width or 0),

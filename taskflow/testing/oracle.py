@@ -269,8 +269,19 @@ class Oracle:
         for lease in leases:
             self._claimed_one(want, lease, now)
         if want.slots > 0:
-            left = [self._rank(k) for k in self.live() if k.node.queue in want.queues and _ripe(k, now)]
+            ripe = [k for k in self.live() if k.node.queue in want.queues and _ripe(k, now)]
+            left = [self._rank(k) for k in ripe if self._has_room(k, 1)]
             assert not left or (ranks and min(left) >= ranks[-1]), "something was passed over"
+
+    def _has_room(self, known: Known, items: int) -> bool:
+        """Whether so many more of its items may run at once."""
+        policy = known.node.policy
+        bounded = [k for k in self.of(known.run) if k.node.policy.run_parallel is not None]
+        for most, beside in ((policy.max_parallel, [known]), (policy.run_parallel, bounded)):
+            running = sum(item.state is State.RUNNING for k in beside for item in k.items or ())
+            if most is not None and running + items > most:
+                return False
+        return True
 
     def _rank(self, known: Known) -> tuple[int, int]:
         return -known.node.priority, list(self.nodes).index(known.id)
@@ -294,6 +305,7 @@ class Oracle:
             item.deliveries, item.until = item.deliveries + 1, now + want.lease_s
             assert (lease.attempt, lease.delivery) == (item.attempts + 1, item.deliveries)
             assert item.deliveries <= known.node.policy.max_deliveries
+        assert self._has_room(known, 0), "too many at once"
         assert lease.run == known.run
         assert lease.inputs == tuple(edge for edge in known.edges if edge.mode.gives_value)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import select
+from contextlib import closing
+
 import pytest
 
 from taskflow.errors import CycleError, UnknownNode
 from taskflow.ids import NodeId, RunId
 from taskflow.policy import Policy
+from taskflow.ports import Store
 from taskflow.records import Edge, EdgeMode, Kind, Plan
 from taskflow.states import State
 from taskflow.testing.contract.told import Told
@@ -433,3 +437,44 @@ class Ranges(Told):
         assert before == [State.RUNNING, State.BLOCKED]
         assert story.states("a", "b") == [State.FAILED, State.QUEUED]
         assert story.run_view().counts == {State.SUCCEEDED: 2, State.FAILED: 1, State.QUEUED: 1}
+
+    # ── bounds ───────────────────────────────────────────────────────────────────────
+
+    def test_no_more_items_of_a_node_run_at_once_than_it_allows(self, story: Story) -> None:
+        """Whoever asks; each goes out alone, however quick, and others are not held up."""
+        story.submit(array("a", 9, policy=Policy(max_parallel=2)), call("b"))
+
+        leases = story.claim(5, pace_s=_QUICK)
+
+        assert [(lease.key.node, lease.key.lo, lease.key.hi) for lease in leases] == [
+            ("a", 0, 1), ("a", 1, 2), ("b", 0, 1),
+        ]  # fmt: skip
+        assert story.claim(5) == []
+        story.succeed(leases[0])
+        assert [lease.key.lo for lease in story.claim(5)] == [2]
+
+    def test_no_more_items_of_a_run_run_at_once_than_it_allows(self, story: Story) -> None:
+        """All of its nodes together; another run has a bound of its own."""
+        bound = Policy(run_parallel=2)
+        nodes = [call("a", policy=bound), array("b", 3, policy=bound), call("c", policy=bound)]
+        story.submit(*nodes, run="one")
+        story.submit(call("d", policy=bound), run="two")
+
+        leases = story.claim(9)
+
+        assert [lease.key.node for lease in leases] == ["a", "b", "d"]
+        story.lose(leases[0])
+        assert [lease.key.node for lease in story.claim(9)] == ["a"]
+        story.succeed(leases[1])
+        assert [(lease.key.node, lease.key.lo) for lease in story.claim(9)] == [("b", 1)]
+
+    def test_who_finds_no_room_is_called_when_there_is_some(self, story: Story, other: Store) -> None:
+        """It may be another worker than the one whose item ended."""
+        story.submit(array("a", 3, policy=Policy(max_parallel=1)))
+        (lease,) = story.claim(2)
+        with closing(other.listen("work")) as bell:
+            bell.hush()
+
+            story.succeed(lease)
+
+            assert select.select([bell], [], [], 1)[0]
