@@ -7,119 +7,34 @@ under ``"node"``. Arguments make edges; an edge that was added by hand makes its
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import reduce
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from taskflow import hooks
 from taskflow.codec import Reference
-from taskflow.errors import ConfigError, CycleError, GraphError, UnknownNode, nearest
+from taskflow.errors import ConfigError, GraphError, UnknownNode, nearest
 from taskflow.ids import NodeId, new_id
-from taskflow.plan import Output
 from taskflow.policy import Options
 from taskflow.records import Edge, EdgeMode
-from taskflow.workflow.mapreduce import MapReduceJob, Merge
+from taskflow.workflow.checks import check_acyclic, check_nodes
+from taskflow.workflow.mapreduce import MapReduceJob
+from taskflow.workflow.nodes import (
+    NOT_GIVEN,
+    Fold,
+    InputNode,
+    MapNode,
+    MapReduceNode,
+    Node,
+    ReduceNode,
+    given,
+)
 
 if TYPE_CHECKING:
     import networkx as nx
 
     from taskflow.plan import Draft
 
-__all__ = ["Node", "Workflow"]
-
-_NOT_GIVEN: Any = object()
-_DEEPEST = 32
-
-
-@dataclass(eq=False)
-class Node(Reference):
-    """A step of a workflow. As an argument of another step, anywhere inside it, it stands for its result.
-
-    Args:
-        name: Its name in the graph.
-        fn: What it calls.
-        args: Its positional arguments.
-        kwargs: Its keyword arguments.
-        options: Options of its own.
-    """
-
-    name: str
-    fn: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    options: dict[str, Any]
-
-    kind = "call"
-    index = None
-
-    def __post_init__(self) -> None:
-        # A workflow runs many times: this id stands for the one the node gets in each plan.
-        self.node_id = NodeId(new_id())
-
-    def set(self, **options: Any) -> Self:
-        """Set options of this step, as `Client.options` takes them.
-
-        Raises:
-            ConfigError: There is no such option (the nearest is named), or its value is impossible.
-        """
-        Options().merge(**options)
-        self.options.update(options)
-        return self
-
-    def draw(self, draft: Draft, node_id: NodeId, options: Options, edges: Iterable[Edge]) -> None:
-        """Draw it on a draft, under this id."""
-        draft.call(self.fn, self.args, self.kwargs, options, node_id=node_id, edges=edges, label=self.name)
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} {self.name!r}>"
-
-
-class _MapNode(Node):
-    """One call for each item; the items are the first of its arguments."""
-
-    kind = "map"
-
-    def draw(self, draft: Draft, node_id: NodeId, options: Options, edges: Iterable[Edge]) -> None:
-        items = self.args[0]
-        if isinstance(items, Reference):
-            draft.array_of(
-                self.fn, items, options, kwargs=self.kwargs, node_id=node_id, edges=edges, label=self.name
-            )
-        else:
-            draft.array(
-                self.fn, items, options, kwargs=self.kwargs, node_id=node_id, edges=edges, label=self.name
-            )
-
-
-class _ReduceNode(Node):
-    """Folds the items of another node."""
-
-    kind = "reduce"
-
-
-class _InputNode(Node):
-    """A value that is given when the workflow is run: the first of its arguments, then."""
-
-    kind = "input"
-
-    @property
-    def default(self) -> Any:
-        """The value when none is given."""
-        return self.args[0] if self.args else _NOT_GIVEN
-
-
-class _MapReduceNode(Node):
-    """A map-reduce: its result is the dict. `fn` is the job."""
-
-    kind = "map_reduce"
-
-    def draw(self, draft: Draft, node_id: NodeId, options: Options, edges: Iterable[Edge]) -> None:
-        waits = tuple(Output(edge.parent) for edge in edges)
-        parts = self.fn.compile(draft, options.merge(after=(*options.after, *waits)), label=self.name)
-        mode = EdgeMode.KEEP if parts.errors == "skip" else EdgeMode.ALL
-        outputs = Output(parts.reduce, mode=mode)
-        draft.call(Merge(parts.sort), (outputs,), None, options, node_id=node_id, label=self.name)
+__all__ = ["Workflow"]
 
 
 class Workflow:
@@ -217,7 +132,7 @@ class Workflow:
         if isinstance(items, Iterator):
             items = list(items)  # a workflow may run many times
         options = {"chunksize": chunksize} if chunksize else {}
-        return self._insert(_MapNode(self._name(name, fn), fn, (items,), kwargs, options), after)
+        return self._insert(MapNode(self._name(name, fn), fn, (items,), kwargs, options), after)
 
     def reduce(
         self,
@@ -225,7 +140,7 @@ class Workflow:
         parts: Any,
         /,
         *,
-        initial: Any = _NOT_GIVEN,
+        initial: Any = NOT_GIVEN,
         name: str | None = None,
         after: Any = (),
     ) -> Node:
@@ -238,8 +153,8 @@ class Workflow:
             name: Its name.
             after: What must have succeeded first.
         """
-        fold = Fold(fn) if initial is _NOT_GIVEN else Fold(fn, (initial,))
-        return self._insert(_ReduceNode(self._name(name, fn), fold, (parts,), {}, {}), after)
+        fold = Fold(fn) if initial is NOT_GIVEN else Fold(fn, (initial,))
+        return self._insert(ReduceNode(self._name(name, fn), fold, (parts,), {}, {}), after)
 
     def map_reduce(
         self,
@@ -256,12 +171,12 @@ class Workflow:
         data = list(data) if isinstance(data, Iterator) else data
         job = MapReduceJob(data=data, mapper=mapper, reducer=reducer, **how)
         parents = (data,) if isinstance(data, Reference) else ()  # plain data is long, and holds no nodes
-        return self._insert(_MapReduceNode(self._name(name, mapper), job, parents, {}, {}), after)
+        return self._insert(MapReduceNode(self._name(name, mapper), job, parents, {}, {}), after)
 
-    def input(self, name: str, default: Any = _NOT_GIVEN) -> Node:
+    def input(self, name: str, default: Any = NOT_GIVEN) -> Node:
         """Add a value that is given to `run` under this name."""
-        args = () if default is _NOT_GIVEN else (default,)
-        return self._insert(_InputNode(self._name(name, _given), _given, args, {}, {}), ())
+        args = () if default is NOT_GIVEN else (default,)
+        return self._insert(InputNode(self._name(name, given), given, args, {}, {}), ())
 
     @classmethod
     def from_graph(cls, graph: nx.DiGraph[Any], call: Callable[..., Any] | str = "fn") -> Workflow:
@@ -281,7 +196,7 @@ class Workflow:
             UnknownNode: A node has no function.
         """
         made = cls(str(graph.graph.get("name", "")))
-        _check_acyclic(graph)
+        check_acyclic(graph)
         steps: dict[Any, Node] = {}
         import networkx
 
@@ -321,17 +236,8 @@ class Workflow:
             CycleError: Nodes wait for each other; the message and `cycle` list them.
             UnknownNode: An edge or an argument names a node that is not here.
         """
-        for name, data in self.graph.nodes(data=True):
-            if "node" not in data:
-                raise UnknownNode(
-                    f"An edge names {name!r}, and there is no such node.{nearest(name, self.nodes)}"
-                )
-            for parent in _nodes_in(data["node"]):
-                if self.graph.nodes.get(parent.name, {}).get("node") is not parent:
-                    raise UnknownNode(
-                        f"An argument of {name!r} is the node {parent.name!r} of another workflow."
-                    )
-        _check_acyclic(self.graph)
+        check_nodes(self.graph)
+        check_acyclic(self.graph)
 
     def to_mermaid(self) -> str:
         """The graph as Mermaid text; maps have double sides, edges without a value are dotted."""
@@ -374,7 +280,7 @@ class Workflow:
             own = base.merge(**node.options) if node.options else base
             edges = [Edge(ids[parent], EdgeMode.AFTER) for parent in self.graph.predecessors(name)]
             if name in values:
-                draft.call(_given, (values[name],), None, own, node_id=ids[name], edges=edges, label=name)
+                draft.call(given, (values[name],), None, own, node_id=ids[name], edges=edges, label=name)
             else:
                 node.draw(draft, ids[name], own, edges)
         return ids
@@ -399,13 +305,12 @@ class Workflow:
         outside = tuple(other for other in waits if not isinstance(other, Node))
         if outside:
             node.set(after=outside)
-        parents = list(_nodes_in(node))
-        for other in (*inside, *parents):
+        for other in (*inside, *node.parents):
             if self.graph.nodes.get(other.name, {}).get("node") is not other:
                 raise UnknownNode(f"The node {other.name!r} belongs to another workflow.")
         self.graph.add_node(node.name, node=node)
         self.graph.add_edges_from((other.name, node.name, {"gives_value": False}) for other in inside)
-        self.graph.add_edges_from((other.name, node.name, {"gives_value": True}) for other in parents)
+        self.graph.add_edges_from((other.name, node.name, {"gives_value": True}) for other in node.parents)
         return node
 
     def _name(self, name: str | None, fn: Any) -> str:
@@ -447,58 +352,15 @@ class Workflow:
         return self._insert(node.set(**data.get("options", {})), after)
 
     def _values(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        known = {name: node.default for name, node in self.nodes.items() if isinstance(node, _InputNode)}
+        known = {name: node.default for name, node in self.nodes.items() if isinstance(node, InputNode)}
         for name in inputs:
             if name not in known:
                 raise ConfigError(f"The workflow has no input {name!r}.{nearest(name, known)}")
         values = {**known, **inputs}
-        missing = [name for name, value in values.items() if value is _NOT_GIVEN]
+        missing = [name for name, value in values.items() if value is NOT_GIVEN]
         if missing:
             raise ConfigError(f"The workflow needs a value for {missing[0]!r}: run({missing[0]}=...).")
         return values
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Folds a list with a function of two values."""
-
-    fn: Callable[[Any, Any], Any]
-    initial: tuple[Any, ...] = ()
-
-    def __call__(self, parts: Iterable[Any]) -> Any:
-        """The parts as one value, from the left."""
-        return reduce(self.fn, parts, *self.initial)
-
-
-def _given(value: Any) -> Any:
-    return value
-
-
-def _nodes_in(node: Node) -> Iterator[Node]:
-    """The nodes among the arguments of a node, each once."""
-    found: dict[int, Node] = {}
-    _search((node.args, node.kwargs), found, _DEEPEST)
-    return iter(found.values())
-
-
-def _search(value: Any, found: dict[int, Node], depth: int) -> None:
-    if isinstance(value, Node):
-        found[id(value)] = value
-    elif depth and isinstance(value, (list, tuple, set, frozenset)):
-        for part in value:
-            _search(part, found, depth - 1)
-    elif depth and isinstance(value, dict):
-        for part in value.values():
-            _search(part, found, depth - 1)
-
-
-def _check_acyclic(graph: nx.DiGraph[Any]) -> None:
-    import networkx
-
-    if networkx.is_directed_acyclic_graph(graph):
-        return
-    cycle = [str(parent) for parent, *_ in networkx.find_cycle(graph)]
-    raise CycleError(f"Nodes wait for each other: {' → '.join([*cycle, cycle[0]])}.", cycle=cycle)
 
 
 _SHAPES = {"map": ("[[", "]]"), "reduce": ("[/", "\\]"), "input": ("([", "])"), "map_reduce": ("[[", "]]")}
