@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from taskflow import hooks
@@ -17,10 +17,11 @@ from taskflow.canvas import compile as compile_canvas
 from taskflow.canvas.shape import Shape, split_id
 from taskflow.crew import Terms
 from taskflow.engine import Engine, inline_engine
-from taskflow.errors import ConfigError, NoSuchRun, UsageError, WaitTimedOut, nearest
+from taskflow.errors import ConfigError, GraphError, NoSuchRun, UsageError, WaitTimedOut, nearest
 from taskflow.future import Future
 from taskflow.gathering import collect, leaves
 from taskflow.ids import NodeId, RunId, id_from, new_id
+from taskflow.lookup import Lookup
 from taskflow.maprun import Errors, MapRun, rows_or_frame
 from taskflow.plan import Draft
 from taskflow.policy import Options
@@ -30,7 +31,7 @@ from taskflow.ref import Ref
 from taskflow.result import AsyncResult
 from taskflow.run import arrays_of
 from taskflow.states import TERMINAL
-from taskflow.workflowrun import WorkflowRun
+from taskflow.workflowrun import WorkflowRun, marks
 
 __all__ = ["Client", "as_completed", "gather", "get_client"]
 
@@ -39,6 +40,7 @@ R = TypeVar("R")
 
 _POOLS = ("process", "thread", "async", "inline")
 _MODES = ("local", "inline")
+_TRIES = 5
 
 
 class Client(concurrent.futures.Executor):
@@ -252,18 +254,69 @@ class Client(concurrent.futures.Executor):
             self._send(draft, run, name[:200], "canvas", run, result, canvas=shape.to_json())
         return result
 
-    def submit_workflow(self, workflow: Any, inputs: Mapping[str, Any] | None = None, /) -> WorkflowRun:
-        """Send a workflow."""
+    def submit_workflow(
+        self,
+        workflow: Any,
+        inputs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        only: Collection[str] | None = None,
+        resume: WorkflowRun | str | None = None,
+        memo: bool | None = None,
+    ) -> WorkflowRun:
+        """Send a workflow; see `Workflow.run`."""
         draft, run, known = self._begin()
         if known is not None:
             return known  # type: ignore[no-any-return]
-        names = workflow.compile(draft, self._options, inputs or {})
-        last = [name for name in workflow.graph if workflow.graph.out_degree(name) == 0]
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._send_workflow(draft, run, workflow, inputs or {}, only, resume, memo)
+            except GraphError:
+                # What it was to share was sent, or removed, by another client at the same moment.
+                if not left or not any(node.id.startswith("memo-") for node in draft.nodes):
+                    raise
+                draft.nodes.clear()
+        raise AssertionError("unreachable")
+
+    def _send_workflow(
+        self,
+        draft: Draft,
+        run: RunId,
+        workflow: Any,
+        inputs: Mapping[str, Any],
+        only: Collection[str] | None,
+        resume: WorkflowRun | str | None,
+        memo: bool | None,
+    ) -> WorkflowRun:
+        engine = self._engine
+        engine.flush()
+        lookup = Lookup(engine.store)
+        resumed = self._resumed(resume, lookup) if resume is not None else None
+        names = workflow.compile(
+            draft, self._options, inputs, only=only, memo=memo, known=lookup,
+            resumed=resumed.names if resumed else None,
+        )  # fmt: skip
+        last = list(only) if only is not None else workflow.last
+        noted = marks(draft.nodes, names, last)
+        if resumed is not None:
+            noted["resume_of"] = resumed.id
+        own = {node.id: node for node in draft.nodes}
+        views = {node: lookup.view(node) for node in set(names.values()) - own.keys()}
+        homes = {node: view.run for node, view in views.items() if view is not None}
         arrays = {node.id: node.width for node in draft.nodes if node.array}
-        handle = WorkflowRun(self._engine, run, names, arrays, last)
-        name = workflow.name or "workflow"
-        self._send(draft, run, name, "workflow", run, handle, names=names, last=last)
+        arrays |= {view.id: view.width for view in views.values() if view is not None and view.array}
+        handle = WorkflowRun(engine, run, names, arrays, last, homes)
+        self._send(draft, run, workflow.name or "workflow", "workflow", run, handle, **noted)
         return handle
+
+    def _resumed(self, run: WorkflowRun | str, lookup: Lookup) -> WorkflowRun:
+        """The run that is to be gone on with."""
+        name = run.id if isinstance(run, WorkflowRun) else self._engine.store.find(run)[0]
+        view, _ = self._engine.store.snapshot(name)
+        found = WorkflowRun.of(self._engine, view, lookup)
+        if not found.names:
+            raise UsageError(f"{name} is not the run of a workflow: there is nothing to resume.")
+        return found
 
     def run_map_reduce(self, job: Any, /) -> Any:
         """Run a map-reduce and wait for its result; see `taskflow.map_reduce`."""
@@ -275,7 +328,7 @@ class Client(concurrent.futures.Executor):
         arrays = {node.id: node.width for node in draft.nodes if node.array}
         names = {"map": compiled.map, "reduce": compiled.reduce}
         handle = WorkflowRun(engine, run, names, arrays, ["reduce"])
-        self._send(draft, run, "map_reduce", "workflow", run, handle, names=names, last=["reduce"])
+        self._send(draft, run, "map_reduce", "map_reduce", run, handle, names=names, last=["reduce"])
         handle.wait(progress=job.progress)
         mapped, reduced = handle.nodes["map"], handle.nodes["reduce"]
         assert isinstance(mapped, MapRun) and isinstance(reduced, MapRun)
@@ -350,8 +403,8 @@ class Client(concurrent.futures.Executor):
 
     def _handle(self, view: RunView) -> Any:
         engine = self._engine
-        if "names" in view.meta:
-            handle = WorkflowRun(engine, view.id, view.meta["names"], arrays_of(view), view.meta["last"])
+        if view.meta.get("shape") in ("workflow", "map_reduce"):
+            handle = WorkflowRun.of(engine, view, Lookup(engine.store))
             engine.feed.catch_up(NodeId(view.id), handle)
             return handle
         if "canvas" in view.meta:

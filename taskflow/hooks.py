@@ -19,7 +19,16 @@ class Runner(Protocol):
         """Send a `Signature`; the handle of its result."""
         ...
 
-    def submit_workflow(self, workflow: Any, inputs: dict[str, Any], /) -> Any:
+    def submit_workflow(
+        self,
+        workflow: Any,
+        inputs: dict[str, Any],
+        /,
+        *,
+        only: Any = None,
+        resume: Any = None,
+        memo: Any = None,
+    ) -> Any:
         """Send a `Workflow`; the handle of its run."""
         ...
 

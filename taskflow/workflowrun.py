@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskflow.errors import GraphError, nearest
 from taskflow.ids import NodeId, RunId
 from taskflow.maprun import Errors, MapRun, rows_or_frame
-from taskflow.records import Failure, NodeView
-from taskflow.run import LEFT_OUT, Handle, Run, outcome, seconds_left
+from taskflow.records import Failure, Node, NodeView, RunView
+from taskflow.run import LEFT_OUT, Handle, Run, arrays_of, outcome, seconds_left
 
 if TYPE_CHECKING:
     from taskflow.engine import Engine
+    from taskflow.lookup import Lookup
 
-__all__ = ["WorkflowRun"]
+__all__ = ["WorkflowRun", "marks"]
 
 
 class _Nodes(Mapping[str, Handle]):
@@ -46,12 +47,31 @@ class WorkflowRun(Run):
 
     def __init__(
         self, engine: Engine, run: RunId, names: Mapping[str, NodeId], arrays: Mapping[NodeId, int | None],
-        last: Sequence[str],
+        last: Sequence[str], homes: Mapping[NodeId, RunId] | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(engine, run, arrays)
+        super().__init__(engine, run, arrays, homes)
         self.nodes: Mapping[str, Handle] = _Nodes(self, names)
         self._names = names
         self._last = tuple(last)
+
+    @classmethod
+    def of(cls, engine: Engine, view: RunView, lookup: Lookup) -> WorkflowRun:
+        """The handle of a run that is in the store."""
+        names, last = _names_in(view, lookup)
+        arrays, homes = arrays_of(view), {}
+        own = {node.id for node in view.nodes}
+        for node in set(names.values()) - own:
+            found = lookup.view(node)
+            if found is not None:
+                homes[node] = found.run
+                if found.array:
+                    arrays[node] = found.width
+        return cls(engine, view.id, names, arrays, last, homes)
+
+    @property
+    def names(self) -> Mapping[str, NodeId]:
+        """The id of each node, by name; some may be nodes of an earlier run."""
+        return self._names
 
     def result(self, node: str | None = None, timeout: float | None = None) -> Any:
         """The value of a node; of the last one when none is named (of several last ones a dict by name)."""
@@ -92,7 +112,8 @@ class WorkflowRun(Run):
             return self
         names = {name: fresh.get(node, node) for name, node in self._names.items()}
         arrays = {fresh.get(node, node): width for node, width in self._arrays.items()}
-        again = WorkflowRun(self._engine, new, names, arrays, self._last)
+        homes = {node: self._homes.get(node, self.id) for node in set(names.values()) - {*fresh.values()}}
+        again = WorkflowRun(self._engine, new, names, arrays, self._last, homes)
         self._engine.feed.catch_up(NodeId(new), again)
         self._engine.begin()
         return again
@@ -100,6 +121,44 @@ class WorkflowRun(Run):
     def to_frame(self) -> Any:
         """One row for each node (a DataFrame with pandas)."""
         return rows_or_frame([_row(node) for node in self.progress.nodes])
+
+
+def marks(nodes: Sequence[Node], names: Mapping[str, NodeId], last: Sequence[str]) -> dict[str, Any]:
+    """What a run must note beside its nodes, so that `WorkflowRun.of` finds the names again.
+
+    The label of a step is its name, so that this is little, however many steps there are.
+    """
+    own = _labels(nodes)
+    found: dict[str, Any] = {}
+    if strange := {name: node for name, node in names.items() if own.get(name) != node}:
+        found["names"] = strange
+    if list(last) != _sinks(own, (edge.parent for node in nodes for edge in node.edges)):
+        found["last"] = list(last)
+    return found
+
+
+def _names_in(view: RunView, lookup: Lookup) -> tuple[Mapping[str, NodeId], Sequence[str]]:
+    """The nodes of a run by name, and the names of the last ones."""
+    older = lookup.run(RunId(view.meta["rerun_of"])) if "rerun_of" in view.meta else None
+    if older is not None:
+        names, last = _names_in(older, lookup)
+        again = {node.label: node.id for node in view.nodes}
+        fresh = {node.id: again[node.label] for node in older.nodes if node.label in again}
+        return {name: fresh.get(node, node) for name, node in names.items()}, last
+    own = _labels(view.nodes) if view.meta.get("shape") == "workflow" else {}
+    parents = (edge.parent for node in view.nodes for edge in node.parents)
+    last = view.meta["last"] if "last" in view.meta else _sinks(own, parents)
+    return {**own, **view.meta.get("names", {})}, last
+
+
+def _labels(nodes: Iterable[Node | NodeView]) -> dict[str, NodeId]:
+    """The steps among the nodes of a run: parts of a step have ids of two parts."""
+    return {node.label: node.id for node in nodes if "/" not in node.id}
+
+
+def _sinks(names: Mapping[str, NodeId], parents: Iterable[NodeId]) -> list[str]:
+    followed = set(parents)
+    return [name for name, node in names.items() if node not in followed]
 
 
 def _row(node: NodeView) -> dict[str, Any]:

@@ -7,16 +7,15 @@ under ``"node"``. Arguments make edges; an edge that was added by hand makes its
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from taskflow import hooks
 from taskflow.codec import Reference
 from taskflow.errors import ConfigError, GraphError, UnknownNode, nearest
-from taskflow.ids import NodeId, new_id
 from taskflow.policy import Options
-from taskflow.records import Edge, EdgeMode
-from taskflow.workflow.checks import check_acyclic, check_nodes
+from taskflow.workflow.checks import check_acyclic, check_contained, check_nodes
+from taskflow.workflow.compiling import Compiler
 from taskflow.workflow.mapreduce import MapReduceJob
 from taskflow.workflow.nodes import (
     NOT_GIVEN,
@@ -26,13 +25,17 @@ from taskflow.workflow.nodes import (
     MapReduceNode,
     Node,
     ReduceNode,
+    SubNode,
     given,
 )
+from taskflow.workflow.steps import Layout
 
 if TYPE_CHECKING:
     import networkx as nx
 
+    from taskflow.ids import NodeId
     from taskflow.plan import Draft
+    from taskflow.workflow.compiling import Known
 
 __all__ = ["Workflow"]
 
@@ -45,6 +48,7 @@ class Workflow:
         retry: Retries of every step that has no own.
         on_failure: ``"stop"`` cancels what has not started when a step fails; ``"continue"`` skips only
             what depends on it.
+        memo: Remember the result of every step that does not say otherwise; see `Node.set`.
 
     Example:
         >>> wf = Workflow("report")
@@ -61,6 +65,7 @@ class Workflow:
         *,
         retry: Any = None,
         on_failure: Literal["stop", "continue"] = "stop",
+        memo: bool = False,
     ) -> None:
         import networkx
 
@@ -68,18 +73,28 @@ class Workflow:
         self.options: dict[str, Any] = {"on_failure": on_failure} | (
             {"retry": retry} if retry is not None else {}
         )
+        self.memo = memo
         self.graph: nx.DiGraph[str] = networkx.DiGraph(name=self.name)
+        self._numbers: dict[str, int] = {}
         Options().merge(**self.options)
 
     # ── building ────────────────────────────────────────────────────────────────────
 
     def add(
-        self, fn: Callable[..., Any], /, *args: Any, name: str | None = None, after: Any = (), **kwargs: Any
+        self,
+        fn: Callable[..., Any] | Workflow,
+        /,
+        *args: Any,
+        name: str | None = None,
+        after: Any = (),
+        **kwargs: Any,
     ) -> Node:
         """Add a call. Nodes among its arguments, however deep, are steps before it.
 
         Args:
-            fn: What to call.
+            fn: What to call. It may be another workflow: then the keyword arguments are its inputs, its
+                steps are called ``name/step`` in the run, and its result is that of its last step (of
+                several a dict by name). Each step of it follows the inputs it needs, all of them `after`.
             args: Its positional arguments.
             name: Its name; that of the function by default, with a number when it is taken.
             after: A node, or several, that must have succeeded first.
@@ -87,7 +102,14 @@ class Workflow:
 
         Returns:
             The node; `Node.set` gives it options.
+
+        Raises:
+            GraphError: The function does not take these arguments, or the name is taken.
+            CycleError: A workflow would be a step of itself.
         """
+        if isinstance(fn, Workflow):
+            check_contained(fn, (self,))
+            return self._insert(SubNode(self._name(name, fn), fn, args, kwargs, {}), after)
         return self._insert(Node(self._name(name, fn), fn, args, kwargs, {}), after)
 
     @overload
@@ -113,7 +135,7 @@ class Workflow:
         fn: Callable[..., Any],
         items: Any,
         /,
-        *,
+        *args: Any,
         name: str | None = None,
         after: Any = (),
         chunksize: int | None = None,
@@ -124,6 +146,7 @@ class Workflow:
         Args:
             fn: Called with each item.
             items: An iterable; or a node (or a future), whose result is taken apart when it is there.
+            args: Further positional arguments, which all calls share.
             name: Its name.
             after: What must have succeeded first.
             chunksize: Most items in one lease.
@@ -132,7 +155,7 @@ class Workflow:
         if isinstance(items, Iterator):
             items = list(items)  # a workflow may run many times
         options = {"chunksize": chunksize} if chunksize else {}
-        return self._insert(MapNode(self._name(name, fn), fn, (items,), kwargs, options), after)
+        return self._insert(MapNode(self._name(name, fn), fn, (items, *args), kwargs, options), after)
 
     def reduce(
         self,
@@ -174,7 +197,13 @@ class Workflow:
         return self._insert(MapReduceNode(self._name(name, mapper), job, parents, {}, {}), after)
 
     def input(self, name: str, default: Any = NOT_GIVEN) -> Node:
-        """Add a value that is given to `run` under this name."""
+        """Add a value that is given to `run` under this name.
+
+        Raises:
+            GraphError: `run` has an argument of that name.
+        """
+        if name in _RESERVED:
+            raise GraphError(f"`run` has an argument {name!r} of its own: choose another name for the input.")
         args = () if default is NOT_GIVEN else (default,)
         return self._insert(InputNode(self._name(name, given), given, args, {}, {}), ())
 
@@ -211,6 +240,20 @@ class Workflow:
         """The steps by name."""
         return {name: data["node"] for name, data in self.graph.nodes(data=True) if "node" in data}
 
+    @property
+    def last(self) -> list[str]:
+        """The names of the steps that no other follows: their results are that of the workflow."""
+        return [
+            name
+            for name, data in self.graph.nodes(data=True)
+            if not self.graph.succ[name] and not isinstance(data.get("node"), InputNode)
+        ]
+
+    def subworkflows(self) -> list[Workflow]:
+        """The workflows that are steps of it, each once."""
+        inside = {id(node.fn): node.fn for node in self.nodes.values() if isinstance(node, SubNode)}
+        return list(inside.values())
+
     def __getitem__(self, name: str) -> Node:
         try:
             return self.graph.nodes[name]["node"]  # type: ignore[no-any-return]
@@ -235,9 +278,15 @@ class Workflow:
         Raises:
             CycleError: Nodes wait for each other; the message and `cycle` list them.
             UnknownNode: An edge or an argument names a node that is not here.
+            GraphError: A workflow inside it has no steps.
         """
         check_nodes(self.graph)
         check_acyclic(self.graph)
+        check_contained(self, ())
+        for inner in self.subworkflows():
+            if not inner.last:
+                raise GraphError(f"The workflow {inner.name!r}, a step of {self.name!r}, has no steps.")
+            inner.validate()
 
     def to_mermaid(self) -> str:
         """The graph as Mermaid text; maps have double sides, edges without a value are dotted."""
@@ -254,7 +303,15 @@ class Workflow:
     # ── running ─────────────────────────────────────────────────────────────────────
 
     def compile(
-        self, draft: Draft, options: Options | None = None, inputs: Mapping[str, Any] | None = None
+        self,
+        draft: Draft,
+        options: Options | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        only: Collection[str] | None = None,
+        memo: bool | None = None,
+        known: Known | None = None,
+        resumed: Mapping[str, NodeId] | None = None,
     ) -> dict[str, NodeId]:
         """Draw it on a draft.
 
@@ -262,51 +319,72 @@ class Workflow:
             draft: Takes the nodes.
             options: What every step starts from.
             inputs: Values of its inputs, by name.
+            only: Draw these steps and what they need; all of them by default.
+            memo: Whether steps that say nothing of it are remembered; with `False` none is.
+            known: What the store knows; without it nothing is remembered or taken from elsewhere.
+            resumed: The nodes of an earlier run, by name: where one succeeded, and the step would call
+                the same with the same, it stands for the step.
 
         Returns:
-            The id of each node, by name.
+            The id of each step, by name; those of steps that were not drawn are ids of other runs.
 
         Raises:
             CycleError: Nodes wait for each other.
-            UnknownNode: An edge or an argument names a node that is not here.
+            UnknownNode: An edge, an argument or `only` names a node that is not here.
             ConfigError: An input is missing, or there is none of that name.
+            CannotPickle: The message names the step and the variable.
         """
         self.validate()
-        values = self._values(inputs or {})
-        ids = {name: NodeId(new_id()) for name in self.graph}
-        draft.alias.update((node.node_id, ids[name]) for name, node in self.nodes.items())
-        base = (options or Options()).merge(**self.options, label=None, key=None)
-        for name, node in self.nodes.items():
-            own = base.merge(**node.options) if node.options else base
-            edges = [Edge(ids[parent], EdgeMode.AFTER) for parent in self.graph.predecessors(name)]
-            if name in values:
-                draft.call(given, (values[name],), None, own, node_id=ids[name], edges=edges, label=name)
-            else:
-                node.draw(draft, ids[name], own, edges)
-        return ids
+        layout = Layout.of(self, options or Options(), inputs or {}, memo)
+        steps = layout.steps if only is None else layout.only(only)
+        for name, step in steps.items():
+            if isinstance(step.node, InputNode) and step.value is NOT_GIVEN:
+                raise ConfigError(f"The workflow needs a value for {name!r}: run({name}=...).")
+        return layout.names(Compiler(steps, draft, known, resumed or {}).run())
 
-    def run(self, client: Any = None, /, **inputs: Any) -> Any:
+    def run(
+        self,
+        client: Any = None,
+        /,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        only: Collection[str] | str | None = None,
+        resume: Any = None,
+        memo: bool | None = None,
+        **more: Any,
+    ) -> Any:
         """Send it.
 
         Args:
             client: Where it runs; the current client by default.
             inputs: Values of its inputs, by name.
+            only: Run this step, or these, and what they need.
+            resume: An earlier run of this workflow, or its id: steps that succeeded there are taken from
+                it, unless their function or arguments changed, or those of a step before them. A step is
+                taken as a whole: of a map of which some items failed all run again (see
+                `WorkflowRun.retry_failed`, which keeps the others).
+            memo: Whether steps that say nothing of it are remembered; with `False` none is.
+            more: Values of inputs, as keywords.
 
         Returns:
             What the client gives for a workflow: the handle of the run.
         """
-        return (client or hooks.current_client()).submit_workflow(self, inputs)
+        asked = {"only": [only] if isinstance(only, str) else only, "resume": resume, "memo": memo}
+        how = {name: value for name, value in asked.items() if value is not None}
+        chosen = client or hooks.current_client()
+        return chosen.submit_workflow(self, {**(inputs or {}), **more}, **how)
 
     # ── inside ──────────────────────────────────────────────────────────────────────
 
     def _insert(self, node: Node, after: Any) -> Node:
+        node.check()
         waits = [after] if isinstance(after, Reference) else list(after)
         inside = [other for other in waits if isinstance(other, Node)]
         outside = tuple(other for other in waits if not isinstance(other, Node))
         if outside:
             node.set(after=outside)
         for other in (*inside, *node.parents):
-            if self.graph.nodes.get(other.name, {}).get("node") is not other:
+            if getattr(self.graph.nodes.get(other.name, {}).get("node"), "node_id", "") != other.node_id:
                 raise UnknownNode(f"The node {other.name!r} belongs to another workflow.")
         self.graph.add_node(node.name, node=node)
         self.graph.add_edges_from((other.name, node.name, {"gives_value": False}) for other in inside)
@@ -318,10 +396,11 @@ class Workflow:
             if name in self.graph:
                 raise GraphError(f"There is a node {name!r} already: choose another name.")
             return name
-        wanted = getattr(fn, "__name__", type(fn).__name__)
-        name, number = wanted, 2
+        wanted = fn.name if isinstance(fn, Workflow) and fn.name else getattr(fn, "__name__", None)
+        wanted = name = wanted or type(fn).__name__
         while name in self.graph:
-            name, number = f"{wanted}-{number}", number + 1
+            number = self._numbers[wanted] = self._numbers.get(wanted, 1) + 1
+            name = f"{wanted}-{number}"
         return name
 
     def _wants(self, spec: inspect.Parameter) -> bool:
@@ -351,19 +430,15 @@ class Workflow:
         node = Node(self._name(str(key), fn), fn, (*given, *data.get("args", ())), kwargs, {})
         return self._insert(node.set(**data.get("options", {})), after)
 
-    def _values(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        known = {name: node.default for name, node in self.nodes.items() if isinstance(node, InputNode)}
-        for name in inputs:
-            if name not in known:
-                raise ConfigError(f"The workflow has no input {name!r}.{nearest(name, known)}")
-        values = {**known, **inputs}
-        missing = [name for name, value in values.items() if value is NOT_GIVEN]
-        if missing:
-            raise ConfigError(f"The workflow needs a value for {missing[0]!r}: run({missing[0]}=...).")
-        return values
 
-
-_SHAPES = {"map": ("[[", "]]"), "reduce": ("[/", "\\]"), "input": ("([", "])"), "map_reduce": ("[[", "]]")}
+_RESERVED = ("inputs", "memo", "only", "resume")
+_SHAPES = {
+    "map": ("[[", "]]"),
+    "reduce": ("[/", "\\]"),
+    "input": ("([", "])"),
+    "map_reduce": ("[[", "]]"),
+    "workflow": ("[[", "]]"),
+}
 
 
 def _escaped(text: str) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, ca
 from taskflow import hooks
 from taskflow.codec import Reference
 from taskflow.errors import ConfigError, UsageError, nearest
-from taskflow.ids import NodeId
+from taskflow.ids import NodeId, new_id
 from taskflow.plan import Output
 from taskflow.policy import Options
 from taskflow.records import EdgeMode, Failure
@@ -143,15 +143,18 @@ class MapReduceJob(Generic[T, K, V, R]):
         if isinstance(self.data, str | bytes):
             raise ConfigError("The data is one text: give a list of texts, lines or paths.")
 
-    def compile(self, draft: Draft, options: Options | None = None, *, label: str = "") -> MapReducePlan:
+    def compile(
+        self, draft: Draft, options: Options | None = None, *, label: str = "", node_id: str = ""
+    ) -> MapReducePlan:
         """Draw its two array nodes.
 
         Args:
             draft: Takes them.
             options: How both are treated.
             label: Goes before their names.
+            node_id: Goes before their ids; without it these are new.
         """
-        return _compile(self, draft, options or Options(), label)
+        return _compile(self, draft, options or Options(), label, node_id or new_id())
 
 
 def map_reduce(
@@ -203,7 +206,7 @@ def compile_map_reduce(
 
 
 def _compile(
-    job: MapReduceJob[Any, Any, Any, Any], draft: Draft, options: Options, label: str
+    job: MapReduceJob[Any, Any, Any, Any], draft: Draft, options: Options, label: str, node_id: str
 ) -> MapReducePlan:
     buckets = job.reducers or max(1, min(16, (job.partitions or PARTITIONS) // 8))
     skip = job.errors == "skip"
@@ -212,19 +215,23 @@ def _compile(
     map_fn = _MapChunk(job.mapper, job.combiner, buckets, skip)
     named = f"{label} " if label else ""
     map_label = f"{named}map {draft.codec.describe(job.mapper)}"
+    map_id, reduce_id = NodeId(f"{node_id}/map"), NodeId(f"{node_id}/reduce")
     starts = array("q", [0])
     if isinstance(job.data, Reference):
         cut = _Chunks(job.partitions)
-        mapped = draft.array_of(map_fn, job.data, options, star=True, label=map_label, spread=cut)
+        how: Any = {"node_id": map_id, "label": map_label}
+        mapped = draft.array_of(map_fn, job.data, options, star=True, spread=cut, **how)
     else:
         pieces = _noted(chunks(job.data, job.partitions), starts)
-        mapped, _ = draft.array(map_fn, pieces, options, star=True, label=map_label, page_items=1)
+        how = {"node_id": map_id, "label": map_label, "page_items": 1}
+        mapped, _ = draft.array(map_fn, pieces, options, star=True, **how)
     parts = Output(mapped, mode=EdgeMode.DROP if skip else EdgeMode.ALL)
     reduced, _ = draft.array(
         _ReduceBucket(job.reducer, skip),
         range(buckets),
         options,
         args=(parts,),
+        node_id=reduce_id,
         label=f"{named}reduce {draft.codec.describe(job.reducer)}",
     )
     known = starts if len(starts) > 1 else ()
