@@ -307,6 +307,8 @@ class Client(concurrent.futures.Executor):
         arrays |= {view.id: view.width for view in views.values() if view is not None and view.array}
         handle = WorkflowRun(engine, run, names, arrays, last, homes)
         self._send(draft, run, workflow.name or "workflow", "workflow", run, handle, **noted)
+        if not draft.nodes:  # all was there already: the run has ended, and nothing will be heard of it
+            handle.look()
         return handle
 
     def _resumed(self, run: WorkflowRun | str, lookup: Lookup) -> WorkflowRun:

@@ -17,7 +17,7 @@ import select
 
 import pytest
 
-from taskflow.errors import CycleError, NoSuchRun, ResultExpired, UnknownNode, UsageError
+from taskflow.errors import CycleError, GraphError, NoSuchRun, ResultExpired, UnknownNode, UsageError
 from taskflow.ids import NodeId, RunId, WorkerId
 from taskflow.machine.graph import RELEASES_PER_STEP
 from taskflow.policy import Policy
@@ -114,6 +114,16 @@ class _Submitting(_Told):
         assert story.store.runs() == []
         assert story.events() == []
         assert story.claim(5) == []
+
+    def test_an_id_that_a_node_of_another_run_has_is_refused(self, story: Story) -> None:
+        """Of two clients that send the same node at the same moment, one is told."""
+        story.submit(call("a"), run="first")
+
+        with pytest.raises(GraphError, match="'a' already"):
+            story.submit(call("b"), call("a", "b"), run="second")
+
+        assert [view.id for view in story.store.runs()] == ["first"]
+        assert nodes_of(story.claim(5)) == ["a"]
 
     def test_after_a_refused_submit_the_same_id_can_be_used(self, story: Story) -> None:
         """Nothing of the first try is in the way."""
