@@ -233,6 +233,11 @@ class Workflow:
             steps[key] = made._from_graph_node(graph, key, call, steps)
         return made
 
+    @classmethod
+    def from_canvas(cls, sig: Any) -> Workflow:
+        """Make a workflow of a `Signature`, chain, group or chord; see `Signature.to_workflow`."""
+        return sig.to_workflow()  # type: ignore[no-any-return]
+
     # ── reading ─────────────────────────────────────────────────────────────────────
 
     @property
@@ -396,8 +401,13 @@ class Workflow:
             if name in self.graph:
                 raise GraphError(f"There is a node {name!r} already: choose another name.")
             return name
-        wanted = fn.name if isinstance(fn, Workflow) and fn.name else getattr(fn, "__name__", None)
-        wanted = name = wanted or type(fn).__name__
+        if isinstance(fn, Workflow) and fn.name:
+            return self._unused(fn.name)
+        return self._unused(getattr(fn, "__name__", type(fn).__name__))
+
+    def _unused(self, wanted: str) -> str:
+        """The name, with a number when it is taken."""
+        name = wanted
         while name in self.graph:
             number = self._numbers[wanted] = self._numbers.get(wanted, 1) + 1
             name = f"{wanted}-{number}"

@@ -119,47 +119,49 @@ class Layout:
 
     def _spread(self, workflow: Workflow, place: _Place) -> None:
         """Add the steps of a workflow."""
-        nodes, inputs, scope = workflow.nodes, values_of(workflow, place.inputs), Scope()
+        nodes, inputs = workflow.nodes, values_of(workflow, place.inputs)
+        before, edges = workflow.graph.pred, workflow.graph.edges
+        stands = {
+            name: self._stands(place.prefix + name, node, inputs.get(name), place.scope)
+            for name, node in nodes.items()
+        }
+        scope = {node.node_id: stands[name] for name, node in nodes.items()}
+        own = {name for name, node in nodes.items() if not _is_passed_on(node, inputs)}
         for name, node in nodes.items():
             full = place.prefix + name
-            scope[node.node_id] = step = self._stands(full, node, inputs.get(name), place.scope)
-            if step != full:
-                self.aliases[full] = step
-        own = {node.node_id for node in nodes.values() if not _is_passed_on(node, inputs)}
-        for name, node in nodes.items():
-            before = {n: nodes[n].node_id for n in workflow.graph.predecessors(name)}
-            ids = dict.fromkeys((*before.values(), *(parent.node_id for parent in node.parents)))
-            waits = tuple(dict.fromkeys(scope[one] for one in ids))
+            if stands[name] != full:
+                self.aliases[full] = stands[name]
+            given = [scope[parent.node_id] for parent in node.parents]
+            waits = tuple(dict.fromkeys([*(stands[other] for other in before[name]), *given]))
             if isinstance(node, SubNode):
-                after = (scope[one] for n, one in before.items() if _is_wait(workflow, n, name))
+                after = [stands[o] for o in before[name] if not edges[o, name].get("gives_value")]
                 self._spread(node.fn, place.inside(node, scope, (*after, *place.roots)))
-                if scope[node.node_id] != place.prefix + name:
+                if stands[name] != full:
                     continue
-                waits = tuple(f"{place.prefix}{name}/{last}" for last in node.fn.last)
-                waits = tuple(self.aliases.get(one, one) for one in waits)
-            elif _is_passed_on(node, inputs):
+                last = (f"{full}/{one}" for one in node.fn.last)
+                waits = tuple(self.aliases.get(one, one) for one in last)
+            elif name not in own:
                 continue
-            elif place.roots and own.isdisjoint(ids):
+            elif place.roots and own.isdisjoint(before[name]):
                 waits += place.roots
-            self._add(node, place, name, waits, scope, inputs)
+            self._add(node, place, full, waits, scope, inputs)
 
     def _add(
         self,
         node: Node,
         place: _Place,
-        name: str,
+        full: str,
         waits: tuple[str, ...],
         scope: Scope,
         inputs: Mapping[str, Any],
     ) -> None:
-        full = place.prefix + name
         if full in self.steps:
             raise GraphError(f"Two steps would be called {full!r} in the run: choose other names.")
         options = place.options.merge(**node.options) if node.options else place.options
         memo = place.memo if node.memo is None else node.memo
         step = self.steps[full] = Step(full, node, options, waits, scope, memo)
         if isinstance(node, InputNode):
-            step.value, step.scope = inputs[name], place.scope
+            step.value, step.scope = inputs[node.name], place.scope
             step.waits += tuple(place.scope[parent.node_id] for parent in nodes_in(step.value))
         elif isinstance(node, SubNode):
             step.scope = {node.fn[last].node_id: one for last, one in zip(node.fn.last, waits, strict=True)}
@@ -217,8 +219,3 @@ def values_of(workflow: Workflow, inputs: Mapping[str, Any]) -> dict[str, Any]:
 def _is_passed_on(node: Node, inputs: Mapping[str, Any]) -> bool:
     """Whether an input is the result of a step outside, and no step of its own."""
     return isinstance(node, InputNode) and isinstance(inputs[node.name], Node)
-
-
-def _is_wait(workflow: Workflow, parent: str, child: str) -> bool:
-    """Whether an edge makes its end wait, apart from giving it a value."""
-    return not workflow.graph.edges[parent, child].get("gives_value")
