@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from taskflow import hooks
@@ -213,7 +214,8 @@ class Workflow:
 
         The predecessors come in the order of their edges, before the node's own ``args``; an edge with
         ``arg="x"`` gives its value as the keyword `x`, one with ``after=True`` gives none. A node may have
-        ``kwargs`` and ``options``.
+        ``kwargs`` and ``options``. Nodes of a workflow's graph are taken as they are, with their edges: its
+        subgraphs, compositions and relabelled copies run, too.
 
         Args:
             graph: Any directed graph.
@@ -425,6 +427,8 @@ class Workflow:
         self, graph: nx.DiGraph[Any], key: Any, call: Callable[..., Any] | str, steps: Mapping[Any, Node]
     ) -> Node:
         data = graph.nodes[key]
+        if isinstance(data.get("node"), Node):
+            return self._adopt(graph, key, steps)
         fn = data.get(call) if isinstance(call, str) else call
         if not callable(fn):
             raise UnknownNode(f"The node {key!r} has no function: give it the attribute {call!r}.")
@@ -439,6 +443,15 @@ class Workflow:
                 given.append(steps[parent])
         node = Node(self._name(str(key), fn), fn, (*given, *data.get("args", ())), kwargs, {})
         return self._insert(node.set(**data.get("options", {})), after)
+
+    def _adopt(self, graph: nx.DiGraph[Any], key: Any, steps: Mapping[Any, Node]) -> Node:
+        """Take a node of another workflow, under the name it has in this graph."""
+        node: Node = copy(graph.nodes[key]["node"])  # it stands for the same in the arguments of others
+        node.name, node.options = self._name(str(key), node.fn), dict(node.options)
+        self.graph.add_node(node.name, node=node)
+        for parent, _, how in graph.in_edges(key, data=True):
+            self.graph.add_edge(steps[parent].name, node.name, **how)
+        return node
 
 
 _RESERVED = ("inputs", "memo", "only", "resume")

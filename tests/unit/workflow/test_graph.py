@@ -533,6 +533,38 @@ def test_a_networkx_graph_becomes_a_workflow() -> None:
     assert values(wf) == {"a": 5, "b": 10, "c": 11, "d": "done"}
 
 
+def test_the_graph_of_a_workflow_becomes_a_workflow_again() -> None:
+    wf = Workflow("first")
+    numbers = wf.add(range, wf.input("n"), name="numbers")
+    sizes, before = wf.map(abs, numbers, name="sizes"), wf.add(int, name="before")
+    wf.add(sum, sizes, name="total", after=before).set(queue="q")
+    wf.add(scaled(), x=wf["total"], name="sub")
+
+    again = Workflow.from_graph(wf.graph)
+    part = Workflow.from_graph(wf.graph.subgraph(["n", "numbers"]))
+    renamed = Workflow.from_graph(nx.relabel_nodes(wf.graph, {"numbers": 7, "sub": "inner"}))
+
+    assert dict(again.graph.edges) == dict(wf.graph.edges)
+    assert values(again, n=4) == values(wf, n=4)
+    assert again["total"].options == {"queue": "q"}
+    assert values(part, n=4) == {"n": 4, "numbers": range(4)}
+    assert values(renamed, n=4)["7"] == range(4)
+    assert values(renamed, n=4)["inner/minus"] == -60
+    with pytest.raises(UnknownNode, match="argument of 'numbers' is the node 'n'"):
+        Workflow.from_graph(wf.graph.subgraph(["numbers"])).validate()
+
+
+def test_graphs_can_be_put_together() -> None:
+    one, two = Workflow("one"), Workflow("two")
+    one.add(int, "3", name="three")
+    two.add(operator.neg, two.add(int, "4", name="four"), name="minus")
+    both: Any = nx.compose(one.graph, two.graph)
+    both.add_node("sum", fn=operator.add)
+    both.add_edges_from([("three", "sum"), ("minus", "sum")])
+
+    assert values(Workflow.from_graph(both))["sum"] == -1
+
+
 def test_a_graph_that_cannot_run_is_refused() -> None:
     with pytest.raises(CycleError, match="1 → 2 → 1"):
         Workflow.from_graph(nx.DiGraph([(1, 2), (2, 1)]), call=print)
