@@ -31,7 +31,8 @@ from taskflow.ref import Ref
 from taskflow.result import AsyncResult
 from taskflow.run import arrays_of
 from taskflow.states import TERMINAL
-from taskflow.workflowrun import WorkflowRun, marks
+from taskflow.workflow.compiling import MEMO
+from taskflow.workflowrun import WorkflowRun, compiled
 
 __all__ = ["Client", "as_completed", "gather", "get_client"]
 
@@ -270,55 +271,20 @@ class Client(concurrent.futures.Executor):
             return known  # type: ignore[no-any-return]
         for left in reversed(range(_TRIES)):
             try:
-                return self._send_workflow(draft, run, workflow, inputs or {}, only, resume, memo)
+                handle, noted = compiled(
+                    self._engine, draft, run, workflow, self._options, inputs or {}, only, resume, memo
+                )
+                self._send(draft, run, workflow.name or "workflow", "workflow", run, handle, **noted)
             except GraphError:
                 # What it was to share was sent, or removed, by another client at the same moment.
-                if not left or not any(node.id.startswith("memo-") for node in draft.nodes):
+                if not left or not any(node.id.startswith(MEMO) for node in draft.nodes):
                     raise
                 draft.nodes.clear()
-        raise AssertionError("unreachable")
-
-    def _send_workflow(
-        self,
-        draft: Draft,
-        run: RunId,
-        workflow: Any,
-        inputs: Mapping[str, Any],
-        only: Collection[str] | None,
-        resume: WorkflowRun | str | None,
-        memo: bool | None,
-    ) -> WorkflowRun:
-        engine = self._engine
-        engine.flush()
-        lookup = Lookup(engine.store)
-        resumed = self._resumed(resume, lookup) if resume is not None else None
-        names = workflow.compile(
-            draft, self._options, inputs, only=only, memo=memo, known=lookup,
-            resumed=resumed.names if resumed else None,
-        )  # fmt: skip
-        last = list(only) if only is not None else workflow.last
-        noted = marks(draft.nodes, names, last)
-        if resumed is not None:
-            noted["resume_of"] = resumed.id
-        own = {node.id: node for node in draft.nodes}
-        views = {node: lookup.view(node) for node in set(names.values()) - own.keys()}
-        homes = {node: view.run for node, view in views.items() if view is not None}
-        arrays = {node.id: node.width for node in draft.nodes if node.array}
-        arrays |= {view.id: view.width for view in views.values() if view is not None and view.array}
-        handle = WorkflowRun(engine, run, names, arrays, last, homes)
-        self._send(draft, run, workflow.name or "workflow", "workflow", run, handle, **noted)
+            else:
+                break
         if not draft.nodes:  # all was there already: the run has ended, and nothing will be heard of it
             handle.look()
         return handle
-
-    def _resumed(self, run: WorkflowRun | str, lookup: Lookup) -> WorkflowRun:
-        """The run that is to be gone on with."""
-        name = run.id if isinstance(run, WorkflowRun) else self._engine.store.find(run)[0]
-        view, _ = self._engine.store.snapshot(name)
-        found = WorkflowRun.of(self._engine, view, lookup)
-        if not found.names:
-            raise UsageError(f"{name} is not the run of a workflow: there is nothing to resume.")
-        return found
 
     def run_map_reduce(self, job: Any, /) -> Any:
         """Run a map-reduce and wait for its result; see `taskflow.map_reduce`."""

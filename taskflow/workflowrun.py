@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from taskflow.errors import GraphError, nearest
+from taskflow.errors import GraphError, UsageError, nearest
 from taskflow.ids import NodeId, RunId
+from taskflow.lookup import Lookup
 from taskflow.maprun import Errors, MapRun, rows_or_frame
 from taskflow.records import Failure, Node, NodeView, RunView
 from taskflow.run import LEFT_OUT, Handle, Run, arrays_of, outcome, seconds_left
 
 if TYPE_CHECKING:
     from taskflow.engine import Engine
-    from taskflow.lookup import Lookup
+    from taskflow.plan import Draft
+    from taskflow.policy import Options
+    from taskflow.workflow import Workflow
 
-__all__ = ["WorkflowRun", "marks"]
+__all__ = ["WorkflowRun", "compiled"]
 
 
 class _Nodes(Mapping[str, Handle]):
@@ -58,14 +61,8 @@ class WorkflowRun(Run):
     def of(cls, engine: Engine, view: RunView, lookup: Lookup) -> WorkflowRun:
         """The handle of a run that is in the store."""
         names, last = _names_in(view, lookup)
-        arrays, homes = arrays_of(view), {}
-        own = {node.id for node in view.nodes}
-        for node in set(names.values()) - own:
-            found = lookup.view(node)
-            if found is not None:
-                homes[node] = found.run
-                if found.array:
-                    arrays[node] = found.width
+        arrays, homes = _elsewhere(names, {node.id for node in view.nodes}, lookup)
+        arrays |= arrays_of(view)
         return cls(engine, view.id, names, arrays, last, homes)
 
     @property
@@ -123,10 +120,49 @@ class WorkflowRun(Run):
         return rows_or_frame([_row(node) for node in self.progress.nodes])
 
 
-def marks(nodes: Sequence[Node], names: Mapping[str, NodeId], last: Sequence[str]) -> dict[str, Any]:
-    """What a run must note beside its nodes, so that `WorkflowRun.of` finds the names again.
+def compiled(
+    engine: Engine, draft: Draft, run: RunId, workflow: Workflow, options: Options, inputs: Mapping[str, Any],
+    only: Collection[str] | None, resume: WorkflowRun | str | None, memo: bool | None,
+) -> tuple[WorkflowRun, dict[str, Any]]:  # fmt: skip
+    """Draw a workflow for this store; see `Workflow.run`.
 
-    The label of a step is its name, so that this is little, however many steps there are.
+    Returns:
+        The handle of the run, and what its plan must note for `WorkflowRun.of`.
+    """
+    engine.flush()
+    lookup = Lookup(engine.store)
+    earlier = None if resume is None else _earlier(engine, resume, lookup)
+    names = workflow.compile(
+        draft, options, inputs, only=only, memo=memo, known=lookup, resumed=earlier.names if earlier else None
+    )
+    last = workflow.last if only is None else list(only)
+    arrays, homes = _elsewhere(names, {node.id for node in draft.nodes}, lookup)
+    arrays |= {node.id: node.width for node in draft.nodes if node.array}
+    noted = _marks(draft.nodes, names, last) | ({"resume_of": earlier.id} if earlier else {})
+    return WorkflowRun(engine, run, names, arrays, last, homes), noted
+
+
+def _earlier(engine: Engine, run: WorkflowRun | str, lookup: Lookup) -> WorkflowRun:
+    """The run that is to be gone on with."""
+    view = lookup.run(run.id if isinstance(run, WorkflowRun) else engine.store.find(run)[0])
+    found = None if view is None else WorkflowRun.of(engine, view, lookup)
+    if found is None or not found.names:
+        raise UsageError(f"{run} is not the run of a workflow: there is nothing to resume.")
+    return found
+
+
+def _elsewhere(
+    names: Mapping[str, NodeId], own: Collection[NodeId], lookup: Lookup
+) -> tuple[dict[NodeId, int | None], dict[NodeId, RunId]]:
+    """The widths, and the runs, of nodes that a run took from others."""
+    views = [view for node in set(names.values()).difference(own) if (view := lookup.view(node))]
+    return {v.id: v.width for v in views if v.array}, {v.id: v.run for v in views}
+
+
+def _marks(nodes: Sequence[Node], names: Mapping[str, NodeId], last: Sequence[str]) -> dict[str, Any]:
+    """What a run must note beside its nodes, so that its names are found again.
+
+    The label of a step is its name: this is little, however many steps there are.
     """
     own = _labels(nodes)
     found: dict[str, Any] = {}

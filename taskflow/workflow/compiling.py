@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
-from taskflow.errors import CannotPickle
+from taskflow.errors import CannotPickle, GraphError
 from taskflow.ids import NodeId, new_id
 from taskflow.records import Edge, EdgeMode, Node, NodeView
 from taskflow.states import TERMINAL, State
@@ -23,7 +23,10 @@ from taskflow.workflow.steps import Step, in_order
 if TYPE_CHECKING:
     from taskflow.plan import Draft
 
-__all__ = ["Compiler", "Known"]
+__all__ = ["MEMO", "Compiler", "Known"]
+
+MEMO = "memo-"
+"""What the ids of remembered steps begin with."""
 
 _TRIAL = NodeId("memo")
 
@@ -126,7 +129,7 @@ class Compiler:
         if key in self._by_key:
             return self._by_key[key]
         for n in count():
-            node_id = NodeId(f"memo-{key}-{n}")
+            node_id = NodeId(f"{MEMO}{key}-{n}")
             view = known.view(node_id)
             if view is None:
                 self._new(step, node_id)
@@ -172,7 +175,11 @@ class _Alias(Mapping[NodeId, NodeId]):
 
     def get(self, node: NodeId, default: Any = None) -> Any:
         name = self._scope.get(node)  # most are asked for in vain: an exception each would be dear
-        return default if name is None else self._ids[name]
+        if name is None:
+            return default
+        if name not in self._ids:
+            raise GraphError(f"{name!r} became an argument after the step was added: give it to `add`.")
+        return self._ids[name]
 
     def __iter__(self) -> Iterator[NodeId]:
         return iter(self._scope)

@@ -410,6 +410,37 @@ def test_two_equal_steps_of_a_workflow_are_one(client: Client, diary: Path) -> N
     assert lines(diary) == ["once"]
 
 
+def test_all_of_it_also_inline(diary: Path) -> None:
+    with Client(mode="inline") as client:
+        run = report(diary, "1 2").run(client)
+        assert run.result() == "3"
+        again = report(diary, "1 2", better=1).run(client, resume=run)
+        assert again.wait().result() == "4"
+        assert lines(diary) == ["fill", "load", "parse-1", "parse-2", "show", "show"]
+        assert client.attach(again.id).gather() == again.gather()
+        for _ in range(2):
+            assert remembered(diary, "1 2").run(client).wait(DEADLINE_S).result() == "3"
+        assert lines(diary) == ["fill", "load", "parse-1", "parse-2", "show"]
+
+
+def test_a_resumed_run_that_fails_in_its_turn(client: Client, diary: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    first = gated(diary, gate).run(client).wait(DEADLINE_S)
+    second = gated(diary, gate).run(client, resume=first).wait(DEADLINE_S)
+    assert lines(diary) == sorted(["item-0", "item-1", "item-2", "item-3"] * 2)
+    gate.write_text("")
+
+    third = second.retry_failed()
+
+    assert third.result(timeout=DEADLINE_S) == -6
+    assert lines(diary) == ["item-2"]
+    assert third.result("in/count") == 4
+    with Client(client.url, workers=0) as other:
+        assert other.attach(third.id).gather() == third.gather()
+    fourth = gated(diary, gate).run(client, resume=third)
+    assert fourth.result(timeout=DEADLINE_S) == -6
+
+
 SCRIPT = """
 import taskflow
 
