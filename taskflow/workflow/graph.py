@@ -250,11 +250,9 @@ class Workflow:
     @property
     def last(self) -> list[str]:
         """The names of the steps that no other follows: their results are that of the workflow."""
-        return [
-            name
-            for name, data in self.graph.nodes(data=True)
-            if not self.graph.succ[name] and not isinstance(data.get("node"), InputNode)
-        ]
+        nodes = self.nodes
+        ends = (name for name, after in self.graph.adjacency() if not after)
+        return [name for name in ends if not isinstance(nodes.get(name), InputNode)]
 
     def subworkflows(self) -> list[Workflow]:
         """The workflows that are steps of it, each once."""
@@ -367,9 +365,9 @@ class Workflow:
             inputs: Values of its inputs, by name.
             only: Run this step, or these, and what they need.
             resume: An earlier run of this workflow, or its id: steps that succeeded there are taken from
-                it, unless their function or arguments changed, or those of a step before them. A step is
-                taken as a whole: of a map of which some items failed all run again (see
-                `WorkflowRun.retry_failed`, which keeps the others).
+                it, unless their function or arguments changed, or those of a step before them. (A function
+                of a module that can be imported is known by its name alone.) A step is taken as a whole:
+                of a map of which some items failed all run again; `WorkflowRun.retry_failed` keeps them.
             memo: Whether steps that say nothing of it are remembered; with `False` none is.
             more: Values of inputs, as keywords.
 

@@ -120,40 +120,35 @@ class Layout:
     def _spread(self, workflow: Workflow, place: _Place) -> None:
         """Add the steps of a workflow."""
         nodes, inputs = workflow.nodes, values_of(workflow, place.inputs)
-        before, edges = workflow.graph.pred, workflow.graph.edges
+        graph = workflow.graph
         stands = {
             name: self._stands(place.prefix + name, node, inputs.get(name), place.scope)
             for name, node in nodes.items()
         }
         scope = {node.node_id: stands[name] for name, node in nodes.items()}
-        own = {name for name, node in nodes.items() if not _is_passed_on(node, inputs)}
+        own = {name for name in nodes if not isinstance(inputs.get(name), Node)}
         for name, node in nodes.items():
             full = place.prefix + name
             if stands[name] != full:
                 self.aliases[full] = stands[name]
-            given = [scope[parent.node_id] for parent in node.parents]
-            waits = tuple(dict.fromkeys([*(stands[other] for other in before[name]), *given]))
+            before = list(graph.predecessors(name))
+            given = (scope[parent.node_id] for parent in node.parents)
+            waits = tuple(dict.fromkeys((*(stands[other] for other in before), *given)))
             if isinstance(node, SubNode):
-                after = [stands[o] for o in before[name] if not edges[o, name].get("gives_value")]
-                self._spread(node.fn, place.inside(node, scope, (*after, *place.roots)))
+                after = [stands[o] for o in before if not graph.edges[o, name].get("gives_value")]
+                self._spread(node.fn, place.inside(node, full, scope, (*after, *place.roots)))
                 if stands[name] != full:
                     continue
                 last = (f"{full}/{one}" for one in node.fn.last)
                 waits = tuple(self.aliases.get(one, one) for one in last)
             elif name not in own:
                 continue
-            elif place.roots and own.isdisjoint(before[name]):
+            elif place.roots and own.isdisjoint(before):
                 waits += place.roots
-            self._add(node, place, full, waits, scope, inputs)
+            self._add(node, place, full, waits, scope, inputs.get(name))
 
     def _add(
-        self,
-        node: Node,
-        place: _Place,
-        full: str,
-        waits: tuple[str, ...],
-        scope: Scope,
-        inputs: Mapping[str, Any],
+        self, node: Node, place: _Place, full: str, waits: tuple[str, ...], scope: Scope, value: Any
     ) -> None:
         if full in self.steps:
             raise GraphError(f"Two steps would be called {full!r} in the run: choose other names.")
@@ -161,14 +156,16 @@ class Layout:
         memo = place.memo if node.memo is None else node.memo
         step = self.steps[full] = Step(full, node, options, waits, scope, memo)
         if isinstance(node, InputNode):
-            step.value, step.scope = inputs[node.name], place.scope
-            step.waits += tuple(place.scope[parent.node_id] for parent in nodes_in(step.value))
+            step.value, step.scope = value, place.scope
+            step.waits += tuple(place.scope[parent.node_id] for parent in nodes_in(value))
         elif isinstance(node, SubNode):
             step.scope = {node.fn[last].node_id: one for last, one in zip(node.fn.last, waits, strict=True)}
 
     def _stands(self, full: str, node: Node, value: Any, outer: Scope) -> str:
         """The name of the step whose result a node has."""
         if isinstance(node, InputNode) and isinstance(value, Node):
+            if value.node_id not in outer:
+                raise UnknownNode(f"The input {full!r} is the node {value.name!r} of another workflow.")
             return outer[value.node_id]
         if isinstance(node, SubNode) and len(node.fn.last) == 1:
             last = node.fn.last[0]
@@ -187,14 +184,14 @@ class _Place:
     scope: Scope = field(default_factory=dict)
     roots: tuple[str, ...] = ()
 
-    def inside(self, node: SubNode, scope: Scope, roots: tuple[str, ...]) -> _Place:
+    def inside(self, node: SubNode, full: str, scope: Scope, roots: tuple[str, ...]) -> _Place:
         """The place of a workflow inside this one."""
         inner: Workflow = node.fn
         # What happens to the rest of the run when a step fails is a rule of the run, not of a part of it.
         own = {name: value for name, value in inner.options.items() if name != "on_failure"}
         memo = (inner.memo or self.memo) if node.memo is None else node.memo
-        prefix = f"{self.prefix}{node.name}/"
-        return _Place(self.options.merge(**own, **node.options), memo, node.kwargs, prefix, scope, roots)
+        options = self.options.merge(**{**own, **node.options})
+        return _Place(options, memo, node.kwargs, f"{full}/", scope, roots)
 
 
 def in_order(steps: Mapping[str, Step]) -> Iterable[Step]:
@@ -214,8 +211,3 @@ def values_of(workflow: Workflow, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if name not in values:
             raise ConfigError(f"The workflow has no input {name!r}.{nearest(name, values)}")
     return {**values, **inputs}
-
-
-def _is_passed_on(node: Node, inputs: Mapping[str, Any]) -> bool:
-    """Whether an input is the result of a step outside, and no step of its own."""
-    return isinstance(node, InputNode) and isinstance(inputs[node.name], Node)

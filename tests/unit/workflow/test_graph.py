@@ -340,7 +340,8 @@ def test_options_of_a_workflow_inside() -> None:
     inner.add(int, "1", name="a").set(priority=7)
     inner.add(int, "2", name="b")
     wf = Workflow(on_failure="continue")
-    wf.add(inner).set(queue="gpu", priority=5)
+    wf.add(inner).set(queue="gpu", priority=5, retry=3)
+    inner.options["retry"] = 2
 
     draft = new_draft()
     wf.compile(draft)
@@ -375,6 +376,8 @@ def test_what_a_workflow_inside_lacks_is_named() -> None:
         wf.compile(new_draft())
     with pytest.raises(GraphError, match="given by name"):
         wf.add(scaled(), 3)
+    with pytest.raises(UnknownNode, match="input 'x' is the node 'a' of another"):
+        scaled().compile(new_draft(), inputs={"x": Workflow().add(int, name="a")})
     wf.add(scaled(), xx=3)
     with pytest.raises(ConfigError, match=r"no input 'xx'.*Did you mean 'x'"):
         wf.compile(new_draft())
