@@ -177,10 +177,12 @@ class Codec:
         label = describe(fn)
         sources: set[str] = set()
         packed, shared = self._pack_function(fn, retry, label, sources)
-        top = _json({**header(label, sources), "blobs": shared, "linked": packed.linked})
-        body = b"".join([top, *packed.parts()])
+        top = {**header(label, sources), "blobs": shared, "linked": packed.linked}
+        body = b"".join([_json(top), *packed.parts()])
+        # What the file of a cell is called tells one kernel from another, and not what the function is.
+        named = b"".join([_json({**top, "sources": sorted(top["sources"].values())}), *packed.parts()])
         # The key is part of the name: a blob that another key sealed under it would be of no use here.
-        digest = hashlib.blake2b(body, digest_size=20, salt=self.keyring.kid).hexdigest()
+        digest = hashlib.blake2b(named, digest_size=20, salt=self.keyring.kid).hexdigest()
         if time.monotonic() >= self._stored.get(digest, 0.0):
             if not self.blobs.has(digest):
                 self.blobs.put(digest, [self.keyring.seal(_FUNCTION, 0, digest.encode(), body)])
