@@ -10,7 +10,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from taskflow import hooks
@@ -19,10 +19,19 @@ from taskflow.canvas import compile as compile_canvas
 from taskflow.canvas.shape import Shape, split_id
 from taskflow.crew import Terms
 from taskflow.engine import Engine, inline_engine
-from taskflow.errors import ConfigError, NoSuchRun, TaskflowError, UsageError, WaitTimedOut, nearest
+from taskflow.errors import (
+    ConfigError,
+    GraphError,
+    NoSuchRun,
+    TaskflowError,
+    UsageError,
+    WaitTimedOut,
+    nearest,
+)
 from taskflow.future import Future
 from taskflow.gathering import collect, leaves
 from taskflow.ids import NodeId, RunId, id_from, new_id
+from taskflow.lookup import Lookup
 from taskflow.maprun import Errors, MapRun, rows_or_frame
 from taskflow.plan import Draft
 from taskflow.policy import Options
@@ -33,7 +42,8 @@ from taskflow.result import AsyncResult
 from taskflow.result.finding import find_result, result_of
 from taskflow.run import Run, arrays_of
 from taskflow.states import TERMINAL
-from taskflow.workflowrun import WorkflowRun
+from taskflow.workflow.compiling import MEMO
+from taskflow.workflowrun import WorkflowRun, compiled
 
 __all__ = ["Client", "as_completed", "gather", "get_client"]
 
@@ -42,6 +52,7 @@ R = TypeVar("R")
 
 _POOLS = ("process", "thread", "async", "inline")
 _MODES = ("local", "inline")
+_TRIES = 5
 
 
 class Client(concurrent.futures.Executor):
@@ -282,17 +293,35 @@ class Client(concurrent.futures.Executor):
             self._send(draft, run, name[:200], "canvas", run, result, canvas=shape.to_json())
         return result
 
-    def submit_workflow(self, workflow: Any, inputs: Mapping[str, Any] | None = None, /) -> WorkflowRun:
-        """Send a workflow."""
+    def submit_workflow(
+        self,
+        workflow: Any,
+        inputs: Mapping[str, Any] | None = None,
+        /,
+        *,
+        only: Collection[str] | None = None,
+        resume: WorkflowRun | str | None = None,
+        memo: bool | None = None,
+    ) -> WorkflowRun:
+        """Send a workflow; see `Workflow.run`."""
         draft, run, known = self._begin()
         if known is not None:
             return known  # type: ignore[no-any-return]
-        names = workflow.compile(draft, self._options, inputs or {})
-        last = [name for name in workflow.graph if workflow.graph.out_degree(name) == 0]
-        arrays = {node.id: node.width for node in draft.nodes if node.array}
-        handle = WorkflowRun(self._engine, run, names, arrays, last)
-        name = workflow.name or "workflow"
-        self._send(draft, run, name, "workflow", run, handle, names=names, last=last)
+        for left in reversed(range(_TRIES)):
+            try:
+                handle, noted = compiled(
+                    self._engine, draft, run, workflow, self._options, inputs or {}, only, resume, memo
+                )
+                self._send(draft, run, workflow.name or "workflow", "workflow", run, handle, **noted)
+            except GraphError:
+                # What it was to share was sent, or removed, by another client at the same moment.
+                if not left or not any(node.id.startswith(MEMO) for node in draft.nodes):
+                    raise
+                draft.nodes.clear()
+            else:
+                break
+        if not draft.nodes:  # all was there already: the run has ended, and nothing will be heard of it
+            handle.look()
         return handle
 
     def run_map_reduce(self, job: Any, /) -> Any:
@@ -305,7 +334,7 @@ class Client(concurrent.futures.Executor):
         arrays = {node.id: node.width for node in draft.nodes if node.array}
         names = {"map": compiled.map, "reduce": compiled.reduce}
         handle = WorkflowRun(engine, run, names, arrays, ["reduce"])
-        self._send(draft, run, "map_reduce", "workflow", run, handle, names=names, last=["reduce"])
+        self._send(draft, run, "map_reduce", "map_reduce", run, handle, names=names, last=["reduce"])
         handle.wait(progress=job.progress)
         mapped, reduced = handle.nodes["map"], handle.nodes["reduce"]
         assert isinstance(mapped, MapRun) and isinstance(reduced, MapRun)
@@ -380,8 +409,8 @@ class Client(concurrent.futures.Executor):
 
     def _handle(self, view: RunView) -> Any:
         engine = self._engine
-        if "names" in view.meta:
-            handle = WorkflowRun(engine, view.id, view.meta["names"], arrays_of(view), view.meta["last"])
+        if view.meta.get("shape") in ("workflow", "map_reduce"):
+            handle = WorkflowRun.of(engine, view, Lookup(engine.store))
             engine.feed.catch_up(NodeId(view.id), handle)
             return handle
         if "canvas" in view.meta:

@@ -27,7 +27,16 @@ class Runner(Protocol):
         """The handle of a result by its id."""
         ...
 
-    def submit_workflow(self, workflow: Any, inputs: dict[str, Any], /) -> Any:
+    def submit_workflow(
+        self,
+        workflow: Any,
+        inputs: dict[str, Any],
+        /,
+        *,
+        only: Any = None,
+        resume: Any = None,
+        memo: Any = None,
+    ) -> Any:
         """Send a `Workflow`; the handle of its run."""
         ...
 

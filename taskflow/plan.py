@@ -100,7 +100,7 @@ class Draft:
         self.codec = codec
         self.url = url
         self.nodes: list[Node] = []
-        self.alias: dict[NodeId, NodeId] = {}
+        self.alias: Mapping[NodeId, NodeId] = {}
         self._now = now
 
     def call(
@@ -229,7 +229,14 @@ class Draft:
         around = Options(queue=options.queue, priority=options.priority, on_failure=options.on_failure)
         named = label or options.label or self.codec.describe(fn)
         expansion = {EXPAND_KWARG: target, EXPAND_FN_KWARG: digest}
-        before = self.call(spread or items_of, (source,), expansion, around, label=HELPER.format(named))
+        before = self.call(
+            spread or items_of,
+            (source,),
+            expansion,
+            around,
+            node_id=NodeId(f"{target}/items"),
+            label=HELPER.format(named),
+        )
         links = _Links((*edges, Edge(before, EdgeMode.AFTER)), options.after, self.alias, self.url)
         shared = {**(kwargs or {}), STAR: True} if star else dict(kwargs or {})
         value = self.codec.dump_args(digest, tuple(args), shared, links.position)
@@ -308,9 +315,9 @@ class _Links:
         self._check_home(reference)
         node_id = reference.node_id
         parent = self._alias.get(node_id, node_id)
-        if not isinstance(reference, Output):
-            return self._take(Edge(parent))
-        return self._take(Edge(parent, reference.mode, reference.lo, reference.hi))
+        if isinstance(reference, Output):
+            return self._take(Edge(parent, reference.mode, reference.lo, reference.hi))
+        return self._take(Edge(parent, getattr(reference, "mode", EdgeMode.ALL)))
 
     def _check_home(self, reference: Any) -> None:
         home = getattr(reference, "url", self._url)
@@ -361,8 +368,17 @@ def pages(codec: Codec, digest: str, items: Iterable[Any], most: int = PAGE_ITEM
         lo = hi
 
 
-def items_of(value: Iterable[Any]) -> Iterable[Any]:
-    """What the call in front of an array node of unknown width runs: its value becomes the items."""
+def items_of(value: Any) -> Any:
+    """What the call in front of an array node of unknown width runs: its value becomes the items.
+
+    Raises:
+        UsageError: It is not iterable.
+    """
+    if not isinstance(value, Iterable) and not hasattr(value, "__getitem__"):
+        raise UsageError(
+            f"A map needs an iterable to take apart, and was given a {type(value).__name__!r}:"
+            " let the step before it return a list or a generator."
+        )
     return value
 
 

@@ -41,6 +41,7 @@ class GraphPort(Protocol):
         Raises:
             UnknownNode: An edge names a node that is neither in the plan nor in the store.
             CycleError: Nodes of a plan wait for each other.
+            GraphError: There is a node of that id in another run.
             QueueFull: The disk is full, or too much is pending.
         """
         ...

@@ -26,9 +26,16 @@ Handle = Future[Any] | MapRun[Any]
 class Run(Waiting):
     """A run as a whole: waits for its end, and makes handles of its nodes."""
 
-    def __init__(self, engine: Engine, run: RunId, arrays: Mapping[NodeId, int | None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        run: RunId,
+        arrays: Mapping[NodeId, int | None],
+        homes: Mapping[NodeId, RunId] | None = None,
+    ) -> None:
         super().__init__(engine, run)
         self._arrays = arrays
+        self._homes = homes or {}  # the runs of nodes that are not of this one
         self._handles: dict[NodeId, Handle] = {}
 
     # ── Listener ─────────────────────────────────────────────────────────────────────
@@ -54,10 +61,11 @@ class Run(Waiting):
     def _handle(self, node: NodeId, label: str = "") -> Handle:
         handle = self._handles.get(node)
         if handle is None:
+            run = self._homes.get(node, self.run_id)
             if node in self._arrays:
-                handle = MapRun(self._engine, self.run_id, node, self._arrays[node], label)
+                handle = MapRun(self._engine, run, node, self._arrays[node], label)
             else:
-                handle = Future(self._engine, self.run_id, node, None, label)
+                handle = Future(self._engine, run, node, None, label)
             self._handles[node] = handle
             self._engine.flush()
             self._engine.feed.catch_up(node, handle)

@@ -5,22 +5,26 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from taskflow.errors import GraphError, nearest
+from taskflow.errors import GraphError, UsageError, nearest
 from taskflow.future import Future, decode
 from taskflow.ids import NodeId, RunId
+from taskflow.lookup import Lookup
 from taskflow.maprun import Errors, MapRun
-from taskflow.records import Failure, ItemView, NodeView, RunView
-from taskflow.run import LEFT_OUT, Handle, Run, outcome, seconds_left
+from taskflow.records import Failure, ItemView, Node, NodeView, RunView
+from taskflow.run import LEFT_OUT, Handle, Run, arrays_of, outcome, seconds_left
 from taskflow.states import TERMINAL, State
 from taskflow.tables import rows_or_frame
 
 if TYPE_CHECKING:
     from taskflow.engine import Engine
+    from taskflow.plan import Draft
+    from taskflow.policy import Options
+    from taskflow.workflow import Workflow
 
-__all__ = ["WorkflowRun"]
+__all__ = ["WorkflowRun", "compiled"]
 
 
 class _Nodes(Mapping[str, Handle]):
@@ -51,12 +55,25 @@ class WorkflowRun(Run):
 
     def __init__(
         self, engine: Engine, run: RunId, names: Mapping[str, NodeId], arrays: Mapping[NodeId, int | None],
-        last: Sequence[str],
+        last: Sequence[str], homes: Mapping[NodeId, RunId] | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(engine, run, arrays)
+        super().__init__(engine, run, arrays, homes)
         self.nodes: Mapping[str, Handle] = _Nodes(self, names)
         self._names = names
         self._last = tuple(last)
+
+    @classmethod
+    def of(cls, engine: Engine, view: RunView, lookup: Lookup) -> WorkflowRun:
+        """The handle of a run that is in the store."""
+        names, last = _names_in(view, lookup)
+        arrays, homes = _elsewhere(names, {node.id for node in view.nodes}, lookup)
+        arrays |= arrays_of(view)
+        return cls(engine, view.id, names, arrays, last, homes)
+
+    @property
+    def names(self) -> Mapping[str, NodeId]:
+        """The id of each node, by name; some may be nodes of an earlier run."""
+        return self._names
 
     def result(self, node: str | None = None, timeout: float | None = None) -> Any:
         """The value of a node; of the last one when none is named (of several last ones a dict by name)."""
@@ -97,7 +114,8 @@ class WorkflowRun(Run):
             return self
         names = {name: fresh.get(node, node) for name, node in self._names.items()}
         arrays = {fresh.get(node, node): width for node, width in self._arrays.items()}
-        again = WorkflowRun(self._engine, new, names, arrays, self._last)
+        homes = {node: self._homes.get(node, self.id) for node in set(names.values()) - {*fresh.values()}}
+        again = WorkflowRun(self._engine, new, names, arrays, self._last, homes)
         self._engine.feed.catch_up(NodeId(new), again)
         self._engine.begin()
         return again
@@ -206,6 +224,83 @@ def _stretch(node: NodeView, item: ItemView, now: float) -> dict[str, Any]:
     took_s = item.took_s if item.state in TERMINAL or item.started_at is None else now - item.started_at
     values = (node.label, item.lo, item.hi, item.worker, item.started_at, took_s, str(item.state))
     return dict(zip(_TIMELINE, values, strict=True))
+
+
+def compiled(
+    engine: Engine, draft: Draft, run: RunId, workflow: Workflow, options: Options, inputs: Mapping[str, Any],
+    only: Collection[str] | None, resume: WorkflowRun | str | None, memo: bool | None,
+) -> tuple[WorkflowRun, dict[str, Any]]:  # fmt: skip
+    """Draw a workflow for this store; see `Workflow.run`.
+
+    Returns:
+        The handle of the run, and what its plan must note for `WorkflowRun.of`.
+    """
+    engine.flush()
+    lookup = Lookup(engine.store)
+    earlier = None if resume is None else _earlier(engine, resume, lookup)
+    names = workflow.compile(
+        draft, options, inputs, only=only, memo=memo, known=lookup, resumed=earlier.names if earlier else None
+    )
+    last = workflow.last if only is None else list(only)
+    arrays, homes = _elsewhere(names, {node.id for node in draft.nodes}, lookup)
+    arrays |= {node.id: node.width for node in draft.nodes if node.array}
+    noted = _marks(draft.nodes, names, last) | ({"resume_of": earlier.id} if earlier else {})
+    return WorkflowRun(engine, run, names, arrays, last, homes), noted
+
+
+def _earlier(engine: Engine, run: WorkflowRun | str, lookup: Lookup) -> WorkflowRun:
+    """The run that is to be gone on with."""
+    view = lookup.run(run.id if isinstance(run, WorkflowRun) else engine.store.find(run)[0])
+    found = None if view is None else WorkflowRun.of(engine, view, lookup)
+    if found is None or not found.names:
+        raise UsageError(f"{run} is not the run of a workflow: there is nothing to resume.")
+    return found
+
+
+def _elsewhere(
+    names: Mapping[str, NodeId], own: Collection[NodeId], lookup: Lookup
+) -> tuple[dict[NodeId, int | None], dict[NodeId, RunId]]:
+    """The widths, and the runs, of nodes that a run took from others."""
+    views = [view for node in set(names.values()).difference(own) if (view := lookup.view(node))]
+    return {v.id: v.width for v in views if v.array}, {v.id: v.run for v in views}
+
+
+def _marks(nodes: Sequence[Node], names: Mapping[str, NodeId], last: Sequence[str]) -> dict[str, Any]:
+    """What a run must note beside its nodes, so that its names are found again.
+
+    The label of a step is its name: this is little, however many steps there are.
+    """
+    own = _labels(nodes)
+    found: dict[str, Any] = {}
+    if strange := {name: node for name, node in names.items() if own.get(name) != node}:
+        found["names"] = strange
+    if list(last) != _sinks(own, (edge.parent for node in nodes for edge in node.edges)):
+        found["last"] = list(last)
+    return found
+
+
+def _names_in(view: RunView, lookup: Lookup) -> tuple[Mapping[str, NodeId], Sequence[str]]:
+    """The nodes of a run by name, and the names of the last ones."""
+    older = lookup.run(RunId(view.meta["rerun_of"])) if "rerun_of" in view.meta else None
+    if older is not None:
+        names, last = _names_in(older, lookup)
+        again = {node.label: node.id for node in view.nodes}
+        fresh = {node.id: again[node.label] for node in older.nodes if node.label in again}
+        return {name: fresh.get(node, node) for name, node in names.items()}, last
+    own = _labels(view.nodes) if view.meta.get("shape") == "workflow" else {}
+    parents = (edge.parent for node in view.nodes for edge in node.parents)
+    last = view.meta["last"] if "last" in view.meta else _sinks(own, parents)
+    return {**own, **view.meta.get("names", {})}, last
+
+
+def _labels(nodes: Iterable[Node | NodeView]) -> dict[str, NodeId]:
+    """The steps among the nodes of a run: parts of a step have ids of two parts."""
+    return {node.label: node.id for node in nodes if "/" not in node.id}
+
+
+def _sinks(names: Mapping[str, NodeId], parents: Iterable[NodeId]) -> list[str]:
+    followed = set(parents)
+    return [name for name, node in names.items() if node not in followed]
 
 
 def _row(node: NodeView) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import chain as concat
 from itertools import groupby, islice
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from taskflow import hooks
 from taskflow.canvas.errbacks import draw_errbacks
@@ -22,6 +22,9 @@ from taskflow.errors import GraphError, UsageError
 from taskflow.ids import new_id
 from taskflow.policy import Options
 from taskflow.records import Edge, EdgeMode
+
+if TYPE_CHECKING:
+    from taskflow.workflow import Workflow
 
 __all__ = ["Signature", "chain", "chord", "group", "maybe_signature", "signature"]
 
@@ -238,6 +241,25 @@ class Signature(dict[str, Any]):
         args = tuple(args)
         sent = self.clone(args, kwargs).set(**options) if args or kwargs or options else self
         return (client or hooks.current_client()).submit_canvas(sent)
+
+    def to_workflow(self) -> Workflow:
+        """The same as a `Workflow`: a graph that can be looked at, changed and run many times.
+
+        The result is that of the canvas; where signatures are linked to it, a dict with theirs.
+
+        Example:
+            >>> list(chain(signature(pow, (2, 3)), signature(str)).to_workflow().graph.edges)
+            [('pow', 'str')]
+        """
+        from taskflow.canvas.onto import WorkflowSheet
+        from taskflow.workflow import Workflow
+
+        made = Workflow(str(self.task).rpartition(".")[2] if isinstance(self, _Canvas) else self.name)
+        sheet = WorkflowSheet(made)
+        shape = self.draw(sheet)
+        if shape.members is not None:
+            made.add(list, sheet.argument(shape.argument()), name=made._unused("list"))
+        return made
 
     def delay(self, *args: Any, **kwargs: Any) -> Any:
         """Send it, with more arguments."""

@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from taskflow.codec.sources import show, source
+from taskflow.codec.sources import lasting, show, source
 from taskflow.errors import CannotPickle, Untrusted
 from taskflow.ids import NodeId
 
@@ -279,7 +279,7 @@ class _Rules:
             text = source(code)
             short = text if text and len(text) <= self.source_chars else None
             # A copy of the name, so that the bytes do not tell which texts are one object in this process.
-            origin = self.origins[name] = "".join(name), short
+            origin = self.origins[name] = "".join(lasting(name)), short
         return origin
 
     def _refer(self, reference: Reference) -> Any:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 from types import CodeType
 
-__all__ = ["show", "source"]
+__all__ = ["lasting", "show", "source"]
 
+_KERNELS_CELL = re.compile(r".*[/\\\\]ipykernel_\d+[/\\\\](\d+)\.py", re.DOTALL)
 # Names that Python gives to many texts at once: none of them can be told from the others.
 _NAMELESS = frozenset({"<string>", "<stdin>", "<unknown>"})
 
@@ -28,6 +30,17 @@ def source(code: CodeType) -> str | None:
     by_code = getattr(linecache, "_getlines_from_code", None)
     lines = linecache.getlines(name) or (by_code(code) if by_code else ())
     return "".join(lines) or None
+
+
+def lasting(name: str) -> str:
+    """The name of a file as another kernel would have it: ipykernel's names for cells hold its process id.
+
+    Example:
+        >>> lasting("/tmp/ipykernel_4711/1234567890.py"), lasting("/home/me/census.py")
+        ('<cell 1234567890>', '/home/me/census.py')
+    """
+    cell = _KERNELS_CELL.fullmatch(name)
+    return f"<cell {cell[1]}>" if cell else name
 
 
 def show(name: str, text: str) -> str:

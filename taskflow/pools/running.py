@@ -218,6 +218,8 @@ class Running(Outcomes):
             took = now - begun
             if self.cut is not None and self.cut[0] == at and self.cut[1] > 0:
                 hi = min(hi, self.cut[1])
+                if index >= hi:  # what ran behind the cut, and how it ended, is another's by now
+                    index, error = hi, None
             done = index if error is None else index + 1
             del out[index - base :]
             log = self._aftermath() if self.alarm or took > _QUICK_S or error is not None else None
@@ -256,6 +258,8 @@ class Running(Outcomes):
             if alarm:
                 self.obey()
                 alarm.clear()
+                if self.cut is not None and self.cut[1] > 0:
+                    size = min(size, self.cut[1] - index)
             for item in items[index - lo : index - lo + size]:
                 ints[_INDEX] = index
                 append(call(item))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from taskflow.clock import Clock, SystemClock
-from taskflow.errors import NoSuchRun, ResultExpired, UsageError
+from taskflow.errors import GraphError, NoSuchRun, ResultExpired, UsageError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine import moves
 from taskflow.machine.invariants import broken
@@ -539,6 +539,8 @@ class _MemoryRows:
     def add_node(
         self, node: NodeRow, edges: Sequence[Edge], pages: Sequence[Page], ended: Collection[NodeId], /
     ) -> None:
+        if node.id in self._store._nodes:
+            raise GraphError(f"The store has a node {node.id!r} already: an id is given once.")
         self._before.setdefault(node.id, None)
         self._store._seq += 1
         self._store._nodes[node.id] = _Record(node, self._store._seq, list(edges), list(pages))

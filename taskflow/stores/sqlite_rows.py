@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from taskflow.codec import blob_names
+from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import NodeRow, Part, RunRow
 from taskflow.policy import Policy
@@ -639,7 +640,10 @@ class SqliteRows:
                 self._dirty_runs.pop(run, None)
             self._new_runs.clear()
         if self._new:
-            db.executemany(_INSERT, [self._fresh(row) for row in self._new.values()])
+            try:
+                db.executemany(_INSERT, [self._fresh(row) for row in self._new.values()])
+            except sqlite3.IntegrityError:
+                raise self._taken() from None
             for node in self._new.keys() - self._ends.keys():
                 self._dirty.pop(node, None)
             self._new.clear()
@@ -648,6 +652,11 @@ class SqliteRows:
         if self._pages:
             db.executemany("insert into page values(?,?,?,?)", self._pages)
             self._pages.clear()
+
+    def _taken(self) -> GraphError:
+        sql = "select id from node where id in (select value from json_each(?)) limit 1"
+        (name,) = self._db.execute(sql, (json.dumps(list(self._new)),)).fetchone()
+        return GraphError(f"The store has a node {name!r} already: an id is given once.")
 
     def _write_edges(self) -> None:
         """Those whose predecessor is there: a plan may name its nodes in any order."""

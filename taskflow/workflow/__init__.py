@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskflow.workflow.graph import Node, Workflow
+from taskflow.workflow.graph import Workflow
 from taskflow.workflow.mapreduce import (
     MapReduceJob,
     MapReducePlan,
@@ -10,6 +10,7 @@ from taskflow.workflow.mapreduce import (
     compile_map_reduce,
     map_reduce,
 )
+from taskflow.workflow.nodes import Node
 from taskflow.workflow.shuffle import ItemFailure
 
 __all__ = [

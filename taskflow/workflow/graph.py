@@ -7,120 +7,39 @@ under ``"node"``. Arguments make edges; an edge that was added by hand makes its
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import reduce
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import copy
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from taskflow import hooks
 from taskflow.codec import Reference
-from taskflow.errors import ConfigError, CycleError, GraphError, UnknownNode, nearest
-from taskflow.ids import NodeId, new_id
-from taskflow.plan import Output
+from taskflow.errors import ConfigError, GraphError, UnknownNode, nearest
 from taskflow.policy import Options
-from taskflow.records import Edge, EdgeMode
-from taskflow.workflow.mapreduce import MapReduceJob, Merge
+from taskflow.workflow.checks import check_acyclic, check_contained, check_nodes
+from taskflow.workflow.compiling import Compiler
+from taskflow.workflow.mapreduce import MapReduceJob
+from taskflow.workflow.nodes import (
+    NOT_GIVEN,
+    Fold,
+    InputNode,
+    MapNode,
+    MapReduceNode,
+    Node,
+    ReduceNode,
+    SubNode,
+    given,
+)
+from taskflow.workflow.steps import Layout
 
 if TYPE_CHECKING:
     import networkx as nx
 
+    from taskflow.ids import NodeId
     from taskflow.plan import Draft
     from taskflow.states import State
+    from taskflow.workflow.compiling import Known
 
-__all__ = ["Node", "Workflow"]
-
-_NOT_GIVEN: Any = object()
-_DEEPEST = 32
-
-
-@dataclass(eq=False)
-class Node(Reference):
-    """A step of a workflow. As an argument of another step, anywhere inside it, it stands for its result.
-
-    Args:
-        name: Its name in the graph.
-        fn: What it calls.
-        args: Its positional arguments.
-        kwargs: Its keyword arguments.
-        options: Options of its own.
-    """
-
-    name: str
-    fn: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    options: dict[str, Any]
-
-    kind = "call"
-    index = None
-
-    def __post_init__(self) -> None:
-        # A workflow runs many times: this id stands for the one the node gets in each plan.
-        self.node_id = NodeId(new_id())
-
-    def set(self, **options: Any) -> Self:
-        """Set options of this step, as `Client.options` takes them.
-
-        Raises:
-            ConfigError: There is no such option (the nearest is named), or its value is impossible.
-        """
-        Options().merge(**options)
-        self.options.update(options)
-        return self
-
-    def draw(self, draft: Draft, node_id: NodeId, options: Options, edges: Iterable[Edge]) -> None:
-        """Draw it on a draft, under this id."""
-        draft.call(self.fn, self.args, self.kwargs, options, node_id=node_id, edges=edges, label=self.name)
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} {self.name!r}>"
-
-
-class _MapNode(Node):
-    """One call for each item; the items are the first of its arguments."""
-
-    kind = "map"
-
-    def draw(self, draft: Draft, node_id: NodeId, options: Options, edges: Iterable[Edge]) -> None:
-        items = self.args[0]
-        if isinstance(items, Reference):
-            draft.array_of(
-                self.fn, items, options, kwargs=self.kwargs, node_id=node_id, edges=edges, label=self.name
-            )
-        else:
-            draft.array(
-                self.fn, items, options, kwargs=self.kwargs, node_id=node_id, edges=edges, label=self.name
-            )
-
-
-class _ReduceNode(Node):
-    """Folds the items of another node."""
-
-    kind = "reduce"
-
-
-class _InputNode(Node):
-    """A value that is given when the workflow is run: the first of its arguments, then."""
-
-    kind = "input"
-
-    @property
-    def default(self) -> Any:
-        """The value when none is given."""
-        return self.args[0] if self.args else _NOT_GIVEN
-
-
-class _MapReduceNode(Node):
-    """A map-reduce: its result is the dict. `fn` is the job."""
-
-    kind = "map_reduce"
-
-    def draw(self, draft: Draft, node_id: NodeId, options: Options, edges: Iterable[Edge]) -> None:
-        waits = tuple(Output(edge.parent) for edge in edges)
-        parts = self.fn.compile(draft, options.merge(after=(*options.after, *waits)), label=self.name)
-        mode = EdgeMode.KEEP if parts.errors == "skip" else EdgeMode.ALL
-        outputs = Output(parts.reduce, mode=mode)
-        draft.call(Merge(parts.sort), (outputs,), None, options, node_id=node_id, label=self.name)
+__all__ = ["Workflow"]
 
 
 class Workflow:
@@ -131,6 +50,7 @@ class Workflow:
         retry: Retries of every step that has no own.
         on_failure: ``"stop"`` cancels what has not started when a step fails; ``"continue"`` skips only
             what depends on it.
+        memo: Remember the result of every step that does not say otherwise; see `Node.set`.
 
     Example:
         >>> wf = Workflow("report")
@@ -147,6 +67,7 @@ class Workflow:
         *,
         retry: Any = None,
         on_failure: Literal["stop", "continue"] = "stop",
+        memo: bool = False,
     ) -> None:
         import networkx
 
@@ -154,18 +75,28 @@ class Workflow:
         self.options: dict[str, Any] = {"on_failure": on_failure} | (
             {"retry": retry} if retry is not None else {}
         )
+        self.memo = memo
         self.graph: nx.DiGraph[str] = networkx.DiGraph(name=self.name)
+        self._numbers: dict[str, int] = {}
         Options().merge(**self.options)
 
     # ── building ────────────────────────────────────────────────────────────────────
 
     def add(
-        self, fn: Callable[..., Any], /, *args: Any, name: str | None = None, after: Any = (), **kwargs: Any
+        self,
+        fn: Callable[..., Any] | Workflow,
+        /,
+        *args: Any,
+        name: str | None = None,
+        after: Any = (),
+        **kwargs: Any,
     ) -> Node:
         """Add a call. Nodes among its arguments, however deep, are steps before it.
 
         Args:
-            fn: What to call.
+            fn: What to call. It may be another workflow: then the keyword arguments are its inputs, its
+                steps are called ``name/step`` in the run, and its result is that of its last step (of
+                several a dict by name). Each step of it follows the inputs it needs, all of them `after`.
             args: Its positional arguments.
             name: Its name; that of the function by default, with a number when it is taken.
             after: A node, or several, that must have succeeded first.
@@ -173,7 +104,14 @@ class Workflow:
 
         Returns:
             The node; `Node.set` gives it options.
+
+        Raises:
+            GraphError: The function does not take these arguments, or the name is taken.
+            CycleError: A workflow would be a step of itself.
         """
+        if isinstance(fn, Workflow):
+            check_contained(fn, (self,))
+            return self._insert(SubNode(self._name(name, fn), fn, args, kwargs, {}), after)
         return self._insert(Node(self._name(name, fn), fn, args, kwargs, {}), after)
 
     @overload
@@ -199,7 +137,7 @@ class Workflow:
         fn: Callable[..., Any],
         items: Any,
         /,
-        *,
+        *args: Any,
         name: str | None = None,
         after: Any = (),
         chunksize: int | None = None,
@@ -210,6 +148,7 @@ class Workflow:
         Args:
             fn: Called with each item.
             items: An iterable; or a node (or a future), whose result is taken apart when it is there.
+            args: Further positional arguments, which all calls share.
             name: Its name.
             after: What must have succeeded first.
             chunksize: Most items in one lease.
@@ -218,7 +157,7 @@ class Workflow:
         if isinstance(items, Iterator):
             items = list(items)  # a workflow may run many times
         options = {"chunksize": chunksize} if chunksize else {}
-        return self._insert(_MapNode(self._name(name, fn), fn, (items,), kwargs, options), after)
+        return self._insert(MapNode(self._name(name, fn), fn, (items, *args), kwargs, options), after)
 
     def reduce(
         self,
@@ -226,7 +165,7 @@ class Workflow:
         parts: Any,
         /,
         *,
-        initial: Any = _NOT_GIVEN,
+        initial: Any = NOT_GIVEN,
         name: str | None = None,
         after: Any = (),
     ) -> Node:
@@ -239,8 +178,8 @@ class Workflow:
             name: Its name.
             after: What must have succeeded first.
         """
-        fold = Fold(fn) if initial is _NOT_GIVEN else Fold(fn, (initial,))
-        return self._insert(_ReduceNode(self._name(name, fn), fold, (parts,), {}, {}), after)
+        fold = Fold(fn) if initial is NOT_GIVEN else Fold(fn, (initial,))
+        return self._insert(ReduceNode(self._name(name, fn), fold, (parts,), {}, {}), after)
 
     def map_reduce(
         self,
@@ -257,12 +196,18 @@ class Workflow:
         data = list(data) if isinstance(data, Iterator) else data
         job = MapReduceJob(data=data, mapper=mapper, reducer=reducer, **how)
         parents = (data,) if isinstance(data, Reference) else ()  # plain data is long, and holds no nodes
-        return self._insert(_MapReduceNode(self._name(name, mapper), job, parents, {}, {}), after)
+        return self._insert(MapReduceNode(self._name(name, mapper), job, parents, {}, {}), after)
 
-    def input(self, name: str, default: Any = _NOT_GIVEN) -> Node:
-        """Add a value that is given to `run` under this name."""
-        args = () if default is _NOT_GIVEN else (default,)
-        return self._insert(_InputNode(self._name(name, _given), _given, args, {}, {}), ())
+    def input(self, name: str, default: Any = NOT_GIVEN) -> Node:
+        """Add a value that is given to `run` under this name.
+
+        Raises:
+            GraphError: `run` has an argument of that name.
+        """
+        if name in _RESERVED:
+            raise GraphError(f"`run` has an argument {name!r} of its own: choose another name for the input.")
+        args = () if default is NOT_GIVEN else (default,)
+        return self._insert(InputNode(self._name(name, given), given, args, {}, {}), ())
 
     @classmethod
     def from_graph(cls, graph: nx.DiGraph[Any], call: Callable[..., Any] | str = "fn") -> Workflow:
@@ -270,7 +215,8 @@ class Workflow:
 
         The predecessors come in the order of their edges, before the node's own ``args``; an edge with
         ``arg="x"`` gives its value as the keyword `x`, one with ``after=True`` gives none. A node may have
-        ``kwargs`` and ``options``.
+        ``kwargs`` and ``options``. Nodes of a workflow's graph are taken as they are, with their edges: its
+        subgraphs, compositions and relabelled copies run, too.
 
         Args:
             graph: Any directed graph.
@@ -282,7 +228,7 @@ class Workflow:
             UnknownNode: A node has no function.
         """
         made = cls(str(graph.graph.get("name", "")))
-        _check_acyclic(graph)
+        check_acyclic(graph)
         steps: dict[Any, Node] = {}
         import networkx
 
@@ -290,12 +236,29 @@ class Workflow:
             steps[key] = made._from_graph_node(graph, key, call, steps)
         return made
 
+    @classmethod
+    def from_canvas(cls, sig: Any) -> Workflow:
+        """Make a workflow of a `Signature`, chain, group or chord; see `Signature.to_workflow`."""
+        return sig.to_workflow()  # type: ignore[no-any-return]
+
     # ── reading ─────────────────────────────────────────────────────────────────────
 
     @property
     def nodes(self) -> Mapping[str, Node]:
         """The steps by name."""
         return {name: data["node"] for name, data in self.graph.nodes(data=True) if "node" in data}
+
+    @property
+    def last(self) -> list[str]:
+        """The names of the steps that no other follows: their results are that of the workflow."""
+        nodes = self.nodes
+        ends = (name for name, after in self.graph.adjacency() if not after)
+        return [name for name in ends if not isinstance(nodes.get(name), InputNode)]
+
+    def subworkflows(self) -> list[Workflow]:
+        """The workflows that are steps of it, each once."""
+        inside = {id(node.fn): node.fn for node in self.nodes.values() if isinstance(node, SubNode)}
+        return list(inside.values())
 
     def __getitem__(self, name: str) -> Node:
         try:
@@ -321,18 +284,15 @@ class Workflow:
         Raises:
             CycleError: Nodes wait for each other; the message and `cycle` list them.
             UnknownNode: An edge or an argument names a node that is not here.
+            GraphError: A workflow inside it has no steps.
         """
-        for name, data in self.graph.nodes(data=True):
-            if "node" not in data:
-                raise UnknownNode(
-                    f"An edge names {name!r}, and there is no such node.{nearest(name, self.nodes)}"
-                )
-            for parent in _nodes_in(data["node"]):
-                if self.graph.nodes.get(parent.name, {}).get("node") is not parent:
-                    raise UnknownNode(
-                        f"An argument of {name!r} is the node {parent.name!r} of another workflow."
-                    )
-        _check_acyclic(self.graph)
+        check_nodes(self.graph)
+        check_acyclic(self.graph)
+        check_contained(self, ())
+        for inner in self.subworkflows():
+            if not inner.last:
+                raise GraphError(f"The workflow {inner.name!r}, a step of {self.name!r}, has no steps.")
+            inner.validate()
 
     def to_mermaid(self, states: Mapping[str, State | str] | None = None) -> str:
         """The graph as Mermaid text; see `to_svg`."""
@@ -370,7 +330,15 @@ class Workflow:
     # ── running ─────────────────────────────────────────────────────────────────────
 
     def compile(
-        self, draft: Draft, options: Options | None = None, inputs: Mapping[str, Any] | None = None
+        self,
+        draft: Draft,
+        options: Options | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        only: Collection[str] | None = None,
+        memo: bool | None = None,
+        known: Known | None = None,
+        resumed: Mapping[str, NodeId] | None = None,
     ) -> dict[str, NodeId]:
         """Draw it on a draft.
 
@@ -378,56 +346,76 @@ class Workflow:
             draft: Takes the nodes.
             options: What every step starts from.
             inputs: Values of its inputs, by name.
+            only: Draw these steps and what they need; all of them by default.
+            memo: Whether steps that say nothing of it are remembered; with `False` none is.
+            known: What the store knows; without it nothing is remembered or taken from elsewhere.
+            resumed: The nodes of an earlier run, by name: where one succeeded, and the step would call
+                the same with the same, it stands for the step.
 
         Returns:
-            The id of each node, by name.
+            The id of each step, by name; those of steps that were not drawn are ids of other runs.
 
         Raises:
             CycleError: Nodes wait for each other.
-            UnknownNode: An edge or an argument names a node that is not here.
+            UnknownNode: An edge, an argument or `only` names a node that is not here.
             ConfigError: An input is missing, or there is none of that name.
+            CannotPickle: The message names the step and the variable.
         """
         self.validate()
-        values = self._values(inputs or {})
-        ids = {name: NodeId(new_id()) for name in self.graph}
-        draft.alias.update((node.node_id, ids[name]) for name, node in self.nodes.items())
-        base = (options or Options()).merge(**self.options, label=None, key=None)
-        for name, node in self.nodes.items():
-            own = base.merge(**node.options) if node.options else base
-            edges = [Edge(ids[parent], EdgeMode.AFTER) for parent in self.graph.predecessors(name)]
-            if name in values:
-                draft.call(_given, (values[name],), None, own, node_id=ids[name], edges=edges, label=name)
-            else:
-                node.draw(draft, ids[name], own, edges)
-        return ids
+        layout = Layout.of(self, options or Options(), inputs or {}, memo)
+        steps = layout.steps if only is None else layout.only(only)
+        for name, step in steps.items():
+            if isinstance(step.node, InputNode) and step.value is NOT_GIVEN:
+                raise ConfigError(f"The workflow needs a value for {name!r}: run({name}=...).")
+        return layout.names(Compiler(steps, draft, known, resumed or {}).run())
 
-    def run(self, client: Any = None, /, **inputs: Any) -> Any:
+    def run(
+        self,
+        client: Any = None,
+        /,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        only: Collection[str] | str | None = None,
+        resume: Any = None,
+        memo: bool | None = None,
+        **more: Any,
+    ) -> Any:
         """Send it.
 
         Args:
             client: Where it runs; the current client by default.
             inputs: Values of its inputs, by name.
+            only: Run this step, or these, and what they need.
+            resume: An earlier run of this workflow, or its id: steps that succeeded there are taken from
+                it, unless their function or arguments changed, or those of a step before them. (A function
+                of a module that can be imported is known by its name alone.) A step is taken as a whole:
+                of a map of which some items failed all run again; `WorkflowRun.retry_failed` keeps them.
+            memo: Whether steps that say nothing of it are remembered; with `False` none is.
+            more: Values of inputs, as keywords.
 
         Returns:
             What the client gives for a workflow: the handle of the run.
         """
-        return (client or hooks.current_client()).submit_workflow(self, inputs)
+        asked = {"only": [only] if isinstance(only, str) else only, "resume": resume, "memo": memo}
+        how = {name: value for name, value in asked.items() if value is not None}
+        chosen = client or hooks.current_client()
+        return chosen.submit_workflow(self, {**(inputs or {}), **more}, **how)
 
     # ── inside ──────────────────────────────────────────────────────────────────────
 
     def _insert(self, node: Node, after: Any) -> Node:
+        node.check()
         waits = [after] if isinstance(after, Reference) else list(after)
         inside = [other for other in waits if isinstance(other, Node)]
         outside = tuple(other for other in waits if not isinstance(other, Node))
         if outside:
             node.set(after=outside)
-        parents = list(_nodes_in(node))
-        for other in (*inside, *parents):
-            if self.graph.nodes.get(other.name, {}).get("node") is not other:
+        for other in (*inside, *node.parents):
+            if getattr(self.graph.nodes.get(other.name, {}).get("node"), "node_id", "") != other.node_id:
                 raise UnknownNode(f"The node {other.name!r} belongs to another workflow.")
         self.graph.add_node(node.name, node=node)
         self.graph.add_edges_from((other.name, node.name, {"gives_value": False}) for other in inside)
-        self.graph.add_edges_from((other.name, node.name, {"gives_value": True}) for other in parents)
+        self.graph.add_edges_from((other.name, node.name, {"gives_value": True}) for other in node.parents)
         return node
 
     def _name(self, name: str | None, fn: Any) -> str:
@@ -435,10 +423,16 @@ class Workflow:
             if name in self.graph:
                 raise GraphError(f"There is a node {name!r} already: choose another name.")
             return name
-        wanted = getattr(fn, "__name__", type(fn).__name__)
-        name, number = wanted, 2
+        if isinstance(fn, Workflow) and fn.name:
+            return self._unused(fn.name)
+        return self._unused(getattr(fn, "__name__", type(fn).__name__))
+
+    def _unused(self, wanted: str) -> str:
+        """The name, with a number when it is taken."""
+        name = wanted
         while name in self.graph:
-            name, number = f"{wanted}-{number}", number + 1
+            number = self._numbers[wanted] = self._numbers.get(wanted, 1) + 1
+            name = f"{wanted}-{number}"
         return name
 
     def _wants(self, spec: inspect.Parameter) -> bool:
@@ -453,6 +447,8 @@ class Workflow:
         self, graph: nx.DiGraph[Any], key: Any, call: Callable[..., Any] | str, steps: Mapping[Any, Node]
     ) -> Node:
         data = graph.nodes[key]
+        if isinstance(data.get("node"), Node):
+            return self._adopt(graph, key, steps)
         fn = data.get(call) if isinstance(call, str) else call
         if not callable(fn):
             raise UnknownNode(f"The node {key!r} has no function: give it the attribute {call!r}.")
@@ -468,56 +464,14 @@ class Workflow:
         node = Node(self._name(str(key), fn), fn, (*given, *data.get("args", ())), kwargs, {})
         return self._insert(node.set(**data.get("options", {})), after)
 
-    def _values(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        known = {name: node.default for name, node in self.nodes.items() if isinstance(node, _InputNode)}
-        for name in inputs:
-            if name not in known:
-                raise ConfigError(f"The workflow has no input {name!r}.{nearest(name, known)}")
-        values = {**known, **inputs}
-        missing = [name for name, value in values.items() if value is _NOT_GIVEN]
-        if missing:
-            raise ConfigError(f"The workflow needs a value for {missing[0]!r}: run({missing[0]}=...).")
-        return values
+    def _adopt(self, graph: nx.DiGraph[Any], key: Any, steps: Mapping[Any, Node]) -> Node:
+        """Take a node of another workflow, under the name it has in this graph."""
+        node: Node = copy(graph.nodes[key]["node"])  # it stands for the same in the arguments of others
+        node.name, node.options = self._name(str(key), node.fn), dict(node.options)
+        self.graph.add_node(node.name, node=node)
+        for parent, _, how in graph.in_edges(key, data=True):
+            self.graph.add_edge(steps[parent].name, node.name, **how)
+        return node
 
 
-@dataclass(frozen=True)
-class Fold:
-    """Folds a list with a function of two values."""
-
-    fn: Callable[[Any, Any], Any]
-    initial: tuple[Any, ...] = ()
-
-    def __call__(self, parts: Iterable[Any]) -> Any:
-        """The parts as one value, from the left."""
-        return reduce(self.fn, parts, *self.initial)
-
-
-def _given(value: Any) -> Any:
-    return value
-
-
-def _nodes_in(node: Node) -> Iterator[Node]:
-    """The nodes among the arguments of a node, each once."""
-    found: dict[int, Node] = {}
-    _search((node.args, node.kwargs), found, _DEEPEST)
-    return iter(found.values())
-
-
-def _search(value: Any, found: dict[int, Node], depth: int) -> None:
-    if isinstance(value, Node):
-        found[id(value)] = value
-    elif depth and isinstance(value, (list, tuple, set, frozenset)):
-        for part in value:
-            _search(part, found, depth - 1)
-    elif depth and isinstance(value, dict):
-        for part in value.values():
-            _search(part, found, depth - 1)
-
-
-def _check_acyclic(graph: nx.DiGraph[Any]) -> None:
-    import networkx
-
-    if networkx.is_directed_acyclic_graph(graph):
-        return
-    cycle = [str(parent) for parent, *_ in networkx.find_cycle(graph)]
-    raise CycleError(f"Nodes wait for each other: {' → '.join([*cycle, cycle[0]])}.", cycle=cycle)
+_RESERVED = ("inputs", "memo", "only", "resume")

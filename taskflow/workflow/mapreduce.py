@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 from taskflow import hooks
 from taskflow.codec import Reference
 from taskflow.errors import ConfigError, UsageError, nearest
-from taskflow.ids import NodeId
+from taskflow.ids import NodeId, new_id
 from taskflow.plan import Output
 from taskflow.policy import Options
 from taskflow.records import EdgeMode, Failure
@@ -143,15 +143,18 @@ class MapReduceJob(Generic[T, K, V, R]):
                 raise ConfigError(f"{name}={function!r:.80} is not a function.")
         _check_data(self.data)
 
-    def compile(self, draft: Draft, options: Options | None = None, *, label: str = "") -> MapReducePlan:
+    def compile(
+        self, draft: Draft, options: Options | None = None, *, label: str = "", node_id: str = ""
+    ) -> MapReducePlan:
         """Draw its two array nodes.
 
         Args:
             draft: Takes them.
             options: How both are treated.
             label: Goes before their names.
+            node_id: Goes before their ids; without it these are new.
         """
-        return _compile(self, draft, options or Options(), label)
+        return _compile(self, draft, options or Options(), label, node_id or new_id())
 
 
 def map_reduce(
@@ -211,7 +214,7 @@ def compile_map_reduce(
 
 
 def _compile(
-    job: MapReduceJob[Any, Any, Any, Any], draft: Draft, options: Options, label: str
+    job: MapReduceJob[Any, Any, Any, Any], draft: Draft, options: Options, label: str, node_id: str
 ) -> MapReducePlan:
     buckets = job.reducers or max(1, min(16, (job.partitions or CHUNKS) // 8))
     skip = job.errors == "skip"
@@ -220,18 +223,22 @@ def _compile(
     map_fn = MapChunk(job.mapper, job.combiner, buckets, skip)
     named = f"{label} " if label else ""
     map_label = f"{named}map {draft.codec.describe(job.mapper)}"
+    map_id, reduce_id = NodeId(f"{node_id}/map"), NodeId(f"{node_id}/reduce")
     noted = _Noted()
     if isinstance(job.data, Reference):
-        mapped = draft.array_of(map_fn, job.data, options, label=map_label, spread=_Cut(job.partitions))
+        how: Any = {"node_id": map_id, "label": map_label}
+        mapped = draft.array_of(map_fn, job.data, options, spread=_Cut(job.partitions), **how)
     else:
         chunks = noted.passing(cut(job.data, job.partitions))
-        mapped, _ = draft.array(map_fn, chunks, options, label=map_label, page_items=1)
+        how = {"node_id": map_id, "label": map_label, "page_items": 1}
+        mapped, _ = draft.array(map_fn, chunks, options, **how)
     parts = Output(mapped, mode=EdgeMode.DROP if skip else EdgeMode.ALL)
     reduced, _ = draft.array(
         ReduceBucket(job.reducer, job.combiner, job.sort, skip),
         range(buckets),
         options,
         args=(parts,),
+        node_id=reduce_id,
         label=f"{named}reduce {draft.codec.describe(job.reducer)}",
     )
     known = noted.starts if len(noted.starts) > 1 else ()

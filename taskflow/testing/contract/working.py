@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from taskflow.errors import CycleError, UnknownNode
+from taskflow.errors import CycleError, GraphError, UnknownNode
 from taskflow.ids import NodeId, RunId
 from taskflow.policy import Policy
 from taskflow.ports import Store
@@ -77,6 +77,16 @@ class Submitting(Told):
         assert story.store.runs() == []
         assert story.events() == []
         assert story.claim(5) == []
+
+    def test_an_id_that_a_node_of_another_run_has_is_refused(self, story: Story) -> None:
+        """Of two clients that send the same node at the same moment, one is told."""
+        story.submit(call("a"), run="first")
+
+        with pytest.raises(GraphError, match="'a' already"):
+            story.submit(call("b"), call("a", "b"), run="second")
+
+        assert [view.id for view in story.store.runs()] == ["first"]
+        assert nodes_of(story.claim(5)) == ["a"]
 
     def test_after_a_refused_submit_the_same_id_can_be_used(self, story: Story) -> None:
         """Nothing of the first try is in the way."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 
@@ -181,6 +182,25 @@ def test_the_lines_of_a_cell_are_in_the_traceback_of_the_worker(codec: Codec, wo
     with pytest.raises(ValueError, match="deep") as caught:
         loaded.fn()
     assert "# the guilty line" in worker.failure(caught.value).traceback
+
+
+@pytest.mark.skipif(
+    tuple(map(int, cloudpickle.__version__.split(".")[:3])) < (3, 1, 3),
+    reason="the name of the file is in the pickle itself",
+)
+def test_a_function_of_a_cell_is_the_same_in_another_kernel(codec: Codec, monkeypatch: Any) -> None:
+    """The name of a cell's file has the number of the process in it."""
+
+    def made(kernel: int, source: str) -> str:
+        name = f"/tmp/ipykernel_{kernel}/42.py"
+        monkeypatch.setitem(linecache.cache, name, (len(source), None, source.splitlines(True), ""))
+        session: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(source, name, "exec"), session)
+        return codec.function(session["add"])
+
+    one, other = "def add(a, b): return a + b\n", "def add(a, b): return b + a\n"
+
+    assert made(7, one) == made(123, one) != made(7, other)
 
 
 # ── what is watched ──────────────────────────────────────────────────────────────────

@@ -1,0 +1,67 @@
+"""`Lookup`: what a store knows of nodes, asked many times while something is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from taskflow.errors import NoSuchRun, ResultExpired
+from taskflow.ids import NodeId, RunId
+from taskflow.ports import Store
+from taskflow.records import Edge, Node, NodeView, RunView
+from taskflow.states import State
+
+__all__ = ["Lookup"]
+
+
+class Lookup:
+    """Reads each run once, so it tells of the moment at which it was first asked.
+
+    Args:
+        store: Is asked.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._runs: dict[RunId, RunView] = {}
+        self._nodes: dict[NodeId, NodeView] = {}
+
+    def run(self, run: RunId) -> RunView | None:
+        """A run with its nodes, or `None` when there is none of that id (any more)."""
+        if run not in self._runs:
+            try:
+                view, _ = self._store.snapshot(run)
+            except (NoSuchRun, ResultExpired):
+                return None
+            self._runs[run] = view
+            self._nodes |= {node.id: node for node in view.nodes}
+        return self._runs[run]
+
+    def view(self, node: NodeId, /) -> NodeView | None:
+        """A node as it stands, or `None` when there is none of that id (any more)."""
+        if node not in self._nodes:
+            try:
+                self.run(self._store.find(node)[0])
+            except (NoSuchRun, ResultExpired):
+                return None
+        return self._nodes.get(node)  # `find` also takes the beginning of an id
+
+    def holds(self, node: Node, /) -> bool:
+        """Whether the node of that id succeeded, and called the same with the same."""
+        view = self.view(node.id)
+        if view is None or view.state is not State.SUCCEEDED or view.fn != node.fn:
+            return False
+        call = self._store.call(node.id)
+        inputs = tuple(edge for edge in node.edges if edge.mode.gives_value)
+        return (
+            call.args == node.args
+            and call.inputs == inputs
+            and _parents(view.parents) == _parents(node.edges)
+            and (node.width is None or (view.width == node.width and self._holds_pages(node)))
+        )
+
+    def _holds_pages(self, node: Node) -> bool:
+        return not node.pages or self._store.pages(node.id, 0, node.width or 0) == list(node.pages)
+
+
+def _parents(edges: Collection[Edge]) -> set[NodeId]:
+    return {edge.parent for edge in edges}
