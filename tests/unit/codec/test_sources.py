@@ -254,7 +254,7 @@ def test_a_bucket_of_a_map_reduce_keeps_the_lines(notebook: Notebook) -> None:
 # ── the digest ───────────────────────────────────────────────────────────────────────
 
 SENDER = """
-import linecache, os, sys
+import linecache, sys
 from pathlib import Path
 from taskflow.blobs.files import FileBlobs
 from taskflow.codec import Codec, Keyring
@@ -262,7 +262,7 @@ class Nowhere:
     def has(self, name): return False
     def put(self, name, parts): pass
 # The same name as one object or as two.
-name = f"/tmp/ipykernel_{os.getpid()}/1234.py"
+name = "/tmp/kernel_7/1234.py"
 other = "".join(name) if sys.argv[1] == "two" else name
 text = "def task(): return __file__, (lambda: 1)()\\n"
 session = {"__name__": "__main__", "__file__": other}
