@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import time
@@ -286,15 +285,21 @@ class Engine:
         self.begin()
         return again
 
-    def fold(self, fn: Callable[[Any, Any], Any], source: Any) -> Future[Any]:
-        """Fold the values of an array node with a function of two, on a worker."""
+    def fold(
+        self, fn: Callable[[Any, Any], Any], node: NodeId, width: int | None, *, tree: int | bool
+    ) -> Future[Any]:
+        """Fold the values of an array node with a function of two, on workers."""
         from taskflow.future import Future
         from taskflow.ids import new_id
         from taskflow.plan import Draft, Output
+        from taskflow.policy import Options
+        from taskflow.workflow.folding import Fold, Tree
 
-        draft = Draft(self.codec, time.time)
-        node = draft.call(_Fold(fn), (Output(source.node_id),), label=f"reduce {self.codec.describe(fn)}")
-        future: Future[Any] = Future(self, RunId(new_id()), node, None, draft.nodes[0].label)
+        draft, root = Draft(self.codec, time.time), NodeId(new_id())
+        spread = Tree(Fold(fn), None if tree is True else tree or width)
+        leaves = [Output(node)] if width is None else spread.over_items(node, width)
+        spread.draw(draft, leaves, Options(), root, f"reduce {self.codec.describe(fn)}")
+        future: Future[Any] = Future(self, RunId(new_id()), root, None, draft.nodes[-1].label)
         self.feed.watch(node, future)
         self.send(draft.plan(future.run_id, future.label))
         return future
@@ -368,13 +373,3 @@ def _forked() -> TaskflowError:
         "This client was opened before the process forked, and cannot be used in the child:"
         " open a new Client() there."
     )
-
-
-class _Fold:
-    """Folds a list with a function of two."""
-
-    def __init__(self, fn: Callable[[Any, Any], Any]) -> None:
-        self.fn = fn
-
-    def __call__(self, values: Iterable[Any]) -> Any:
-        return functools.reduce(self.fn, values)

@@ -378,9 +378,20 @@ class MapRun(Waiting, Iterator[R], Reference):
         self._engine.begin()
         return again
 
-    def reduce(self, fn: Callable[[Any, Any], Any]) -> Future[Any]:
-        """Fold all results with a function of two, on a worker, when the last is there."""
-        return self._engine.fold(fn, self)
+    def reduce(self, fn: Callable[[Any, Any], Any], *, tree: int | bool = True) -> Future[Any]:
+        """Fold all results with a function of two, on workers.
+
+        Args:
+            fn: Makes one value of two; it must be associative, the order is kept.
+            tree: Fold so many at a time, as a tree of calls, each as soon as its items are there; `True` takes
+                a suitable number, `False` folds all in one call when the last is there.
+
+        Raises:
+            ConfigError: The number is below 2.
+        """
+        if not isinstance(tree, bool) and tree < 2:
+            raise ConfigError(f"tree={tree} is not possible: a call must fold 2 values or more.")
+        return self._engine.fold(fn, self.node_id, self._known_width(), tree=tree)
 
     def __repr__(self) -> str:
         width = "?" if self._width is None else format(self._width, ",")

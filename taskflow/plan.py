@@ -31,12 +31,25 @@ from taskflow.records import Edge, EdgeMode, Node, Page, Plan
 if TYPE_CHECKING:
     from taskflow.codec import Codec
 
-__all__ = ["EXPAND_FN_KWARG", "EXPAND_KWARG", "HELPER", "STAR", "Draft", "Fault", "Output", "pages"]
+__all__ = [
+    "EXPAND_FN_KWARG",
+    "EXPAND_KWARG",
+    "HELPER",
+    "PARTS",
+    "STAR",
+    "Draft",
+    "Fault",
+    "Output",
+    "Replaced",
+    "pages",
+]
 
 STAR = "*"
 EXPAND_KWARG = "**expand"
 EXPAND_FN_KWARG = "**expand_fn"
 HELPER = "items of {}"
+PARTS = "parts of {}"
+"""Labels of nodes that only serve another one: they are shown as a part of it."""
 """The label of the call before an array node of unknown width, by the label of that."""
 
 PAGE_ITEMS = 4096
@@ -80,6 +93,14 @@ class Fault(NamedTuple):
     error: BaseException
     traceback: str
     array: bool = False
+
+
+class Replaced(BaseException):
+    """Ends a task whose result is that of something else: a signature, or what can `draw_on` a draft."""
+
+    def __init__(self, by: Any) -> None:
+        super().__init__(by)
+        self.by = by
 
 
 class Draft:
@@ -241,6 +262,10 @@ class Draft:
         shared = {**(kwargs or {}), STAR: True} if star else dict(kwargs or {})
         value = self.codec.dump_args(digest, tuple(args), shared, links.position)
         return self._add(fn, digest, value, links, options, target, named, None, True, ())
+
+    def find(self, node_id: NodeId) -> Node | None:
+        """A node that was drawn, or `None`; quick for those that were drawn lately."""
+        return next((node for node in reversed(self.nodes) if node.id == node_id), None)
 
     def plan(self, run_id: RunId, name: str = "", meta: Mapping[str, Any] | None = None) -> Plan:
         """What was drawn, ready to submit.

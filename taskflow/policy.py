@@ -200,8 +200,9 @@ class Options:
         on_failure: ``"continue"``: what depends on a failed node is skipped; ``"stop"``: what has not
             started of its run is cancelled; ``"skip"``: as ``"continue"``, and the run does not fail for it.
         ignore_result: Keep no value: what reads it gets `None`.
-        max_parallel: At most so many items of a map run at once, whatever slots are free.
-        run_parallel: At most so many items of the whole run do.
+        max_parallel: At most so many items run at once, whatever slots are free: of a map, of a workflow or
+            canvas that is sent with it, or of the step of a workflow that is set so.
+        run_parallel: The same for all nodes of the run that have it, together.
         after: Futures that must have succeeded first, though their values are not needed.
         key: Names the run: a second submit with the same key in the same store is the first one.
     """
@@ -267,6 +268,12 @@ class Options:
             max_parallel=self.max_parallel,
             run_parallel=self.run_parallel,
         )
+
+    def of_run(self) -> Options:
+        """The same for all nodes of a graph: what bounds a map bounds the run as a whole."""
+        if self.max_parallel is None:
+            return self
+        return self.merge(run_parallel=self.max_parallel, max_parallel=None)
 
     def delay_s(self, now: float) -> float | None:
         """Seconds from `now` (since the epoch) until it may start, or `None`."""

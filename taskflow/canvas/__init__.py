@@ -52,4 +52,4 @@ def compile(sig: Signature, draft: Draft, options: Options | None = None) -> Sha
         GraphError: It has no steps, or a chord no body.
         ConfigError: A task is not known here, or an option is not.
     """
-    return sig.draw(DraftSheet(draft, options or Options()))
+    return sig.draw(DraftSheet(draft, (options or Options()).of_run()))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskflow.ids import NodeId
-from taskflow.plan import HELPER
+from taskflow.plan import HELPER, PARTS
 from taskflow.records import NodeView, RunView
 from taskflow.states import TERMINAL, State
 from taskflow.workflow.grouping import grouped
@@ -18,6 +18,7 @@ from taskflow.workflow.picture import Box, Picture, common_label, overall, stem_
 
 __all__ = ["Step", "helpers_of", "picture_of_run", "steps_of"]
 
+_HEADS = (HELPER.removesuffix("{}"), PARTS.removesuffix("{}"))
 _FAILURES = (State.FAILED, State.DEAD, State.EXPIRED)
 
 
@@ -105,12 +106,20 @@ def steps_of(run: RunView, most: int | None = None) -> list[Step]:
 
 
 def helpers_of(run: RunView) -> Iterator[tuple[NodeId, NodeId]]:
-    """Pairs of a node that takes a value apart, and the map over its parts."""
-    labels = {node.id: node.label for node in run.nodes}
+    """Pairs of a node that only serves another one, and that one."""
+    named = {node.label: node.id for node in run.nodes}
     for node in run.nodes:
-        for edge in node.parents if node.array else ():
-            if labels.get(edge.parent) == HELPER.format(node.label):
-                yield edge.parent, node.id
+        served = _served(node.label)
+        if served != node.label and served in named:
+            yield node.id, named[served]
+
+
+def _served(label: str) -> str:
+    """The label of the node that one with this label serves; its own when it serves none."""
+    for head in _HEADS:
+        if label.startswith(head):
+            return _served(label.removeprefix(head))
+    return label
 
 
 def _gathered(steps: Mapping[NodeId, Step], most: int) -> list[Step]:

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from taskflow.ids import NodeId
-from taskflow.plan import Draft
+from taskflow.plan import Draft, Replaced
 from taskflow.policy import Options
 from taskflow.records import Growth
 
@@ -26,14 +26,6 @@ class Drawn(Protocol):
     def draw_on(self, draft: Draft, options: Options) -> NodeId:
         """Draw it; returns the node that has the result."""
         ...
-
-
-class Replaced(BaseException):
-    """Ends a task whose result is that of something else: a signature, or what is `Drawn`."""
-
-    def __init__(self, by: Any) -> None:
-        super().__init__(by)
-        self.by = by
 
 
 class Growing:

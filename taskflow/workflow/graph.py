@@ -9,18 +9,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from taskflow import hooks
 from taskflow.codec import Reference
 from taskflow.errors import ConfigError, GraphError, UnknownNode, nearest
-from taskflow.policy import Options
+from taskflow.policy import OnFailure, Options
 from taskflow.workflow.checks import check_acyclic, check_contained, check_nodes
+from taskflow.workflow.choices import Gate, GateNode, JoinNode, branch_of, taken
 from taskflow.workflow.compiling import Compiler
+from taskflow.workflow.folding import Fold, Tree
 from taskflow.workflow.mapreduce import MapReduceJob
 from taskflow.workflow.nodes import (
     NOT_GIVEN,
-    Fold,
     InputNode,
     MapNode,
     MapReduceNode,
@@ -49,7 +50,8 @@ class Workflow:
         name: What a person reads.
         retry: Retries of every step that has no own.
         on_failure: ``"stop"`` cancels what has not started when a step fails; ``"continue"`` skips only
-            what depends on it.
+            what depends on it; ``"skip"`` does so too, and the run does not fail for it.
+        max_parallel: At most so many items of the run at once, whatever slots are free.
         memo: Remember the result of every step that does not say otherwise; see `Node.set`.
 
     Example:
@@ -66,15 +68,16 @@ class Workflow:
         name: str | None = None,
         *,
         retry: Any = None,
-        on_failure: Literal["stop", "continue"] = "stop",
+        on_failure: OnFailure = "stop",
+        max_parallel: int | None = None,
         memo: bool = False,
     ) -> None:
         import networkx
 
         self.name = name or ""
-        self.options: dict[str, Any] = {"on_failure": on_failure} | (
-            {"retry": retry} if retry is not None else {}
-        )
+        given = {"retry": retry, "run_parallel": max_parallel}
+        self.options: dict[str, Any] = {"on_failure": on_failure}
+        self.options |= {option: value for option, value in given.items() if value is not None}
         self.memo = memo
         self.graph: nx.DiGraph[str] = networkx.DiGraph(name=self.name)
         self._numbers: dict[str, int] = {}
@@ -89,6 +92,7 @@ class Workflow:
         *args: Any,
         name: str | None = None,
         after: Any = (),
+        when: Any = None,
         **kwargs: Any,
     ) -> Node:
         """Add a call. Nodes among its arguments, however deep, are steps before it.
@@ -100,6 +104,8 @@ class Workflow:
             args: Its positional arguments.
             name: Its name; that of the function by default, with a number when it is taken.
             after: A node, or several, that must have succeeded first.
+            when: A node, or a function that is called with the same arguments: unless it gives something
+                true the step is skipped, with all that depends on it, and the run does not fail for it.
             kwargs: Its keyword arguments.
 
         Returns:
@@ -111,8 +117,8 @@ class Workflow:
         """
         if isinstance(fn, Workflow):
             check_contained(fn, (self,))
-            return self._insert(SubNode(self._name(name, fn), fn, args, kwargs, {}), after)
-        return self._insert(Node(self._name(name, fn), fn, args, kwargs, {}), after)
+            return self._insert(SubNode(self._name(name, fn), fn, args, kwargs, {}), after, when)
+        return self._insert(Node(self._name(name, fn), fn, args, kwargs, {}), after, when)
 
     @overload
     def task(self, fn: Callable[..., Any], /, *, name: str | None = None, **options: Any) -> Node: ...
@@ -140,6 +146,7 @@ class Workflow:
         *args: Any,
         name: str | None = None,
         after: Any = (),
+        when: Any = None,
         chunksize: int | None = None,
         **kwargs: Any,
     ) -> Node:
@@ -151,13 +158,14 @@ class Workflow:
             args: Further positional arguments, which all calls share.
             name: Its name.
             after: What must have succeeded first.
+            when: A node, or a function that is called with all items; see `add`.
             chunksize: Most items in one lease.
             kwargs: Keyword arguments that all calls share.
         """
         if isinstance(items, Iterator):
             items = list(items)  # a workflow may run many times
         options = {"chunksize": chunksize} if chunksize else {}
-        return self._insert(MapNode(self._name(name, fn), fn, (items, *args), kwargs, options), after)
+        return self._insert(MapNode(self._name(name, fn), fn, (items, *args), kwargs, options), after, when)
 
     def reduce(
         self,
@@ -165,21 +173,69 @@ class Workflow:
         parts: Any,
         /,
         *,
+        tree: int | bool | None = None,
         initial: Any = NOT_GIVEN,
         name: str | None = None,
         after: Any = (),
+        when: Any = None,
     ) -> Node:
         """Add a fold of a node's items, from the left: ``fn(fn(a, b), c)``.
 
         Args:
             fn: Makes one value of two.
             parts: The node, or an iterable of nodes.
+            tree: Fold so many at a time, as a tree of calls, each as soon as its parts are there; with `True`
+                a suitable number. The function must be associative; the order is kept.
             initial: Goes before the first item; without it, no items are an error.
             name: Its name.
             after: What must have succeeded first.
+            when: A node, or a function that is called with the parts; see `add`.
+
+        Raises:
+            ConfigError: The number is below 2.
         """
+        if tree is not None and not isinstance(tree, bool) and tree < 2:
+            raise ConfigError(f"tree={tree} is not possible: a call must fold 2 values or more.")
         fold = Fold(fn) if initial is NOT_GIVEN else Fold(fn, (initial,))
-        return self._insert(ReduceNode(self._name(name, fn), fold, (parts,), {}, {}), after)
+        how = Tree(fold, None if tree is True else tree) if tree else fold
+        given = parts if isinstance(parts, Reference) else tuple(parts)
+        return self._insert(ReduceNode(self._name(name, fn), how, (given,), {}, {}), after, when)
+
+    def branch(
+        self, condition: Node, then: Node, otherwise: Node | None = None, /, *, name: str | None = None
+    ) -> Node:
+        """Run one of two branches, and go on with its value.
+
+        A branch is its last step with the steps that are there for that one alone. The branch that is not
+        taken is skipped, and nobody minds; what both need, or others, runs in any case.
+
+        Args:
+            condition: A node; whether its value is true decides.
+            then: The last step of the branch for true.
+            otherwise: The last step of the branch for false.
+            name: The name of the step that is returned.
+
+        Returns:
+            The join: its value is that of the branch that was taken; `None` when there was none.
+
+        Raises:
+            GraphError: A branch is followed by other steps already.
+        """
+        others = [node for node in (condition, then, otherwise) if node is not None]
+        for node in others:
+            self._check_own(node)
+        for end, wanted in ((then, True), (otherwise, False)):
+            if end is not None:
+                beside = [node for node in others if node is not end]
+                starts = list(branch_of(self.graph, end, beside))
+                gate = self._insert(
+                    GateNode(self._unused(f"{end.name}?"), Gate(None, wanted), (condition,), {}, {}), ()
+                )
+                self.graph.add_edges_from((gate.name, start, {"gives_value": False}) for start in starts)
+        ends = tuple(end for end in (then, otherwise) if end is not None)
+        return self._insert(
+            JoinNode(self._name(name or self._unused("join"), taken), taken, ends, {}, {}), ()
+        )
 
     def map_reduce(
         self,
@@ -403,7 +459,7 @@ class Workflow:
 
     # ── inside ──────────────────────────────────────────────────────────────────────
 
-    def _insert(self, node: Node, after: Any) -> Node:
+    def _insert(self, node: Node, after: Any, when: Any = None) -> Node:
         node.check()
         waits = [after] if isinstance(after, Reference) else list(after)
         inside = [other for other in waits if isinstance(other, Node)]
@@ -411,12 +467,25 @@ class Workflow:
         if outside:
             node.set(after=outside)
         for other in (*inside, *node.parents):
-            if getattr(self.graph.nodes.get(other.name, {}).get("node"), "node_id", "") != other.node_id:
-                raise UnknownNode(f"The node {other.name!r} belongs to another workflow.")
+            self._check_own(other)
+        if when is not None:
+            inside.append(self._insert(self._gate(node, when), inside))
         self.graph.add_node(node.name, node=node)
         self.graph.add_edges_from((other.name, node.name, {"gives_value": False}) for other in inside)
         self.graph.add_edges_from((other.name, node.name, {"gives_value": True}) for other in node.parents)
         return node
+
+    def _gate(self, node: Node, when: Any) -> Node:
+        """The condition of a step."""
+        if isinstance(when, Reference):
+            return GateNode(self._unused(f"{node.name}?"), Gate(), (when,), {}, {})
+        if not callable(when):
+            raise GraphError(f"when={when!r} is no condition: use a node, or a function of the arguments.")
+        return GateNode(self._unused(f"{node.name}?"), Gate(when), node.args, node.kwargs, {})
+
+    def _check_own(self, node: Node) -> None:
+        if getattr(self.graph.nodes.get(node.name, {}).get("node"), "node_id", "") != node.node_id:
+            raise UnknownNode(f"The node {node.name!r} belongs to another workflow.")
 
     def _name(self, name: str | None, fn: Any) -> str:
         if name is not None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING, Any, Self
 
 from taskflow.codec import Reference
@@ -14,6 +13,7 @@ from taskflow.plan import Output
 from taskflow.policy import Options
 from taskflow.records import Edge, EdgeMode
 from taskflow.workflow.checks import check_call
+from taskflow.workflow.folding import Tree, draw_fold
 from taskflow.workflow.mapreduce import Merge
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOT_GIVEN",
-    "Fold",
     "InputNode",
     "MapNode",
     "MapReduceNode",
@@ -156,13 +155,23 @@ class MapNode(Node):
 
 
 class ReduceNode(Node):
-    """Folds the items of another node."""
+    """Folds the items of another node: `fn` is the `Fold`, or the `Tree` of calls that does it."""
 
     kind = "reduce"
 
     def check(self) -> None:
         """See `Node.check`: the function takes two values."""
-        check_call(self.name, self.fn.fn, (None, None), {})
+        fold = self.fn.fold if isinstance(self.fn, Tree) else self.fn
+        check_call(self.name, fold.fn, (None, None), {})
+
+    def draw(
+        self, draft: Draft, node_id: NodeId, options: Options, edges: Iterable[Edge], label: str
+    ) -> None:
+        """See `Node.draw`: one call, or a tree of them."""
+        if isinstance(self.fn, Tree):
+            draw_fold(draft, self.fn, self.args[0], options, node_id, label, edges)
+        else:
+            super().draw(draft, node_id, options, edges, label)
 
 
 class InputNode(Node):
@@ -221,18 +230,6 @@ class SubNode(Node):
         """See `Node.draw`: the results of its last steps, by name."""
         results = {name: self.fn[name] for name in self.fn.last}
         draft.call(given, (results,), None, options, node_id=node_id, edges=edges, label=label)
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Folds a list with a function of two values."""
-
-    fn: Callable[[Any, Any], Any]
-    initial: tuple[Any, ...] = ()
-
-    def __call__(self, parts: Iterable[Any]) -> Any:
-        """The parts as one value, from the left."""
-        return reduce(self.fn, parts, *self.initial)
 
 
 def given(value: Any) -> Any:

@@ -97,7 +97,11 @@ def _function(node: Any) -> str:
     """The function that the user gave, also of a fold and of a map-reduce."""
     if node.kind == "map_reduce":
         return f"{describe(node.fn.mapper)}, {describe(node.fn.reducer)}"
-    return describe(node.fn.fn if node.kind == "reduce" else node.fn)
+    if node.kind == "gate":
+        return describe(node.fn.condition) if node.fn.condition is not None else ""
+    if node.kind == "reduce":
+        return describe(getattr(node.fn, "fold", node.fn).fn)
+    return describe(node.fn)
 
 
 def _changed(options: Options) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Layout:
                 with `False` none is.
         """
         made = cls()
-        base = options.merge(**workflow.options, label=None, key=None)
+        base = options.of_run().merge(**workflow.options, label=None, key=None)
         made._spread(workflow, _Place(base, workflow.memo if memo is None else memo, inputs))
         if memo is False:
             for step in made.steps.values():
