@@ -300,7 +300,7 @@ class Engine:
         leaves = [Output(node)] if width is None else spread.over_items(node, width)
         spread.draw(draft, leaves, Options(), root, f"reduce {self.codec.describe(fn)}")
         future: Future[Any] = Future(self, RunId(new_id()), root, None, draft.nodes[-1].label)
-        self.feed.watch(node, future)
+        self.feed.watch(root, future)
         self.send(draft.plan(future.run_id, future.label))
         return future
 

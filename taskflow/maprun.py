@@ -383,8 +383,8 @@ class MapRun(Waiting, Iterator[R], Reference):
 
         Args:
             fn: Makes one value of two; it must be associative, the order is kept.
-            tree: Fold so many at a time, as a tree of calls, each as soon as its items are there; `True` takes
-                a suitable number, `False` folds all in one call when the last is there.
+            tree: Fold so many at a time, as a tree of calls, each as soon as its items are there; `True`
+                takes a suitable number, `False` folds all in one call when the last is there.
 
         Raises:
             ConfigError: The number is below 2.
