@@ -51,6 +51,8 @@ class RetryPolicy:
         jitter: ``"full"`` draws from [0, wait), ``"equal"`` from [wait/2, wait), ``None`` waits exactly.
         deadline: No retry starts later than this after the task was submitted.
         retry_if: Asked last with the exception; a false answer ends the task.
+        rules: Exception classes that are treated otherwise: by a policy of their own, with another number of
+            retries, or (`None`) not retried. That of the nearest base class counts.
 
     Source:
         The jitter variants are those of "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
@@ -65,8 +67,12 @@ class RetryPolicy:
     jitter: Literal["full", "equal"] | None = "full"
     deadline: timedelta | float | None = None
     retry_if: Callable[[BaseException], bool] | None = None
+    rules: Mapping[type[BaseException], RetryPolicy | int | None] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        for kind in self.rules:
+            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                raise ConfigError(f"rules={{{kind!r}: ...}} is not possible: use exception classes as keys.")
         if self.max_retries < 0 or self.delay < 0 or self.max_delay < 0 or self.backoff < 1:
             raise ConfigError(
                 "A RetryPolicy needs max_retries, delay and max_delay of 0 or more, backoff of 1 or more."
@@ -95,6 +101,12 @@ class RetryPolicy:
             age_s: Seconds since the task was submitted.
             roll: A draw from [0, 1).
         """
+        rule = next((self.rules[kind] for kind in type(error).__mro__ if kind in self.rules), self)
+        if rule is None:
+            return None
+        if rule is not self:
+            own = replace(self, max_retries=rule, rules={}) if isinstance(rule, int) else rule
+            return own.decide(error, attempt=attempt, age_s=age_s, roll=roll)
         if attempt > self.max_retries or not isinstance(error, self.on) or isinstance(error, self.never):
             return None
         if self.retry_if is not None and not self.retry_if(error):
@@ -102,6 +114,14 @@ class RetryPolicy:
         wait = self.wait_s(attempt, roll=roll)
         limit = self.deadline.total_seconds() if isinstance(self.deadline, timedelta) else self.deadline
         return None if limit is not None and age_s + wait > limit else wait
+
+    @property
+    def most_retries(self) -> int:
+        """Attempts after the first one, for the exception that has most."""
+        own = (rule for rule in self.rules.values() if rule is not None)
+        return max(
+            self.max_retries, *(rule if isinstance(rule, int) else rule.most_retries for rule in own), 0
+        )
 
     def preview(self) -> list[float]:
         """The longest wait before each retry, seconds.
@@ -255,7 +275,7 @@ class Options:
     def policy(self) -> Policy:
         """The part that the store keeps."""
         retries = self.retries
-        budget = self.max_deliveries or (retries.max_retries if retries else 0) + 3
+        budget = self.max_deliveries or (retries.most_retries if retries else 0) + 3
         return Policy(
             max_deliveries=budget,
             time_limit_s=self.time_limit,
