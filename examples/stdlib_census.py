@@ -5,8 +5,9 @@
     python examples/stdlib_census.py                  # then press Ctrl-C, or kill -9 it
     python examples/stdlib_census.py --resume last    # goes on where it was
 
-What is shown here: a map whose items may fail, a chord, a map-reduce inside a workflow, progress,
-and a run that outlives the process that began it.
+What is shown here: a map whose items may fail, a chord, progress, a run that outlives the process that
+began it; and a workflow with a map-reduce, a map whose width another step decides, a tree that folds as parts
+arrive, a branch, and a step that fails, is mended, and resumed.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from __future__ import annotations
 import argparse
 import ast
 import heapq
+import operator
 import sys
 import sysconfig
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -86,7 +88,34 @@ def longest_of_all(parts: list[list[Function]]) -> list[Function]:
     return heapq.nlargest(TOP, chain.from_iterable(parts))
 
 
-def report(counts: dict[Key, int], functions: list[Function]) -> Tables:
+def packages_of(paths: list[Path], folder: Path) -> list[tuple[str, list[Path]]]:
+    """The files of each package: how wide the next step is, is known only when this has run."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        parts = path.relative_to(folder).parts
+        found.setdefault(parts[0] if len(parts) > 1 else "(single modules)", []).append(path)
+    return sorted(found.items())
+
+
+def lines_of(package: tuple[str, list[Path]]) -> Counter[str]:
+    """How many lines a package has."""
+    name, paths = package
+    return Counter({name: sum(path.read_bytes().count(b"\n") for path in paths)})
+
+
+def first_line(path: Path) -> str:
+    """What a file that is not Python begins with. One that is not even text makes this fail."""
+    return path.read_text(encoding="utf-8").partition("\n")[0]
+
+
+def first_line_of_any(path: Path) -> str:
+    """The same, mended."""
+    return path.read_text(encoding="utf-8", errors="backslashreplace").partition("\n")[0]
+
+
+def report(
+    counts: dict[Key, int], functions: list[Function], lines: Counter[str], beginnings: list[str] | None
+) -> Tables:
     """The end of the workflow: what was counted and what was found, side by side."""
 
     def top(wanted: str) -> list[tuple[Any, ...]]:
@@ -97,7 +126,15 @@ def report(counts: dict[Key, int], functions: list[Function]) -> Tables:
         "Top identifiers": top("identifier"),
         "Top call sites": top("call"),
         "Longest functions, in lines": list(functions),
+        "Largest packages, in lines": [(n, name) for name, n in sorted(lines.items(), key=largest)[:TOP]],
+        "Not Python": [(text[:60],) for text in beginnings or ()],
     }
+
+
+def largest(package: tuple[str, int]) -> tuple[int, str]:
+    """Sorts the largest first, and equals by name."""
+    name, lines = package
+    return -lines, name
 
 
 # ── the job ──────────────────────────────────────────────────────────────────────────
@@ -115,7 +152,8 @@ def census(options: argparse.Namespace, files: list[Path]) -> tuple[Tables, dict
             sys.exit(f"That run is over {len(sources)} files, not {len(files)}: give the options it had.")
         print(f"{len(files):,} files of {options.folder}, run {sources.id}", flush=True)
         sources.wait()  # draws a progress bar, if this is a terminal
-        tables, counts = summary(client, sources.results("skip"))
+        broken = [Path(files[index]) for index, _ in sources.failed]
+        tables, counts = summary(client, sources.results("skip"), files, broken, options.folder)
         tables["Errors"] = [
             (str(files[index]), one_line(failure.type, failure.message)) for index, failure in sources.failed
         ]
@@ -134,34 +172,67 @@ def resume(client: taskflow.Client, run: str) -> taskflow.MapRun[Source]:
     return sources
 
 
-def summary(client: taskflow.Client, sources: list[Source]) -> tuple[Tables, dict[Key, int]]:
-    """What follows the parsing: a chord, a map-reduce, and a workflow that joins them."""
+def summary(
+    client: taskflow.Client, sources: list[Source], files: list[Path], broken: list[Path], folder: Path
+) -> tuple[Tables, dict[Key, int]]:
+    """What follows the parsing: a chord, and the workflow of the report."""
     functions = [functions for _, _, functions in sources]
     parts = (functions[lo : lo + FILES_PER_PART] for lo in range(0, len(functions), FILES_PER_PART))
     header = (longest.s(list(chain.from_iterable(part))) for part in parts)
     found = taskflow.chord(header, longest_of_all.s()).apply_async(client=client)
+    longest_functions = client.future(found.task_id)
 
-    workflow = taskflow.Workflow("report")
-    counts = workflow.map_reduce(sources, pairs, add, combiner=add, name="count")
-    workflow.add(report, counts, client.future(found.task_id), name="report")
-    run = workflow.run(client).wait(progress=True)
+    drawn = draw(sources, longest_functions, files, broken, folder, first_line)
+    run = drawn.run(client).wait(progress=True)
+    if run.failures:
+        name, _, failure = run.failures[0]
+        print(
+            f"The step {name!r} failed: {one_line(failure.type, failure.message)}. It is mended, and resumed."
+        )
+        drawn = draw(sources, longest_functions, files, broken, folder, first_line_of_any)
+        run = drawn.run(client, resume=run).wait(progress=True)
+        print(f"{len(run.progress.nodes)} tasks ran again, the others were kept.")
     return run.result("report"), run.result("count")
 
 
-def census_in_one_process(files: list[Path]) -> tuple[Tables, dict[Key, int]]:
+def draw(
+    sources: list[Source], functions: Any, files: list[Path], broken: list[Path], folder: Path,
+    beginning: Callable[[Path], str],
+) -> taskflow.Workflow:  # fmt: skip
+    """The workflow of the report; `beginning` is the step that may need to be mended."""
+    workflow = taskflow.Workflow("report", on_failure="continue")
+    counts = workflow.map_reduce(sources, pairs, add, combiner=add, name="count")
+
+    packages = workflow.add(packages_of, files, folder, name="packages")
+    lines = workflow.map(lines_of, packages, name="lines")
+    all_lines = workflow.reduce(operator.add, lines, tree=True, initial=Counter(), name="all lines")
+
+    are_any = workflow.add(bool, broken, name="any broken")
+    beginnings = workflow.map(beginning, broken, name="beginnings")
+    if_any = workflow.branch(are_any, beginnings, name="if any")
+
+    workflow.add(report, counts, functions, all_lines, if_any, name="report")
+    return workflow
+
+
+def census_in_one_process(files: list[Path], folder: Path) -> tuple[Tables, dict[Key, int]]:
     """The same without taskflow, to compare."""
     counts: Counter[Key] = Counter()
     functions: list[Function] = []
     errors: list[tuple[str, str]] = []
+    broken: list[Path] = []
     for path in files:
         try:
             source = read(path)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told in the table
             errors.append((str(path), one_line(type(error).__name__, str(error))))
+            broken.append(path)
         else:
             counts.update(dict(pairs(source)))
             functions += source[2]
-    return {**report(counts, longest(functions)), "Errors": errors}, counts
+    lines = sum(map(lines_of, packages_of(files, folder)), Counter[str]())
+    tables = report(counts, longest(functions), lines, [first_line_of_any(path) for path in broken])
+    return {**tables, "Errors": errors}, counts
 
 
 def one_line(kind: str, message: str) -> str:
@@ -183,7 +254,7 @@ def main() -> int:
         show(title, rows, options.folder)
 
     began = time.perf_counter()
-    same = (tables, counts) == census_in_one_process(files)
+    same = (tables, counts) == census_in_one_process(files, options.folder)
     alone_s = time.perf_counter() - began
     print(f"\n{len(files):,} files in {took_s:.1f} s, in one process {alone_s:.1f} s", end="")
     print(" (a part was done before)" if options.resume else f": {alone_s / took_s:.2f} times as fast")

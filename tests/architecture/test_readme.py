@@ -7,6 +7,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+from taskflow import Client
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,4 +31,23 @@ def test_the_readme_runs_as_printed(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     squares = sum(x * x for x in range(1_000_000))
-    assert done.stdout.splitlines() == [str(squares), str(2**100), "[1, 2, 4]", "3", "6", "285", "2", "6"]
+    assert done.stdout.splitlines() == [
+        str(squares),
+        str(2**100),
+        "[1, 2, 4]",
+        "3",
+        "6",
+        "285",
+        "2",
+        "6 is much",
+    ]
+
+
+def test_the_workflow_of_the_guide_runs_as_printed(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8")
+    session: dict[str, Any] = {}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), session)
+
+    with Client(mode="inline") as client:
+        run = session["wf"].run(client, day="mo")
+        assert run.result("answer") == "24: large"
