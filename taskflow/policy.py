@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from taskflow.errors import ConfigError, nearest
 
@@ -35,6 +35,10 @@ def backoff_s(attempt: int, *, base_s: float, factor: float, cap_s: float) -> fl
         return min(cap_s, base_s * factor ** (attempt - 1))
     except OverflowError:
         return cap_s
+
+
+Rule: TypeAlias = "RetryPolicy | int | None"
+"""How an exception is treated: by a policy of its own, with a number of retries, or not retried."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,12 @@ class RetryPolicy:
     jitter: Literal["full", "equal"] | None = "full"
     deadline: timedelta | float | None = None
     retry_if: Callable[[BaseException], bool] | None = None
-    rules: Mapping[type[BaseException], RetryPolicy | int | None] = field(default_factory=dict, hash=False)
+    rules: Mapping[type[BaseException], Rule] | tuple[tuple[type[BaseException], Rule], ...] = ()
 
     def __post_init__(self) -> None:
-        for kind in self.rules:
+        # As a tuple it can be hashed, and is seen not to change.
+        object.__setattr__(self, "rules", tuple(dict(self.rules).items()))
+        for kind in dict(self.rules):
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
                 raise ConfigError(f"rules={{{kind!r}: ...}} is not possible: use exception classes as keys.")
         if self.max_retries < 0 or self.delay < 0 or self.max_delay < 0 or self.backoff < 1:
@@ -101,11 +107,12 @@ class RetryPolicy:
             age_s: Seconds since the task was submitted.
             roll: A draw from [0, 1).
         """
-        rule = next((self.rules[kind] for kind in type(error).__mro__ if kind in self.rules), self)
+        rules = dict(self.rules)
+        rule = next((rules[kind] for kind in type(error).__mro__ if kind in rules), self) if rules else self
         if rule is None:
             return None
         if rule is not self:
-            own = replace(self, max_retries=rule, rules={}) if isinstance(rule, int) else rule
+            own = replace(self, max_retries=rule, rules=()) if isinstance(rule, int) else rule
             return own.decide(error, attempt=attempt, age_s=age_s, roll=roll)
         if attempt > self.max_retries or not isinstance(error, self.on) or isinstance(error, self.never):
             return None
@@ -118,7 +125,7 @@ class RetryPolicy:
     @property
     def most_retries(self) -> int:
         """Attempts after the first one, for the exception that has most."""
-        own = (rule for rule in self.rules.values() if rule is not None)
+        own = (rule for rule in dict(self.rules).values() if rule is not None)
         return max(
             self.max_retries, *(rule if isinstance(rule, int) else rule.most_retries for rule in own), 0
         )

@@ -13,7 +13,7 @@ from taskflow.pools.linux import oom_kills
 from taskflow.pools.packing import Work
 from taskflow.pools.packing import growth as growth_of
 from taskflow.pools.verdict import cancelled, could_not_report, lost, of_kill
-from taskflow.pools.wire import Lane
+from taskflow.pools.wire import Lane, shortened
 from taskflow.records import Failure, Growth, Kind, Lease, LeaseKey, Note, Outcome, Settlement
 
 __all__ = ["Ledger"]
@@ -99,7 +99,7 @@ class Ledger:
             return
         work = message.works[at]
         if link.leaked:
-            log = (link.take_leaked(number, at, lo, hi) + (log or "")) or None
+            log = shortened(link.take_leaked(number, at, lo, hi) + (log or "")) or None
         if kind == Kind.CANCELLED:
             error = cancelled(self.cancelled.get(work.lease.key, "")).to_json()
         outcome = Outcome(lo, hi, Kind(kind), value, error, delay_s, started, took, log)
@@ -229,7 +229,7 @@ class Ledger:
         """The outcome of the item that pays for a child's end; `lane` is `None` when it had not begun."""
         log, took = None, 0.0
         if lane is not None:
-            log = (lane.printed() + link.take_leaked(*item, item[2] + 1)) or None
+            log = shortened(lane.printed() + link.take_leaked(*item, item[2] + 1)) or None
             took = max(0.0, time.monotonic() - lane.since)
         error = failure.to_json()
         self._settle(

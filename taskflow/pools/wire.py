@@ -39,6 +39,7 @@ __all__ = [
     "Lane",
     "Line",
     "Say",
+    "shortened",
 ]
 
 PACKET_BYTES = 96 * 1024
@@ -163,6 +164,14 @@ def _read_large(ancillary: list[tuple[int, int, bytes]]) -> Any:
     with open(fds[0], "rb", buffering=0) as file:
         file.seek(0)
         return marshal.loads(file.read())
+
+
+def shortened(text: str) -> str:
+    """Output of one item, parts of which were kept in two places, no longer than one would have kept."""
+    lost = len(text) - _HEAD_BYTES - _TAIL_BYTES
+    if lost <= 0:
+        return text
+    return f"{text[:_HEAD_BYTES]}\n… {lost} characters left out …\n{text[-_TAIL_BYTES:]}"
 
 
 def _memory_file(name: str) -> int:

@@ -184,10 +184,6 @@ def test_the_lines_of_a_cell_are_in_the_traceback_of_the_worker(codec: Codec, wo
     assert "# the guilty line" in worker.failure(caught.value).traceback
 
 
-@pytest.mark.skipif(
-    tuple(map(int, cloudpickle.__version__.split(".")[:3])) < (3, 1, 3),
-    reason="the name of the file is in the pickle itself",
-)
 def test_a_function_of_a_cell_is_the_same_in_another_kernel(codec: Codec, monkeypatch: Any) -> None:
     """The name of a cell's file has the number of the process in it."""
 
@@ -495,7 +491,6 @@ def test_a_function_of_another_python_is_refused_with_a_table(
 def test_another_patch_release_of_cloudpickle_is_no_obstacle(
     codec: Codec, worker: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import cloudpickle
 
     real = payload.header
     same_major = cloudpickle.__version__.split(".")[0] + ".0.99"
