@@ -134,7 +134,7 @@ def current() -> Request:
     request = here.request() if here is not None else None
     if request is None:
         raise UsageError(
-            "There is no current task here: taskflow.current() and rng() work inside a task only."
+            "There is no current task here: current, rng, replace and add_to_chord work inside a task only."
         )
     return request
 

@@ -73,8 +73,10 @@ def check_call(name: str, fn: Callable[..., Any], args: Sequence[Any], kwargs: M
     """Check that a function takes these arguments, where it tells what it takes.
 
     Raises:
-        GraphError: It does not.
+        GraphError: It does not, or is no function.
     """
+    if not callable(fn):
+        raise GraphError(f"The step {name!r} calls {fn!r}, which is no function.")
     signature = _signature(fn)
     if signature is None:
         return

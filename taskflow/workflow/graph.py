@@ -452,6 +452,8 @@ class Workflow:
         Returns:
             What the client gives for a workflow: the handle of the run.
         """
+        if not self.graph:
+            raise GraphError(f"The workflow {self.name!r} has no steps: add some first.")
         asked = {"only": [only] if isinstance(only, str) else only, "resume": resume, "memo": memo}
         how = {name: value for name, value in asked.items() if value is not None}
         chosen = client or hooks.current_client()
@@ -484,6 +486,10 @@ class Workflow:
         return GateNode(self._unused(f"{node.name}?"), Gate(when), node.args, node.kwargs, {})
 
     def _check_own(self, node: Node) -> None:
+        if not isinstance(node, Node):
+            raise GraphError(
+                f"{node!r} is not a step of a workflow: use what `add`, `map` and the like return."
+            )
         if getattr(self.graph.nodes.get(node.name, {}).get("node"), "node_id", "") != node.node_id:
             raise UnknownNode(f"The node {node.name!r} belongs to another workflow.")
 

@@ -605,3 +605,17 @@ def _words(text: str) -> list[tuple[str, int]]:
 
 def _count(_: str, ones: list[int]) -> int:
     return sum(ones)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda wf: wf.add(5), "no function"),
+        (lambda wf: wf.map("abs", [1]), "no function"),
+        (lambda wf: wf.branch(1, 2), "not a step"),
+        (lambda wf: wf.run(), "no steps"),
+    ],
+)
+def test_what_makes_no_graph_is_said_at_once(build: Any, words: str) -> None:
+    with pytest.raises(GraphError, match=words):
+        build(Workflow("odd"))
