@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from taskflow.errors import NoSuchRun
 from taskflow.ids import NodeId, RunId
-from taskflow.machine.ending import begin, count
+from taskflow.machine.ending import begin, count, touch
 from taskflow.machine.growing import blocked_row
 from taskflow.machine.needs import Refusal, is_by_choice, wait_for
 from taskflow.machine.parts import put
@@ -112,6 +112,7 @@ def _keep_successes(rows: Rows, node: NodeRow, clone: NodeRow, finals: Mapping[i
         rows.add_edge(clone.id, Edge(final, EdgeMode.ITEM, index, index + 1))
     if kept:
         count(rows, clone, State.SUCCEEDED, kept)
+        touch(rows, clone, 0, clone.cursor)
     rows.save(clone)
 
 

@@ -55,7 +55,8 @@ class Item:
 
 @dataclass
 class Known:
-    """A node. `items` is `None` while the width is unknown; `ended` its terminal state."""
+    """A node. `items` is `None` while the width is unknown; `ended` its terminal state; `met` are the edges
+    whose predecessors had ended before the present step."""
 
     node: Node
     run: str
@@ -71,6 +72,7 @@ class Known:
     source: str | None = None
     root: str | None = None
     finals: dict[int, str] = field(default_factory=dict)
+    met: set[Edge] = field(default_factory=set)
 
     @property
     def id(self) -> str:
@@ -262,16 +264,26 @@ class Oracle:
 
     # ── the worker ───────────────────────────────────────────────────────────────────
 
-    def claimed(self, want: Want, leases: Sequence[Lease], now: float) -> None:
-        """Judge what a claim handed out, and remember it."""
+    def claimed(self, want: Want, leases: Sequence[Lease], now: float, late: Iterable[str] = ()) -> None:
+        """Judge what a claim handed out, and remember it; it came across `late` and found them too late."""
         ranks = [self._rank(self.nodes[lease.key.node]) for lease in leases]
         assert ranks == sorted(ranks), "not in order of priority and submission"
-        for lease in leases:
+        expired = sorted(late, key=lambda name: self._rank(self.nodes[name]))
+        for lease, rank in zip(leases, ranks, strict=True):
+            while expired and self._rank(self.nodes[expired[0]]) <= rank:
+                self._expired_in_claim(expired.pop(0))
             self._claimed_one(want, lease, now)
+        for name in expired:
+            self._expired_in_claim(name)
         if want.slots > 0:
             ripe = [k for k in self.live() if k.node.queue in want.queues and _ripe(k, now)]
             left = [self._rank(k) for k in ripe if self._has_room(k, 1)]
             assert not left or (ranks and min(left) >= ranks[-1]), "something was passed over"
+        self._follow()
+
+    def _expired_in_claim(self, name: str) -> None:
+        if self.nodes[name].ended is None:
+            self.expire(self.nodes[name])
 
     def _has_room(self, known: Known, items: int) -> bool:
         """Whether so many more of its items may run at once."""
@@ -463,13 +475,6 @@ class Oracle:
                 item.end(State.EXPIRED)
         self._close(known)
 
-    def expired_in_claim(self, names: Iterable[str]) -> None:
-        """A claim came across these and found them too late."""
-        for name in sorted(names, key=lambda name: self._rank(self.nodes[name])):
-            if self.nodes[name].ended is None:
-                self.expire(self.nodes[name])
-        self._follow()
-
     # ── what follows ─────────────────────────────────────────────────────────────────
 
     def _close(self, known: Known) -> None:
@@ -489,15 +494,24 @@ class Oracle:
             known.root = known.root or known.id
         if known.node.policy.on_failure == "stop" and state in _FAILURES:
             for other in self.of(known.run):
-                waits = [e.mode for e in other.edges if e.parent == known.id]
-                if other.ended is None and not any(not mode.needs_success for mode in waits):
+                if other.ended is None and not self._handles(other, known):
                     self._cancel(other)
+
+    @staticmethod
+    def _handles(other: Known, known: Known) -> bool:
+        """Whether a node waits for just this failure, or takes it as its own."""
+        if known.id in (other.final, *other.finals.values()):
+            return True
+        waits = [edge for edge in other.edges if edge.parent == known.id and edge not in other.met]
+        return any(not edge.mode.needs_success for edge in waits)
 
     def _follow(self) -> None:
         while True:
             moves = [self._next(known) for known in self.live()]
             if not any(moves):
-                return
+                break
+        for known in self.live():
+            known.met = {edge for edge in known.edges if self._has_ended(edge)}
 
     def _next(self, known: Known) -> bool:
         if known.ended is not None:
