@@ -12,11 +12,11 @@ ended::
 from __future__ import annotations
 
 from taskflow.ids import NodeId
-from taskflow.machine.ending import begin, count, end_node, refresh, touch
+from taskflow.machine.ending import begin, count, end_node, end_range, refresh, touch
 from taskflow.machine.needs import refusal_of
 from taskflow.machine.parts import forget
 from taskflow.machine.rows import NodeRow, Rows
-from taskflow.records import Edge, EdgeMode
+from taskflow.records import Edge, EdgeMode, Failure
 from taskflow.states import TERMINAL, State
 
 __all__ = ["RELEASES_PER_STEP", "adopt", "adopt_item", "drain"]
@@ -85,13 +85,26 @@ def adopt_item(rows: Rows, row: NodeRow, final: NodeRow, index: int) -> None:
     state = final.state
     if state is State.SKIPPED and final.root is not None:
         state = State.FAILED  # in the eyes of this node it was its own item that failed
-    last = final
-    while last.final is not None and (found := rows.node(last.final)) is not None:
-        last = found
     forget(rows, row, part)
-    rows.end_as(row, part, last, state)
-    rows.emit(row.run, row.id, index, index + 1, state)
-    count(rows, row, state, 1)
-    touch(rows, row, index, index + 1)
+    last = _last(rows, final)
+    if last.state is not final.state:
+        error = Failure("cancelled", "TaskCancelled", final.cancelled or "cancelled").to_json()
+        end_range(rows, row, part, state, error)
+    elif last.array:
+        text = f"item {index} was replaced by a map, {last.label or last.id}: gather its results in a call"
+        state = State.FAILED if state is State.SUCCEEDED else state
+        end_range(rows, row, part, state, Failure("failed", "GraphError", text).to_json())
+    else:
+        rows.end_as(row, part, last, state)
+        rows.emit(row.run, row.id, index, index + 1, state)
+        count(rows, row, state, 1)
+        touch(rows, row, index, index + 1)
     if row.state not in TERMINAL:
         refresh(rows, row)
+
+
+def _last(rows: Rows, final: NodeRow) -> NodeRow:
+    """Who has the outcome of an ended node that may have been replaced, by one that was replaced in turn."""
+    while final.final is not None and (found := rows.node(final.final)) is not None:
+        final = found
+    return final

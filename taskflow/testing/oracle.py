@@ -539,7 +539,9 @@ class Oracle:
             state = State.FAILED if fault else last.ended
             while last.final:
                 last = self.nodes[last.final]
-            item.end(state, last.items[0].done if last.items else 0)
+            if last.node.array:
+                state = State.FAILED if state is State.SUCCEEDED else state
+            item.end(state, last.items[0].done if last.items and not last.node.array else 0)
             moved = True
         if moved:
             self._close(known)
