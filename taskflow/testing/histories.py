@@ -5,7 +5,8 @@
     def test_my_store_lives_as_the_oracle_says(tmp_path):
         live(lambda clock: MyStore(clock=clock))
 
-More and longer histories: ``TASKFLOW_HISTORIES=20`` multiplies their number.
+``TASKFLOW_HISTORIES=20`` multiplies their number; with ``TASKFLOW_SHRINK=0`` the first one that fails is
+shown at once, as it is.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def live(
     """
     kind = type("Life", (Histories,), {"factory": staticmethod(factory)})
     many = examples * int(os.environ.get("TASKFLOW_HISTORIES", "1"))
+    shrink = shrink and os.environ.get("TASKFLOW_SHRINK") != "0"
     phases = [phase for phase in Phase if shrink or phase not in (Phase.shrink, Phase.explain)]
     run_histories(kind, settings=settings(max_examples=many, stateful_step_count=steps, phases=phases))
 

@@ -399,6 +399,7 @@ class Oracle:
 
     def _grow(self, known: Known, growth: Growth, now: float) -> None:
         self._add(known.run, growth.nodes, now)
+        self._follow()
         for name, (width, _) in growth.widths.items():
             for target in self.of(known.run):
                 if name in (target.id, target.source) and target.items is None and target.ended is None:

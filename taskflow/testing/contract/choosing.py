@@ -342,6 +342,23 @@ class Choosing(Told):
         assert story.states(*"axy") == [State.FAILED, State.FAILED, State.SKIPPED]
         assert story.items("a") == [State.FAILED]
 
+    @pytest.mark.parametrize(
+        ("kind", "state"),
+        [(Kind.REJECTED, State.DEAD), (Kind.CANCELLED, State.CANCELLED), (Kind.SKIPPED, State.SKIPPED)],
+    )
+    def test_an_item_ends_as_its_replacement_does(self, story: Story, kind: Kind, state: State) -> None:
+        """However that is; who waits for just this item is told at once."""
+        story.submit(array("a", 2), call("b", _edge("a", EdgeMode.ENDED, 0, 1)))
+        lease = story.take()
+        story.settle(lease, outcome(lease, Kind.REPLACED), grow=Growth((call("x"),), final=NodeId("x")))
+        story.take()
+        before = story.state("b")
+
+        story.settle(lease := story.take(), one(lease, kind, error=ERROR))
+
+        assert story.items("a") == [state, State.RUNNING]
+        assert (before, story.state("b")) == (State.BLOCKED, State.QUEUED)
+
     def test_an_item_takes_the_outcome_of_the_last_that_took_its_place(self, story: Story) -> None:
         """A call that was replaced in turn has none of its own."""
         story.submit(array("a", 1))
