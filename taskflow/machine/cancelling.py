@@ -58,11 +58,12 @@ def _cancel_item(rows: Rows, row: NodeRow, index: int, reason: str) -> bool:
 def _isolate(rows: Rows, row: NodeRow, index: int) -> Part | None:
     """A live part of its own for one item; `None` when it has ended, or runs within a range."""
     if row.width is not None and row.cursor <= index < row.width:
-        state = State.QUEUED if row.due_at is None else State.WAITING
+        until = row.due_at if row.due_at is not None and row.due_at > rows.now else None
+        state = State.QUEUED if until is None else State.WAITING
         if index > row.cursor:
-            put(rows, row, Part(row.cursor, index, state, until=row.due_at))
+            put(rows, row, Part(row.cursor, index, state, until=until))
         row.cursor = index + 1
-        part = Part(index, index + 1, state, until=row.due_at)
+        part = Part(index, index + 1, state, until=until)
         put(rows, row, part)
         return part
     for part in rows.parts(row):

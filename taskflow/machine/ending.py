@@ -118,7 +118,6 @@ def count(rows: Rows, row: NodeRow, state: State, items: int) -> None:
     rows.save(run)
     if state is State.SUCCEEDED:
         return
-    row.bad += items
     chosen = state is State.SKIPPED and row.root is None
     if not (chosen and row.array):  # an item that chose to be skipped is left out, and no more
         row.worst = _worse(row.worst, state)

@@ -106,7 +106,7 @@ def unique(edges: Iterable[Edge]) -> list[Edge]:
 
 def _merged(one: Edge, other: Edge) -> Edge:
     hi = None if one.hi is None or other.hi is None else max(one.hi, other.hi)
-    return Edge(one.parent, _both(one.mode, other.mode), 0 if hi is None else min(one.lo, other.lo), hi)
+    return Edge(one.parent, _both(one.mode, other.mode), min(one.lo, other.lo), hi)
 
 
 def _both(one: EdgeMode, other: EdgeMode) -> EdgeMode:

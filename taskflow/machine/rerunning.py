@@ -100,7 +100,7 @@ def _of_item(edge: Edge) -> bool:
 
 def _keep_successes(rows: Rows, node: NodeRow, clone: NodeRow, finals: Mapping[int, NodeId]) -> None:
     """Keep what succeeded; an item that was replaced waits for the clone of what took its place."""
-    missing = rows.copy_ended(node, clone)
+    missing = rows.copy_ended(node, clone, finals.keys())
     kept = clone.open - sum(hi - lo for lo, hi in missing)
     if not kept and not finals:
         return

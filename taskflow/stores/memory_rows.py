@@ -319,10 +319,13 @@ class MemoryRows:
         alarms = (r.row.alarm_at for r in self._open())
         return min((alarm for alarm in alarms if alarm is not None), default=None)
 
-    def copy_ended(self, source: NodeRow, target: NodeRow, /) -> list[tuple[int, int]]:
+    def copy_ended(self, source: NodeRow, target: NodeRow, anew: Collection[int], /) -> list[tuple[int, int]]:
         """See `Rows.copy_ended`."""
-        theirs, ours = self._of(source), self._of(target)
-        ours.segments = {lo: pair for lo, pair in theirs.segments.items() if pair[0].state is State.SUCCEEDED}
+        theirs, ours = self._of(source).segments, self._of(target)
+        kept = {
+            lo: pair for lo, pair in theirs.items() if pair[0].state is State.SUCCEEDED and lo not in anew
+        }
+        ours.segments = kept
         return gaps(((s.lo, s.hi) for s, _ in ours.segments.values()), source.width or 0)
 
     def emit(self, run: RunId, node: NodeId | str, lo: int, hi: int, state: State, /) -> None:

@@ -325,14 +325,14 @@ class SqliteRows:
         found = self._db.execute(sql, values).fetchone()
         return found[0] if found is not None and found[1] > index else None
 
-    def copy_ended(self, source: NodeRow, target: NodeRow, /) -> list[tuple[int, int]]:
+    def copy_ended(self, source: NodeRow, target: NodeRow, anew: Collection[int], /) -> list[tuple[int, int]]:
         """See `Rows.copy_ended`."""
         self.flush()
         self._db.execute(
             "insert into segment select ?, lo, hi, state, value, error, fence, attempts, deliveries, worker,"
             " started_at, took_s, coalesce(origin, ?), single from segment"
-            " where node=? and state='succeeded'",
-            (target.key, source.id, source.key),
+            " where node=? and state='succeeded' and lo not in (select value from json_each(?))",
+            (target.key, source.id, source.key, json.dumps(list(anew))),
         )
         self._db.execute(
             "insert or ignore into blob select ?, name from blob where node=?", (target.key, source.key)

@@ -20,7 +20,7 @@ create index run_ended on run(ended_at) where ended_at is not null;
 create table node(
     key integer primary key, run int not null, id text not null unique, state text, fn text, args blob,
     width int, array int, queue text, priority int, policy text, label text, created_at real,
-    cursor int, open int, held int, waiting int, returned int, bad int, worst text, fence int,
+    cursor int, open int, held int, waiting int, returned int, worst text, fence int,
     remaining int, due_at real, expires_at real, alarm_at real, cancelled text, root text,
     final text, source text, started_at real, ended_at real, inputs text, ranged int,
     part_state text, part_fence int, worker text, until real, attempts int, deliveries int,

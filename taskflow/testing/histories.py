@@ -78,7 +78,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.clock = ManualClock(1000.0)
         self.store: Store = type(self).factory(self.clock)
-        self.oracle = Oracle(self._root_of)
+        self.oracle = Oracle(self.clock.now, self._root_of)
         self.plans: list[Plan] = []
         self.leases: list[Lease] = []
         self.sent: list[Settlement] = []

@@ -129,9 +129,11 @@ class Oracle:
     """Everything that was submitted, and what became of it.
 
     Args:
+        clock: The time of the store.
         root_of: Asks the store for the root of a node, where several are right.
     """
 
+    clock: Callable[[], float]
     root_of: Callable[[str], str | None] = lambda node: None
     nodes: dict[str, Known] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
@@ -243,13 +245,13 @@ class Oracle:
             clone.source = known.source or known.id
             clone.final = names.get(known.final or "")
             if known.node.array and not any(edge.parent in names for edge in known.edges):
-                for mine, theirs in zip(clone.items or (), known.items or (), strict=True):
-                    if theirs.state is State.SUCCEEDED:
+                clone.finals = {i: names[final] for i, final in known.finals.items() if final in names}
+                for i, (mine, theirs) in enumerate(zip(clone.items or (), known.items or (), strict=True)):
+                    if i in clone.finals:
+                        mine.state = State.BLOCKED
+                    elif theirs.state is State.SUCCEEDED:
                         mine.end(State.SUCCEEDED, theirs.done)
                         mine.kept = True
-                clone.finals = {i: names[final] for i, final in known.finals.items() if final in names}
-                for i in clone.finals:
-                    (clone.items or [])[i].state = State.BLOCKED
             self.nodes[names[known.id]] = clone
         self._rename(names)
         self._follow()
@@ -317,6 +319,7 @@ class Oracle:
             item.deliveries, item.until = item.deliveries + 1, now + want.lease_s
             assert (lease.attempt, lease.delivery) == (item.attempts + 1, item.deliveries)
             assert item.deliveries <= known.node.policy.max_deliveries
+        self._look(known)
         assert self._has_room(known, 0), "too many at once"
         assert lease.run == known.run
         assert lease.inputs == tuple(edge for edge in known.edges if edge.mode.gives_value)
@@ -334,6 +337,7 @@ class Oracle:
                 continue
             for item in self._same_lease(known, key):
                 item.until = now + lease_s
+            self._look(known)
             if known.cancelled or items[0].cancelled:
                 cancelled.add(key)
         return lost, cancelled
@@ -478,7 +482,13 @@ class Oracle:
 
     # ── what follows ─────────────────────────────────────────────────────────────────
 
+    def _look(self, known: Known) -> None:
+        """A delay that is over is forgotten when its node is looked at, not before."""
+        if not known.blocked and known.due is not None and known.due <= self.clock():
+            known.due = None
+
     def _close(self, known: Known) -> None:
+        self._look(known)
         if (
             known.ended is None
             and known.items
@@ -586,6 +596,7 @@ class Oracle:
 
     def _released(self, known: Known) -> bool:
         known.released = all(self._has_ended(edge) for edge in known.edges)
+        self._look(known)
         if known.released and not known.items:
             known.root = known.id if known.items is None else None
             self._end(known, State.SKIPPED if known.items is None else State.SUCCEEDED)

@@ -217,11 +217,13 @@ class Choosing(Told):
         for lease in leases[:2]:
             story.succeed(lease)
 
-        story.submit(call("b", _edge("a", EdgeMode.ALL, 0, 2)), call("c", _edge("a", EdgeMode.ALL, 1, 3)))
+        first, middle = _edge("a", EdgeMode.ALL, 0, 2), _edge("a", EdgeMode.ALL, 1, 3)
+        story.submit(call("b", first), call("c", middle), call("d", first, "x"), call("x"))
 
-        assert story.states("b", "c") == [State.QUEUED, State.BLOCKED]
-        story.succeed(leases[2])
-        assert story.state("c") is State.QUEUED
+        assert story.states(*"bcd") == [State.QUEUED, State.BLOCKED, State.BLOCKED]
+        for lease in leases[2:]:
+            story.succeed(lease)
+        assert story.states(*"bcd") == [State.QUEUED, State.QUEUED, State.BLOCKED]
 
     def test_who_waits_for_some_items_and_something_else_waits_for_both(self, story: Story) -> None:
         """That the map ends as a whole is nothing new to it."""
@@ -438,4 +440,20 @@ class Choosing(Told):
         assert story.items(names["a"]) == [State.BLOCKED, State.SUCCEEDED]
         story.run(names["x"])
         assert story.state(names["a"]) is State.SUCCEEDED
+        assert story.run_view("again").state is State.SUCCEEDED
+
+    def test_an_item_that_was_made_of_a_failure_is_made_anew(self, story: Story) -> None:
+        """Like all that is below one, though it succeeded."""
+        story.submit(array("a", 2))
+        first, second = story.claim(2)
+        grow = Growth((call("x"), call("y", drop("x"))), final=NodeId("y"))
+        story.settle(first, outcome(first, Kind.REPLACED), grow=grow)
+        story.fail(second)
+        story.fail(story.take())
+        story.run("y")
+
+        names = story.rerun()
+
+        assert story.items(names["a"]) == [State.BLOCKED, State.QUEUED]
+        story.run(names["a"], names["x"], names["y"])
         assert story.run_view("again").state is State.SUCCEEDED
