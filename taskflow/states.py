@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["LIVE", "MOVES", "TERMINAL", "State"]
+__all__ = ["FAILURES", "LIVE", "MOVES", "TERMINAL", "State"]
 
 
 class State(StrEnum):
@@ -35,6 +35,7 @@ class State(StrEnum):
 _S = State
 TERMINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.EXPIRED, _S.SKIPPED, _S.DEAD})
 LIVE = frozenset(State) - TERMINAL
+FAILURES = frozenset({_S.FAILED, _S.DEAD, _S.EXPIRED})
 
 MOVES: dict[State, frozenset[State]] = {
     _S.BLOCKED: frozenset(

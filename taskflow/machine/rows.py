@@ -54,8 +54,7 @@ class Part:
 @dataclass(slots=True)
 class NodeRow:
     """A node as a store keeps it. `held`, `waiting` and `returned` count the items of its parts by
-    state; `open` those that have not ended; `bad` those that ended without a value. `ranged`: successors
-    wait for some of its items."""
+    state; `open` those that have not ended. `ranged`: successors wait for some of its items."""
 
     id: NodeId
     run: RunId
@@ -74,7 +73,6 @@ class NodeRow:
     held: int = 0
     waiting: int = 0
     returned: int = 0
-    bad: int = 0
     worst: State | None = None
     fence: int = 0
     remaining: int = 0
@@ -248,8 +246,9 @@ class Rows(Protocol):
         """The earliest alarm of all nodes."""
         ...
 
-    def copy_ended(self, source: NodeRow, target: NodeRow, /) -> list[tuple[int, int]]:
-        """Give `target` the succeeded segments of `source`; returns the ranges that are not among them."""
+    def copy_ended(self, source: NodeRow, target: NodeRow, anew: Collection[int], /) -> list[tuple[int, int]]:
+        """Give `target` the succeeded segments of `source`, but for those of the items `anew`; returns the
+        ranges that are not among them."""
         ...
 
     def emit(self, run: RunId, node: NodeId | str, lo: int, hi: int, state: State, /) -> None:

@@ -1,4 +1,5 @@
-"""Doorbells between processes of one host: a datagram socket per listener, in a private directory.
+"""Doorbells: between processes of one host a datagram socket per listener, in a private directory; within one
+process a pipe.
 
 A ring is a hint. It may be lost (the listener polls now and then) and it may be for nothing.
 Ringing never blocks: a listener whose socket is full has been rung already.
@@ -11,9 +12,10 @@ import errno
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["Bells", "SocketBell"]
+__all__ = ["Bells", "PipeBell", "SocketBell"]
 
 _LONGEST_ADDRESS = 100
 _BUFFER = 4096
@@ -133,3 +135,32 @@ class _Address:
     def __exit__(self, *_: object) -> None:
         if self._fd >= 0:
             os.close(self._fd)
+
+
+class PipeBell:
+    """A bell for listeners of this process; see `ports.Bell`. `on_close` is told when it is closed."""
+
+    def __init__(self, on_close: Callable[[PipeBell], None]) -> None:
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._on_close = on_close
+
+    def fileno(self) -> int:
+        """Readable when it rang."""
+        return self._read
+
+    def ring(self) -> None:
+        """Wake who listens."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write, b"!")
+
+    def hush(self) -> None:
+        """Be silent until it rings again."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._read, 4096):
+                pass
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._on_close(self)
+        os.close(self._read)
+        os.close(self._write)

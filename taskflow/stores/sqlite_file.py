@@ -26,11 +26,8 @@ from taskflow.ports import Blobs
 from taskflow.states import TERMINAL
 from taskflow.stores.bells import Bells, SocketBell
 from taskflow.stores.place import private_directory, private_file
-from taskflow.stores.sqlite_rows import (
-    SCHEMA,
-    VERSION,
-    SqliteRows,
-)
+from taskflow.stores.sqlite_rows import SqliteRows
+from taskflow.stores.sqlite_schema import SCHEMA, VERSION
 
 __all__ = ["CURSOR_BITS", "STEP", "WAL_BYTES", "SqliteFile"]
 

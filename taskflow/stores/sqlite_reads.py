@@ -29,8 +29,7 @@ from taskflow.records import (
     WorkerView,
 )
 from taskflow.states import TERMINAL, State
-from taskflow.stores.sqlite_file import CURSOR_BITS, WAL_BYTES, SqliteFile
-from taskflow.stores.sqlite_rows import (
+from taskflow.stores.sqlite_columns import (
     LOAD_NODE,
     LOAD_NODE_ARGS,
     LOAD_RUN,
@@ -42,6 +41,7 @@ from taskflow.stores.sqlite_rows import (
     run_from,
     segment_from,
 )
+from taskflow.stores.sqlite_file import CURSOR_BITS, WAL_BYTES, SqliteFile
 from taskflow.stores.views import item_views, node_view, run_view
 
 __all__ = ["SqliteReads"]

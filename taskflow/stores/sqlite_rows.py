@@ -1,7 +1,6 @@
-"""`machine.Rows` over SQLite: one transaction's view of the tables, and the tables themselves.
+"""`machine.Rows` over SQLite: one transaction's view of the tables.
 
-Rows are loaded once, changed in place and written back together. A call keeps its part and its
-segment in its own row; only array nodes have rows in ``part`` and ``segment``.
+Rows are loaded once, changed in place and written back together.
 """
 
 from __future__ import annotations
@@ -19,197 +18,34 @@ from taskflow.codec import blob_names
 from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import NodeRow, Part, RunRow
-from taskflow.policy import Policy
-from taskflow.records import Edge, EdgeMode, ItemView, LeaseKey, Outcome, Page, Segment
+from taskflow.records import Edge, LeaseKey, Outcome, Page
 from taskflow.states import State
+from taskflow.stores.sqlite_columns import (
+    INSERT_NODE,
+    INSERT_RUN,
+    LOAD_NODE,
+    LOAD_NODE_ARGS,
+    LOAD_RUN_BRIEFLY,
+    NODE_WIDTH,
+    PART_COLUMNS,
+    UPDATE_ENDED_NODE,
+    UPDATE_NODE,
+    UPDATE_RUN,
+    changed_node,
+    changed_run,
+    edge_from,
+    ended_node,
+    inputs_of,
+    new_node,
+    new_run,
+    node_from,
+    part_from,
+    run_from,
+)
 
-__all__ = ["SCHEMA", "STATES", "VERSION", "SqliteRows"]
+__all__ = ["SqliteRows"]
 
 _log = logging.getLogger(__name__)
-
-VERSION = 2
-
-SCHEMA = """
-create table meta(key text primary key, value) without rowid;
-create table run(
-    key integer primary key, id text not null unique, name text, meta text, created_at real,
-    total int, open int, state text, counts text, ended_at real, worst text,
-    held int);
-create index run_ended on run(ended_at) where ended_at is not null;
-create table node(
-    key integer primary key, run int not null, id text not null unique, state text, fn text, args blob,
-    width int, array int, queue text, priority int, policy text, label text, created_at real,
-    cursor int, open int, held int, waiting int, returned int, bad int, worst text, fence int,
-    remaining int, due_at real, expires_at real, alarm_at real, cancelled text, root text,
-    final text, source text, started_at real, ended_at real, inputs text, ranged int,
-    part_state text, part_fence int, worker text, until real, attempts int, deliveries int,
-    part_started_at real, part_cancelled text, part_error text,
-    end_state text, value blob, error text, end_fence int, item_started_at real, took_s real);
-create index node_run on node(run);
-create index node_ready on node(queue, priority desc, key) where state = 'queued';
-create index node_alarm on node(alarm_at) where alarm_at is not null;
-create index node_source on node(source) where source is not null;
-create index node_dead on node(key) where end_state in ('dead', 'failed');
-create table edge(
-    parent int, child int, position int, mode text, live int, lo int, hi int,
-    primary key(parent, child)) without rowid;
-create index edge_child on edge(child);
-create index edge_range on edge(parent, lo) where hi is not null;
-create table page(node int, lo int, hi int, items blob, primary key(node, lo)) without rowid;
-create table part(
-    node int, lo int, hi int, state text, fence int, worker text, until real, attempts int,
-    deliveries int, started_at real, cancelled text, error text, primary key(node, lo)) without rowid;
-create index part_state on part(node, state, lo);
-create index part_until on part(node, until);
-create table segment(
-    node int, lo int, hi int, state text, value blob, error text, fence int, attempts int,
-    deliveries int, worker text, started_at real, took_s real, origin text, single int,
-    primary key(node, lo));
-create index segment_dead on segment(node) where state in ('dead', 'failed');
-create table log(node int, lo int, text text);
-create index log_node on log(node, lo);
-create table todo(key integer primary key, node text, after text);
-create table event(key integer primary key, at real, body text);
-create table worker(id text primary key, view text, seen_at real) without rowid;
-create table gone(id text primary key, at real) without rowid;
-create table blob(node int, name text, primary key(node, name)) without rowid;
-"""
-
-STATES = {state.value: state for state in State}
-MODES = {mode.value: mode for mode in EdgeMode}
-_MAYBE: dict[str | None, State | None] = {None: None} | STATES
-
-_FIXED = (
-    "id",
-    "fn",
-    "args",
-    "width",
-    "array",
-    "queue",
-    "priority",
-    "policy",
-    "label",
-    "created_at",
-    "source",
-)
-_CHANGING = (
-    *(
-        "state",
-        "width",
-        "cursor",
-        "open",
-        "held",
-        "waiting",
-        "returned",
-        "bad",
-        "worst",
-        "fence",
-        "remaining",
-    ),
-    *("due_at", "expires_at", "alarm_at", "cancelled", "root", "final", "started_at", "ended_at", "ranged"),
-)
-_PART = (
-    *("part_state", "part_fence", "worker", "until", "attempts", "deliveries"),
-    *("part_started_at", "part_cancelled", "part_error"),
-)
-_LOAD = (
-    "n.key, n.id, r.id, n.state, n.fn, {args}, n.width, n.array, n.queue, n.priority, n.policy, n.label,"
-    " n.created_at, n.cursor, n.open, n.held, n.waiting, n.returned, n.bad, n.worst, n.fence, n.remaining,"
-    " n.due_at, n.expires_at, n.alarm_at, n.cancelled, n.root, n.final, n.source, n.started_at, n.ended_at,"
-    " n.ranged, n.inputs, " + ", ".join(f"n.{name}" for name in _PART)
-)
-LOAD_NODE = _LOAD.format(args="x''")
-LOAD_NODE_ARGS = _LOAD.format(args="n.args")
-_RUN = (
-    *("key", "id", "name", "meta", "created_at", "total", "open", "state", "counts", "ended_at"),
-    *("worst", "held"),
-)
-LOAD_RUN = ", ".join(f"r.{name}" for name in _RUN)
-_LOAD_RUN_BRIEFLY = LOAD_RUN.replace("r.meta", "null")
-_NODE_WIDTH = LOAD_NODE.count(",") + 1
-
-_INSERT_COLUMNS = ("key", "run", *_FIXED, *(c for c in _CHANGING if c != "width"), "inputs", *_PART)
-_INSERT = f"insert into node({', '.join(_INSERT_COLUMNS)}) values({', '.join('?' * len(_INSERT_COLUMNS))})"
-_UPDATE = f"update node set {', '.join(f'{c}=?' for c in (*_CHANGING, *_PART))} where key=?"
-_STORY = (
-    "end_state",
-    "value",
-    "error",
-    "end_fence",
-    "item_started_at",
-    "took_s",
-    "worker",
-    "attempts",
-    "deliveries",
-)
-_UPDATE_ENDED = (
-    f"update node set {', '.join(f'{c}=?' for c in (*_CHANGING, 'part_state', *_STORY))} where key=?"
-)
-_NO_PART = (None,) * len(_PART)
-
-
-def node_from(t: Sequence[Any]) -> NodeRow:
-    """A row of `LOAD_NODE` as the machine's."""
-    row = NodeRow(
-        t[1], t[2], STATES[t[3]], t[4], t[5], t[6], bool(t[7]), t[8], t[9], Policy.from_json(t[10]), t[11],
-        t[12],
-        t[13], t[14], t[15], t[16], t[17], t[18], _MAYBE[t[19]], t[20], t[21], t[22], t[23], t[24],
-        t[25], t[26], t[27], t[28], t[29], t[30],
-    )  # fmt: skip
-    row.ranged = bool(t[31])
-    if t[32]:
-        row.inputs = tuple(_edge(*edge) for edge in json.loads(t[32]))
-    if t[33] is not None:
-        row.part = Part(0, 1, STATES[t[33]], *t[34:42])
-    row.key = t[0]
-    return row
-
-
-def _edge(parent: str, mode: str, lo: int = 0, hi: int | None = None) -> Edge:
-    return Edge(NodeId(parent), MODES[mode], lo, hi)
-
-
-def _inputs(row: NodeRow) -> str | None:
-    if not row.inputs:
-        return None
-    return json.dumps([(e.parent, e.mode.value, *(() if e.hi is None else e[2:])) for e in row.inputs])
-
-
-class _Meta(Mapping[str, Any]):
-    """What is told of a run, read when it is asked for: it may be long, and hardly any step needs it."""
-
-    def __init__(self, db: sqlite3.Connection, key: int) -> None:
-        self._db = db
-        self._key = key
-
-    @cached_property
-    def _read(self) -> dict[str, Any]:
-        found = self._db.execute("select meta from run where key=?", (self._key,)).fetchone()
-        return json.loads(found[0])  # type: ignore[no-any-return]
-
-    def __getitem__(self, name: str) -> Any:
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._read)
-
-    def __len__(self) -> int:
-        return len(self._read)
-
-
-def run_from(t: Sequence[Any]) -> RunRow:
-    """A row of `LOAD_RUN` as the machine's."""
-    counts = {STATES[state]: items for state, items in json.loads(t[8]).items()}
-    meta, worst = json.loads(t[3]) if t[3] is not None else {}, _MAYBE[t[10]]
-    return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], worst, t[11], t[0])
-
-
-def part_from(t: Sequence[Any]) -> Part:
-    """A row of ``part`` (without its node) as the machine's."""
-    return Part(t[0], t[1], STATES[t[2]], *t[3:])
-
-
-PART_COLUMNS = "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
 
 
 class SqliteRows:
@@ -251,7 +87,7 @@ class SqliteRows:
         """See `Rows.run`."""
         if run in self._runs:
             return self._runs[run]
-        found = self._db.execute(f"select {_LOAD_RUN_BRIEFLY} from run r where id=?", (run,)).fetchone()
+        found = self._db.execute(f"select {LOAD_RUN_BRIEFLY} from run r where id=?", (run,)).fetchone()
         return None if found is None else self._keep_run(found)
 
     def _keep_run(self, t: Sequence[Any]) -> RunRow:
@@ -273,12 +109,12 @@ class SqliteRows:
         one = len(missing) == 1
         where = "n.id = ?" if one else "n.id in (select value from json_each(?))"
         values = str(missing[0]) if one else json.dumps(missing)
-        sql = f"select {LOAD_NODE}, {_LOAD_RUN_BRIEFLY} from node n join run r on r.key = n.run where {where}"
+        sql = f"select {LOAD_NODE}, {LOAD_RUN_BRIEFLY} from node n join run r on r.key = n.run where {where}"
         for t in self._db.execute(sql, (values,)):
             row = node_from(t)
             self._nodes[row.id] = row
             if row.run not in self._runs:
-                self._keep_run(t[_NODE_WIDTH:])
+                self._keep_run(t[NODE_WIDTH:])
 
     def ready(self, queues: Sequence[str], /) -> Iterator[NodeRow]:
         """See `Rows.ready`."""
@@ -342,7 +178,7 @@ class SqliteRows:
             " where e.child = ? order by e.position"
         )
         found = self._db.execute(sql, (row.key if row else None,))
-        return [_edge(*edge) for edge in found]
+        return [edge_from(*edge) for edge in found]
 
     def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, Edge]]:
         """See `Rows.children`."""
@@ -357,7 +193,7 @@ class SqliteRows:
             " where e.parent = ? and e.child > ? and e.live order by e.child limit ?"
         )
         found = self._db.execute(sql, (row.key, last.key if last else 0, limit))
-        return [(NodeId(child), _edge(node, *edge)) for child, *edge in found]
+        return [(NodeId(child), edge_from(node, *edge)) for child, *edge in found]
 
     def ranged(self, node: NodeRow, lo: int, hi: int, /) -> list[tuple[NodeId, Edge]]:
         """See `Rows.ranged`."""
@@ -368,7 +204,7 @@ class SqliteRows:
             " where e.parent = ? and e.hi is not null and e.lo < ? and e.hi > ? and e.live order by e.child"
         )
         found = self._db.execute(sql, (node.key, hi, lo)).fetchall()
-        return [(NodeId(child), _edge(node.id, *edge)) for child, *edge in found]
+        return [(NodeId(child), edge_from(node.id, *edge)) for child, *edge in found]
 
     def release(self, node: NodeRow, child: NodeId, /) -> None:
         """See `Rows.release`."""
@@ -489,14 +325,14 @@ class SqliteRows:
         found = self._db.execute(sql, values).fetchone()
         return found[0] if found is not None and found[1] > index else None
 
-    def copy_ended(self, source: NodeRow, target: NodeRow, /) -> list[tuple[int, int]]:
+    def copy_ended(self, source: NodeRow, target: NodeRow, anew: Collection[int], /) -> list[tuple[int, int]]:
         """See `Rows.copy_ended`."""
         self.flush()
         self._db.execute(
             "insert into segment select ?, lo, hi, state, value, error, fence, attempts, deliveries, worker,"
             " started_at, took_s, coalesce(origin, ?), single from segment"
-            " where node=? and state='succeeded'",
-            (target.key, source.id, source.key),
+            " where node=? and state='succeeded' and lo not in (select value from json_each(?))",
+            (target.key, source.id, source.key, json.dumps(list(anew))),
         )
         self._db.execute(
             "insert or ignore into blob select ?, name from blob where node=?", (target.key, source.key)
@@ -600,23 +436,16 @@ class SqliteRows:
         db = self._db
         self._write_new()
         if self._dirty:
-            live = [_changing(row) for row in self._dirty.values() if row.id not in self._ends]
+            live = [changed_node(row) for row in self._dirty.values() if row.id not in self._ends]
+            ended = [ended_node(self._nodes[node], end) for node, end in self._ends.items()]
             if live:
-                db.executemany(_UPDATE, live)
-            if self._ends:
-                db.executemany(
-                    _UPDATE_ENDED, [_ended(self._nodes[node], end) for node, end in self._ends.items()]
-                )
+                db.executemany(UPDATE_NODE, live)
+            if ended:
+                db.executemany(UPDATE_ENDED_NODE, ended)
             self._dirty.clear()
             self._ends.clear()
         if self._dirty_runs:
-            db.executemany(
-                "update run set total=?, open=?, state=?, counts=?, ended_at=?, worst=?, held=? where key=?",
-                [
-                    (r.total, r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.held, r.key)
-                    for r in self._dirty_runs.values()
-                ],
-            )
+            db.executemany(UPDATE_RUN, [changed_run(run) for run in self._dirty_runs.values()])
             self._dirty_runs.clear()
         if self._logs:
             db.executemany("insert into log values(?,?,?)", self._logs)
@@ -628,20 +457,14 @@ class SqliteRows:
     def _write_new(self) -> None:
         db = self._db
         if self._new_runs:
-            db.executemany(
-                f"insert into run({', '.join(_RUN)}) values({', '.join('?' * len(_RUN))})",
-                [
-                    (r.key, r.id, r.name, json.dumps(dict(r.meta)) if r.meta else "{}", r.created_at, r.total,
-                     r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.held)
-                    for r in self._new_runs.values()
-                ],
-            )  # fmt: skip
+            db.executemany(INSERT_RUN, [new_run(run) for run in self._new_runs.values()])
             for run in self._new_runs:
                 self._dirty_runs.pop(run, None)
             self._new_runs.clear()
         if self._new:
+            new = [new_node(row, self._runs[row.run].key) for row in self._new.values()]
             try:
-                db.executemany(_INSERT, [self._fresh(row) for row in self._new.values()])
+                db.executemany(INSERT_NODE, new)
             except sqlite3.IntegrityError:
                 raise self._taken() from None
             for node in self._new.keys() - self._ends.keys():
@@ -672,59 +495,28 @@ class SqliteRows:
         self._db.executemany("insert or ignore into edge values(?,?,?,?,?,?,?)", rows)
         self._edges = later
         if self._widened:
-            wider = [self._nodes[node] for node in self._widened]
-            self._db.executemany("update node set inputs=? where key=?", [(_inputs(r), r.key) for r in wider])
+            wider = [(inputs_of(row), row.key) for row in (self._nodes[node] for node in self._widened)]
+            self._db.executemany("update node set inputs=? where key=?", wider)
             self._widened.clear()
 
-    def _fresh(self, row: NodeRow) -> tuple[Any, ...]:
-        changing = _changing(row)
-        return (
-            row.key, self._runs[row.run].key, row.id, row.fn, row.args, row.width, int(row.array), row.queue,
-            row.priority, row.policy.to_json(), row.label, row.created_at, row.source,
-            changing[0], *changing[2 : len(_CHANGING)], _inputs(row), *changing[len(_CHANGING) : -1],
-        )  # fmt: skip
 
+class _Meta(Mapping[str, Any]):
+    """What is told of a run, read when it is asked for: it may be long, and hardly any step needs it."""
 
-def _changing(row: NodeRow) -> tuple[Any, ...]:
-    part = row.part
-    story: tuple[Any, ...] = _NO_PART
-    if part is not None:
-        story = (
-            part.state.value, part.fence, part.worker, part.until, part.attempts, part.deliveries,
-            part.started_at, part.cancelled, part.error,
-        )  # fmt: skip
-    return (
-        row.state.value, row.width, row.cursor, row.open, row.held, row.waiting, row.returned, row.bad,
-        _text(row.worst), row.fence, row.remaining, row.due_at, row.expires_at,
-        row.alarm_at, row.cancelled, row.root, row.final, row.started_at, row.ended_at, int(row.ranged),
-        *story, row.key,
-    )  # fmt: skip
+    def __init__(self, db: sqlite3.Connection, key: int) -> None:
+        self._db = db
+        self._key = key
 
+    @cached_property
+    def _read(self) -> dict[str, Any]:
+        found = self._db.execute("select meta from run where key=?", (self._key,)).fetchone()
+        return json.loads(found[0])  # type: ignore[no-any-return]
 
-def _ended(row: NodeRow, end: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (*_changing(row)[: len(_CHANGING)], None, *end, row.key)
+    def __getitem__(self, name: str) -> Any:
+        return self._read[name]
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
 
-def _text(state: State | None) -> str | None:
-    return state.value if state is not None else None
-
-
-_ONE_SUCCEEDED = {State.SUCCEEDED: 1}
-
-
-def _counts(run: RunRow) -> str:
-    if not run.counts:
-        return "{}"
-    if run.counts == _ONE_SUCCEEDED:
-        return '{"succeeded":1}'
-    return json.dumps({state.value: items for state, items in run.counts.items()})
-
-
-def segment_from(t: Sequence[Any]) -> Segment:
-    """(node, lo, hi, state, value, error, fence, single) of an array node as a record."""
-    return Segment(t[0], t[1], t[2], STATES[t[3]], t[4], t[5], t[6], True, bool(t[7]))
-
-
-def item_from(t: Sequence[Any]) -> ItemView:
-    """(lo, hi, state, attempts, deliveries, worker, started_at, took_s, error) as a record."""
-    return ItemView(t[0], t[1], STATES[t[2]], *t[3:9])
+    def __len__(self) -> int:
+        return len(self._read)

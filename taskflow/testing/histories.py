@@ -5,7 +5,8 @@
     def test_my_store_lives_as_the_oracle_says(tmp_path):
         live(lambda clock: MyStore(clock=clock))
 
-More and longer histories: ``TASKFLOW_HISTORIES=20`` multiplies their number.
+``TASKFLOW_HISTORIES=20`` multiplies their number; with ``TASKFLOW_SHRINK=0`` the first one that fails is
+shown at once, as it is.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def live(
     """
     kind = type("Life", (Histories,), {"factory": staticmethod(factory)})
     many = examples * int(os.environ.get("TASKFLOW_HISTORIES", "1"))
+    shrink = shrink and os.environ.get("TASKFLOW_SHRINK") != "0"
     phases = [phase for phase in Phase if shrink or phase not in (Phase.shrink, Phase.explain)]
     run_histories(kind, settings=settings(max_examples=many, stateful_step_count=steps, phases=phases))
 
@@ -76,7 +78,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.clock = ManualClock(1000.0)
         self.store: Store = type(self).factory(self.clock)
-        self.oracle = Oracle(self._root_of)
+        self.oracle = Oracle(self.clock.now, self._root_of)
         self.plans: list[Plan] = []
         self.leases: list[Lease] = []
         self.sent: list[Settlement] = []
@@ -113,7 +115,8 @@ class Histories(RuleBasedStateMachine):
 
     def _node(self, data: st.DataObject, beside: list[Node]) -> Node:
         draw = data.draw
-        parents = [*self.oracle.nodes, *(node.id for node in beside)]
+        live = [known.id for known in self.oracle.live()]
+        parents = [*self.oracle.nodes, *live * 2, *[str(node.id) for node in beside] * 3]
         chosen = (
             draw(st.lists(st.sampled_from(parents), max_size=2, unique=True), "parents") if parents else []
         )
@@ -201,8 +204,7 @@ class Histories(RuleBasedStateMachine):
         now = self.clock.now()
         late = [k for k in self.oracle.live() if k.expires is not None and k.expires <= now and not k.blocked]
         gone = [k.id for k in late if State.EXPIRED in self._items(k.id)]
-        self.oracle.claimed(want, leases, now)
-        self.oracle.expired_in_claim(gone)
+        self.oracle.claimed(want, leases, now, gone)
         self.leases += leases
 
     @rule(data=st.data())
@@ -270,27 +272,32 @@ class Histories(RuleBasedStateMachine):
         for known in unknown:
             width = data.draw(st.integers(0, 4), "width")
             widths[NodeId(known.source or known.id)] = (width, pages(width))
-        kind = data.draw(st.sampled_from(["none", "nodes", "final", "join"]), "growth")
+        waited = any(_feeds(known, lease.key.node) for known in self.oracle.live())
+        kinds = ["none", "nodes", "final", "final", *["join"] * (3 if waited else 0)]
+        kind = data.draw(st.sampled_from(kinds), "growth")
         if kind == "none":
             return Growth(widths=widths) if widths else None
         nodes: list[Node] = []
         for _ in range(data.draw(st.integers(1, 2), "nodes")):
-            node = self._node(data, nodes)
-            if lease.array and kind == "final":
-                node = replace(node, array=False, width=1)
-            above = (Edge(lease.key.node),) if kind == "nodes" else ()
-            width = 2 if node.width is None else node.width
-            nodes.append(
-                Node(
-                    node.id, "f", value(), above + node.edges[:0], width, node.array, pages(width), node.queue
-                )
-            )
+            nodes.append(self._grown(data, lease, kind, nodes))
         return Growth(
             tuple(nodes),
             {} if kind == "final" else widths,
             nodes[-1].id if kind == "final" else None,
             (nodes[-1].id,) if kind == "join" else (),
         )
+
+    def _grown(self, data: st.DataObject, lease: Lease, kind: str, beside: list[Node]) -> Node:
+        """A node that depends on nothing that may wait for the one that it grows from."""
+        node = self._node(data, beside)
+        free = {*(other.id for other in beside), *(k.id for k in self.oracle.nodes.values() if k.ended)}
+        edges = tuple(edge for edge in node.edges if edge.parent in free)
+        if kind == "nodes":
+            edges = (Edge(lease.key.node), *edges)
+        elif kind == "final" and lease.array:
+            node = replace(node, array=False, width=1)
+        width = 2 if node.width is None else node.width
+        return replace(node, edges=edges, width=width, pages=pages(width))
 
     def _settle(self, settlement: Settlement, data: st.DataObject | None) -> None:
         if not settlement.outcomes:

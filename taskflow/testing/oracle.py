@@ -55,7 +55,8 @@ class Item:
 
 @dataclass
 class Known:
-    """A node. `items` is `None` while the width is unknown; `ended` its terminal state."""
+    """A node. `items` is `None` while the width is unknown; `ended` its terminal state; `met` are the edges
+    whose predecessors had ended before the present step."""
 
     node: Node
     run: str
@@ -71,6 +72,7 @@ class Known:
     source: str | None = None
     root: str | None = None
     finals: dict[int, str] = field(default_factory=dict)
+    met: set[Edge] = field(default_factory=set)
 
     @property
     def id(self) -> str:
@@ -127,9 +129,11 @@ class Oracle:
     """Everything that was submitted, and what became of it.
 
     Args:
+        clock: The time of the store.
         root_of: Asks the store for the root of a node, where several are right.
     """
 
+    clock: Callable[[], float]
     root_of: Callable[[str], str | None] = lambda node: None
     nodes: dict[str, Known] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
@@ -241,13 +245,13 @@ class Oracle:
             clone.source = known.source or known.id
             clone.final = names.get(known.final or "")
             if known.node.array and not any(edge.parent in names for edge in known.edges):
-                for mine, theirs in zip(clone.items or (), known.items or (), strict=True):
-                    if theirs.state is State.SUCCEEDED:
+                clone.finals = {i: names[final] for i, final in known.finals.items() if final in names}
+                for i, (mine, theirs) in enumerate(zip(clone.items or (), known.items or (), strict=True)):
+                    if i in clone.finals:
+                        mine.state = State.BLOCKED
+                    elif theirs.state is State.SUCCEEDED:
                         mine.end(State.SUCCEEDED, theirs.done)
                         mine.kept = True
-                clone.finals = {i: names[final] for i, final in known.finals.items() if final in names}
-                for i in clone.finals:
-                    (clone.items or [])[i].state = State.BLOCKED
             self.nodes[names[known.id]] = clone
         self._rename(names)
         self._follow()
@@ -262,16 +266,26 @@ class Oracle:
 
     # ── the worker ───────────────────────────────────────────────────────────────────
 
-    def claimed(self, want: Want, leases: Sequence[Lease], now: float) -> None:
-        """Judge what a claim handed out, and remember it."""
+    def claimed(self, want: Want, leases: Sequence[Lease], now: float, late: Iterable[str] = ()) -> None:
+        """Judge what a claim handed out, and remember it; it came across `late` and found them too late."""
         ranks = [self._rank(self.nodes[lease.key.node]) for lease in leases]
         assert ranks == sorted(ranks), "not in order of priority and submission"
-        for lease in leases:
+        expired = sorted(late, key=lambda name: self._rank(self.nodes[name]))
+        for lease, rank in zip(leases, ranks, strict=True):
+            while expired and self._rank(self.nodes[expired[0]]) <= rank:
+                self._expired_in_claim(expired.pop(0))
             self._claimed_one(want, lease, now)
+        for name in expired:
+            self._expired_in_claim(name)
         if want.slots > 0:
             ripe = [k for k in self.live() if k.node.queue in want.queues and _ripe(k, now)]
             left = [self._rank(k) for k in ripe if self._has_room(k, 1)]
             assert not left or (ranks and min(left) >= ranks[-1]), "something was passed over"
+        self._follow()
+
+    def _expired_in_claim(self, name: str) -> None:
+        if self.nodes[name].ended is None:
+            self.expire(self.nodes[name])
 
     def _has_room(self, known: Known, items: int) -> bool:
         """Whether so many more of its items may run at once."""
@@ -305,6 +319,7 @@ class Oracle:
             item.deliveries, item.until = item.deliveries + 1, now + want.lease_s
             assert (lease.attempt, lease.delivery) == (item.attempts + 1, item.deliveries)
             assert item.deliveries <= known.node.policy.max_deliveries
+        self._look(known)
         assert self._has_room(known, 0), "too many at once"
         assert lease.run == known.run
         assert lease.inputs == tuple(edge for edge in known.edges if edge.mode.gives_value)
@@ -322,6 +337,7 @@ class Oracle:
                 continue
             for item in self._same_lease(known, key):
                 item.until = now + lease_s
+            self._look(known)
             if known.cancelled or items[0].cancelled:
                 cancelled.add(key)
         return lost, cancelled
@@ -387,6 +403,7 @@ class Oracle:
 
     def _grow(self, known: Known, growth: Growth, now: float) -> None:
         self._add(known.run, growth.nodes, now)
+        self._follow()
         for name, (width, _) in growth.widths.items():
             for target in self.of(known.run):
                 if name in (target.id, target.source) and target.items is None and target.ended is None:
@@ -463,16 +480,15 @@ class Oracle:
                 item.end(State.EXPIRED)
         self._close(known)
 
-    def expired_in_claim(self, names: Iterable[str]) -> None:
-        """A claim came across these and found them too late."""
-        for name in sorted(names, key=lambda name: self._rank(self.nodes[name])):
-            if self.nodes[name].ended is None:
-                self.expire(self.nodes[name])
-        self._follow()
-
     # ── what follows ─────────────────────────────────────────────────────────────────
 
+    def _look(self, known: Known) -> None:
+        """A delay that is over is forgotten when its node is looked at, not before."""
+        if not known.blocked and known.due is not None and known.due <= self.clock():
+            known.due = None
+
     def _close(self, known: Known) -> None:
+        self._look(known)
         if (
             known.ended is None
             and known.items
@@ -489,15 +505,24 @@ class Oracle:
             known.root = known.root or known.id
         if known.node.policy.on_failure == "stop" and state in _FAILURES:
             for other in self.of(known.run):
-                waits = [e.mode for e in other.edges if e.parent == known.id]
-                if other.ended is None and not any(not mode.needs_success for mode in waits):
+                if other.ended is None and not self._handles(other, known):
                     self._cancel(other)
+
+    @staticmethod
+    def _handles(other: Known, known: Known) -> bool:
+        """Whether a node waits for just this failure, or takes it as its own."""
+        if known.id in (other.final, *other.finals.values()):
+            return True
+        waits = [edge for edge in other.edges if edge.parent == known.id and edge not in other.met]
+        return any(not edge.mode.needs_success for edge in waits)
 
     def _follow(self) -> None:
         while True:
             moves = [self._next(known) for known in self.live()]
             if not any(moves):
-                return
+                break
+        for known in self.live():
+            known.met = {edge for edge in known.edges if self._has_ended(edge)}
 
     def _next(self, known: Known) -> bool:
         if known.ended is not None:
@@ -525,7 +550,9 @@ class Oracle:
             state = State.FAILED if fault else last.ended
             while last.final:
                 last = self.nodes[last.final]
-            item.end(state, last.items[0].done if last.items else 0)
+            if last.node.array:
+                state = State.FAILED if state is State.SUCCEEDED else state
+            item.end(state, last.items[0].done if last.items and not last.node.array else 0)
             moved = True
         if moved:
             self._close(known)
@@ -569,6 +596,7 @@ class Oracle:
 
     def _released(self, known: Known) -> bool:
         known.released = all(self._has_ended(edge) for edge in known.edges)
+        self._look(known)
         if known.released and not known.items:
             known.root = known.id if known.items is None else None
             self._end(known, State.SKIPPED if known.items is None else State.SUCCEEDED)

@@ -4,6 +4,7 @@
 
     python tests/model/mutate.py                 every mutant
     python tests/model/mutate.py --sample 100    some of them, chosen by --seed
+    python tests/model/mutate.py --within room   those in these functions
     python tests/model/mutate.py --only 17,203   these, by number
     python tests/model/mutate.py --list          only say what would be tried
 
@@ -31,7 +32,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MACHINE = Path("taskflow/machine")
-FILES = ("graph.py", "moves.py", "rows.py")
+FILES = (
+    *("rows.py", "parts.py", "needs.py", "ending.py", "releasing.py", "growing.py"),
+    *("claiming.py", "settling.py", "reaping.py", "cancelling.py", "rerunning.py"),
+)
 PYTEST = (
     "-m",
     "pytest",
@@ -70,12 +74,13 @@ class Mutant:
 
     number: int
     file: str
+    function: str
     line: int
     change: str
     text: str
 
     def __str__(self) -> str:
-        return f"{self.number:4} {self.file}:{self.line}: {self.change}"
+        return f"{self.number:4} {self.file}:{self.line} {self.function}: {self.change}"
 
 
 def mutants() -> list[Mutant]:
@@ -83,13 +88,12 @@ def mutants() -> list[Mutant]:
     found: list[Mutant] = []
     for file in FILES:
         tree = ast.parse((ROOT / MACHINE / file).read_text(encoding="utf-8"))
-        for node, change in _changes(tree):
+        for function, node, change in _changes(tree):
             before = ast.unparse(node)
             twin = copy.deepcopy(tree)
             _apply(twin, _place(tree, node), change)
-            found.append(
-                Mutant(len(found), file, node.lineno, f"{change}: {before[:70]!r}", ast.unparse(twin))
-            )
+            what = f"{change}: {before[:70]!r}"
+            found.append(Mutant(len(found), file, function, node.lineno, what, ast.unparse(twin)))
     return found
 
 
@@ -97,12 +101,12 @@ def _place(tree: ast.AST, node: ast.AST) -> int:
     return next(i for i, other in enumerate(ast.walk(tree)) if other is node)
 
 
-def _changes(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
-    for function in ast.walk(tree):
-        for statement in function.body if isinstance(function, ast.FunctionDef) else ():
+def _changes(tree: ast.Module) -> Iterator[tuple[str, ast.expr | ast.stmt, str]]:
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        for statement in function.body:
             for node in ast.walk(statement):
                 if isinstance(node, ast.expr | ast.stmt):
-                    yield from ((node, change) for change in _changes_of(node))
+                    yield from ((function.name, node, change) for change in _changes_of(node))
 
 
 def _changes_of(node: ast.expr | ast.stmt) -> tuple[str, ...]:
@@ -171,7 +175,8 @@ class Workshop:
         return all(self._run(tests) for tests in ROUNDS)
 
     def _run(self, tests: tuple[str, ...]) -> bool:
-        env = os.environ | {"PYTHONPATH": str(self._folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        paths = {"PYTHONPATH": str(self._folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        env = os.environ | paths | {"TASKFLOW_SHRINK": "0"}
         try:
             done = subprocess.run(
                 [sys.executable, *PYTEST, *tests],
@@ -189,7 +194,9 @@ def main() -> int:
     if options.only:
         numbers = {int(number) for number in options.only.split(",")}
         chosen = [mutant for mutant in chosen if mutant.number in numbers]
-    elif options.sample and options.sample < len(chosen):
+    if options.within:
+        chosen = [mutant for mutant in chosen if mutant.function in options.within.split(",")]
+    if options.sample and options.sample < len(chosen):
         chosen = sorted(random.Random(options.seed).sample(chosen, options.sample), key=lambda m: m.number)
     if options.list:
         print(*chosen, sep="\n")
@@ -204,6 +211,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--sample", type=int, help="try so many, chosen at random")
     parser.add_argument("--seed", type=int, default=0, help="of the choice")
+    parser.add_argument("--within", help="only in these functions, with commas")
     parser.add_argument("--only", help="numbers of mutants, with commas")
     parser.add_argument("--timeout", type=float, default=120, help="seconds for one round of tests")
     parser.add_argument("--list", action="store_true", help="say what would be tried")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.errors import UnknownNode
-from taskflow.ids import NodeId
+from taskflow.errors import GraphError, UnknownNode
+from taskflow.ids import NodeId, RunId
 from taskflow.policy import Policy
 from taskflow.records import Edge, EdgeMode, Growth, Kind
 from taskflow.states import State
@@ -146,6 +146,17 @@ class Choosing(Told):
         assert story.states("a", "b", *modes) == [State.CANCELLED] + [State.SKIPPED] * 3
         assert story.claim() == []
 
+    def test_a_handler_runs_when_nobody_knows_any_more_what_failed(self, story: Story) -> None:
+        """The run of what failed first was forgotten."""
+        story.submit(call("a"), run="first")
+        story.submit(call("b", "a"), run="second")
+        story.fail(story.take())
+        story.store.forget(RunId("first"))
+
+        story.submit(call("c", _edge("b", EdgeMode.BROKEN)))
+
+        assert story.state("c") is State.QUEUED
+
     def test_when_a_failure_stops_the_run_its_handlers_still_run(self, story: Story) -> None:
         """They were waiting for just this."""
         story.submit(
@@ -206,11 +217,74 @@ class Choosing(Told):
         for lease in leases[:2]:
             story.succeed(lease)
 
-        story.submit(call("b", _edge("a", EdgeMode.ALL, 0, 2)), call("c", _edge("a", EdgeMode.ALL, 1, 3)))
+        first, middle = _edge("a", EdgeMode.ALL, 0, 2), _edge("a", EdgeMode.ALL, 1, 3)
+        story.submit(call("b", first), call("c", middle), call("d", first, "x"), call("x"))
 
-        assert story.states("b", "c") == [State.QUEUED, State.BLOCKED]
-        story.succeed(leases[2])
+        assert story.states(*"bcd") == [State.QUEUED, State.BLOCKED, State.BLOCKED]
+        for lease in leases[2:]:
+            story.succeed(lease)
+        assert story.states(*"bcd") == [State.QUEUED, State.QUEUED, State.BLOCKED]
+
+    def test_who_waits_for_some_items_and_something_else_waits_for_both(self, story: Story) -> None:
+        """That the map ends as a whole is nothing new to it."""
+        story.submit(array("a", 2), call("b"), call("c", _edge("a", EdgeMode.ALL, 0, 1), "b"))
+        for lease in story.claim(2):
+            story.succeed(lease)
+
+        assert story.states(*"abc") == [State.SUCCEEDED, State.QUEUED, State.BLOCKED]
+        story.run("b")
         assert story.state("c") is State.QUEUED
+
+    def test_items_that_a_rerun_keeps_release_who_waits_for_them(self, story: Story) -> None:
+        """At once, though other items run again."""
+        story.submit(array("a", 2), call("b", _edge("a", EdgeMode.ALL, 0, 1)), call("c", "a"))
+        first, second = story.claim(2)
+        story.succeed(first)
+        story.cancel("b")
+        story.fail(second)
+
+        names = story.rerun()
+
+        assert story.states(*(names[name] for name in "abc")) == [State.QUEUED, State.QUEUED, State.BLOCKED]
+
+    def test_two_edges_on_some_items_ask_for_all_between(self, story: Story) -> None:
+        """And one on the whole asks for the whole."""
+        some, more = _edge("a", EdgeMode.ALL, 3, 4), _edge("a", EdgeMode.ALL, 1, 2)
+        story.submit(
+            array("a", 4),
+            call("b", some, more),
+            call("c", more, some),
+            call("d", some, "a"),
+            call("e", "a", some),
+        )
+
+        parents = [story.node(name).parents for name in "bcde"]
+
+        assert parents == [(_edge("a", EdgeMode.ALL, 1, 4),)] * 2 + [(_edge("a", EdgeMode.ALL),)] * 2
+
+    @pytest.mark.parametrize(
+        ("one", "other", "both"),
+        [
+            (EdgeMode.TAKEN, EdgeMode.TAKEN, EdgeMode.TAKEN),
+            (EdgeMode.JOIN, EdgeMode.JOIN, EdgeMode.JOIN),
+            (EdgeMode.ALL, EdgeMode.FAILED, EdgeMode.FAILED),
+            (EdgeMode.BROKEN, EdgeMode.ENDED, EdgeMode.BROKEN),
+            (EdgeMode.AFTER, EdgeMode.ENDED, EdgeMode.AFTER),
+            (EdgeMode.AFTER, EdgeMode.KEEP, EdgeMode.ALL),
+            (EdgeMode.ENDED, EdgeMode.DROP, EdgeMode.DROP),
+        ],
+    )
+    def test_two_edges_ask_for_what_either_asks_for(
+        self, story: Story, one: EdgeMode, other: EdgeMode, both: EdgeMode
+    ) -> None:
+        """In whatever order they are said."""
+        story.submit(
+            call("a"),
+            call("b", _edge("a", one), _edge("a", other)),
+            call("c", _edge("a", other), _edge("a", one)),
+        )
+
+        assert [story.node(name).parents for name in "bc"] == [(_edge("a", both),)] * 2
 
     # ── growing ──────────────────────────────────────────────────────────────────────
 
@@ -270,6 +344,89 @@ class Choosing(Told):
         assert story.states(*"axy") == [State.FAILED, State.FAILED, State.SKIPPED]
         assert story.items("a") == [State.FAILED]
 
+    @pytest.mark.parametrize(
+        ("kind", "state"),
+        [(Kind.REJECTED, State.DEAD), (Kind.CANCELLED, State.CANCELLED), (Kind.SKIPPED, State.SKIPPED)],
+    )
+    def test_an_item_ends_as_its_replacement_does(self, story: Story, kind: Kind, state: State) -> None:
+        """However that is; who waits for just this item is told at once."""
+        story.submit(array("a", 2), call("b", _edge("a", EdgeMode.ENDED, 0, 1)))
+        lease = story.take()
+        story.settle(lease, outcome(lease, Kind.REPLACED), grow=Growth((call("x"),), final=NodeId("x")))
+        story.take()
+        before = story.state("b")
+
+        story.settle(lease := story.take(), one(lease, kind, error=ERROR))
+
+        assert story.items("a") == [state, State.RUNNING]
+        assert (before, story.state("b")) == (State.BLOCKED, State.QUEUED)
+
+    def test_an_item_takes_the_outcome_of_the_last_that_took_its_place(self, story: Story) -> None:
+        """A call that was replaced in turn has none of its own."""
+        story.submit(array("a", 1))
+        for name in "xy":
+            lease = story.take()
+            grow = Growth((call(name),), final=NodeId(name))
+            story.settle(lease, outcome(lease, Kind.REPLACED), grow=grow)
+
+        story.run("y")
+
+        assert story.states(*"axy") == [State.SUCCEEDED] * 3
+        (segment,) = story.store.values([NodeId("a")])[NodeId("a")]
+        assert (segment.node, segment.value, segment.single) == ("y", value("y"), True)
+
+    def test_an_item_is_cancelled_with_what_took_its_place(self, story: Story) -> None:
+        """Also when that waits for what took its own; a late end of the last changes nothing."""
+        story.submit(array("a", 1))
+        for name in "xy":
+            lease = story.take()
+            grow = Growth((call(name),), final=NodeId(name))
+            story.settle(lease, outcome(lease, Kind.REPLACED), grow=grow)
+
+        story.cancel("x")
+        story.run("y")
+
+        assert story.states(*"axy") == [State.CANCELLED, State.CANCELLED, State.SUCCEEDED]
+        assert story.items("a") == [State.CANCELLED]
+        assert story.failure("a").type == "TaskCancelled"
+
+    def test_an_item_cannot_take_the_results_of_a_map(self, story: Story) -> None:
+        """It is one result; that a map is behind a call is seen only when it has ended."""
+        story.submit(array("a", 1))
+        lease = story.take()
+        story.settle(lease, outcome(lease, Kind.REPLACED), grow=Growth((call("x"),), final=NodeId("x")))
+        lease = story.take()
+        story.settle(lease, outcome(lease, Kind.REPLACED), grow=Growth((array("y", 2),), final=NodeId("y")))
+
+        story.run("y", "y")
+
+        assert story.states(*"axy") == [State.FAILED, State.SUCCEEDED, State.SUCCEEDED]
+        assert story.failure("a").type == "GraphError"
+
+    def test_an_item_is_not_replaced_by_a_map(self, story: Story) -> None:
+        """Which is said at once, and changes nothing."""
+        story.submit(array("a", 1))
+        lease = story.take()
+
+        with pytest.raises(GraphError):
+            story.settle(
+                lease, outcome(lease, Kind.REPLACED), grow=Growth((array("y", 2),), final=NodeId("y"))
+            )
+
+        assert story.items("a") == [State.RUNNING]
+
+    def test_an_item_takes_the_outcome_of_a_call_that_has_ended_already(self, story: Story) -> None:
+        """Here it could not run, and nobody minds."""
+        story.submit(call("a"), array("b", 2))
+        story.settle(lease := story.take(), one(lease, Kind.SKIPPED, error=ERROR))
+        first, second = story.claim(2)
+
+        story.settle(first, outcome(first, Kind.REPLACED), grow=Growth((call("x", "a"),), final=NodeId("x")))
+        story.succeed(second)
+
+        assert story.items("b") == [State.SKIPPED, State.SUCCEEDED]
+        assert story.state("b") is State.SUCCEEDED
+
     def test_a_rerun_goes_on_with_what_took_the_place_of_an_item(self, story: Story) -> None:
         """Not with the item: it had done its part."""
         story.submit(array("a", 2))
@@ -283,4 +440,20 @@ class Choosing(Told):
         assert story.items(names["a"]) == [State.BLOCKED, State.SUCCEEDED]
         story.run(names["x"])
         assert story.state(names["a"]) is State.SUCCEEDED
+        assert story.run_view("again").state is State.SUCCEEDED
+
+    def test_an_item_that_was_made_of_a_failure_is_made_anew(self, story: Story) -> None:
+        """Like all that is below one, though it succeeded."""
+        story.submit(array("a", 2))
+        first, second = story.claim(2)
+        grow = Growth((call("x"), call("y", drop("x"))), final=NodeId("y"))
+        story.settle(first, outcome(first, Kind.REPLACED), grow=grow)
+        story.fail(second)
+        story.fail(story.take())
+        story.run("y")
+
+        names = story.rerun()
+
+        assert story.items(names["a"]) == [State.BLOCKED, State.QUEUED]
+        story.run(names["a"], names["x"], names["y"])
         assert story.run_view("again").state is State.SUCCEEDED

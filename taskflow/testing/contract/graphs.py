@@ -6,7 +6,7 @@ import pytest
 
 from taskflow.errors import CycleError, NoSuchRun, UnknownNode
 from taskflow.ids import NodeId, RunId
-from taskflow.machine.graph import RELEASES_PER_STEP
+from taskflow.machine.releasing import RELEASES_PER_STEP
 from taskflow.policy import Policy
 from taskflow.records import Edge, EdgeMode, Growth, Kind, Lease, Plan, Settlement
 from taskflow.states import State

@@ -1,0 +1,166 @@
+"""How work is handed out: leases on calls and on ranges of items, and how they are held.
+
+::
+
+    queued, by priority and age ──► a slot each: one range, one slow call, or several quick calls
+                                    no more than the bounds leave room for
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+from taskflow.machine.ending import expire, refresh
+from taskflow.machine.parts import forget, is_bounded, piece, put, room, tally
+from taskflow.machine.releasing import drain
+from taskflow.machine.rows import NodeRow, Part, Rows
+from taskflow.records import Lease, LeaseKey, Renewal, Want
+from taskflow.states import State
+
+__all__ = ["claim", "renew"]
+
+RANGE_MAX = 65_536
+RANGE_FLOOR_S = 0.001
+PACE_MIN_S = 1e-6
+
+
+def claim(rows: Rows, want: Want) -> list[Lease]:
+    """Lease ranges and calls for the free slots of a worker.
+
+    A slot gets one range of an array node, or one call; or several calls, when all of them are of
+    functions known to be quick, up to `want.batch_s` of work.
+
+    Source:
+        Ranges shrink with what is left: "Guided Self-Scheduling", Polychronopoulos and Kuck, 1987,
+        with the length of a range bounded by time instead of by number.
+    """
+    leases: list[Lease] = []
+    slots, room_s, expired = want.slots, 0.0, False
+    for row in rows.ready(want.queues):
+        if slots <= 0 and room_s <= 0:
+            break
+        if row.expires_at is not None and row.expires_at <= rows.now:
+            expire(rows, row)
+            expired = True
+        most = room(rows, row) if is_bounded(row) else None
+        if row.state is not State.QUEUED or most == 0:
+            continue
+        pace = want.pace_s.get(row.fn)
+        if not row.array:
+            cost = want.batch_s if pace is None else max(pace, PACE_MIN_S)
+            if cost > room_s:
+                if slots <= 0:
+                    break
+                slots, room_s = slots - 1, want.batch_s
+            room_s -= cost
+            leases.append(_lease_call(rows, row, want))
+        else:
+            taken = _lease_ranges(rows, row, want, pace, slots if most is None else min(slots, most), leases)
+            slots -= taken
+            if row.state is State.QUEUED and taken != most:  # what is left of it is not overtaken
+                break
+    if expired:
+        drain(rows)
+    return leases
+
+
+def _lease_call(rows: Rows, row: NodeRow, want: Want) -> Lease:
+    part = row.part
+    if part is None:
+        part = row.part = Part(0, 1, State.QUEUED)
+        row.cursor = 1
+    else:
+        row.returned -= 1
+    return _lease(rows, row, part, want)
+
+
+def _lease_ranges(
+    rows: Rows, row: NodeRow, want: Want, pace: float | None, slots: int, leases: list[Lease]
+) -> int:
+    """Lease a range for each slot, while there are any; returns for how many."""
+    taken = 0
+    while taken < slots:
+        part = _take(rows, row, _range_size(row, want, pace))
+        if part is None:
+            break
+        leases.append(_lease(rows, row, part, want))
+        taken += 1
+    return taken
+
+
+def _range_size(row: NodeRow, want: Want, pace: float | None) -> int:
+    if pace is None or is_bounded(row):
+        size = 1
+    else:
+        pace = max(pace, PACE_MIN_S)
+        fair = max(ceil((row.fresh + row.returned) / (2 * want.share)), int(RANGE_FLOOR_S / pace))
+        size = max(1, min(int(want.batch_s / pace), fair, RANGE_MAX))
+    return min(size, row.policy.chunk or size)
+
+
+def _take(rows: Rows, row: NodeRow, size: int) -> Part | None:
+    """Cut up to `size` items off what may be claimed: first what came back, then what is fresh."""
+    if row.returned:
+        [part] = rows.queued(row, 1)
+        forget(rows, row, part)
+        if part.size > size:
+            put(rows, row, piece(part, part.lo + size, part.hi))
+        return piece(part, part.lo, min(part.hi, part.lo + size))
+    if row.fresh and row.due_at is None:
+        lo = row.cursor
+        row.cursor = min(lo + size, row.width or 0)
+        return Part(lo, row.cursor, State.QUEUED)
+    return None
+
+
+def _lease(rows: Rows, row: NodeRow, part: Part, want: Want) -> Lease:
+    row.fence += 1
+    part.state = State.RUNNING
+    part.fence = row.fence
+    part.worker = want.worker
+    part.until = rows.now + want.lease_s
+    part.deliveries += 1
+    part.started_at = rows.now
+    if row.started_at is None:
+        row.started_at = rows.now
+    tally(rows, row, State.RUNNING, part.size)
+    rows.put_part(row, part)
+    refresh(rows, row)
+    rows.emit(row.run, row.id, part.lo, part.hi, State.RUNNING)
+    return Lease(
+        LeaseKey(row.id, part.lo, part.hi, part.fence),
+        row.run,
+        row.fn,
+        row.args,
+        row.array,
+        row.width or 0,
+        row.inputs,
+        row.policy,
+        row.queue,
+        row.label,
+        part.attempts + 1,
+        part.deliveries,
+        rows.now - row.created_at,
+        row.priority,
+    )
+
+
+def renew(rows: Rows, held: Sequence[LeaseKey], lease_s: float) -> Renewal:
+    """Hold leases for `lease_s` from now; tell which were lost and which were cancelled."""
+    lost: set[LeaseKey] = set()
+    cancelled: dict[LeaseKey, str] = {}
+    rows.load({key.node for key in held})
+    for key in held:
+        row = rows.node(key.node)
+        part = rows.held(row, key) if row is not None else None
+        if row is None or part is None or part.state is not State.RUNNING:
+            lost.add(key)
+            continue
+        part.until = rows.now + lease_s
+        rows.put_part(row, part)
+        refresh(rows, row)
+        reason = row.cancelled if row.cancelled is not None else part.cancelled
+        if reason is not None:
+            cancelled[key] = reason
+    return Renewal(frozenset(lost), cancelled)

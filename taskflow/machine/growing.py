@@ -1,0 +1,183 @@
+"""How a graph comes to be: a plan is added, and nodes that run add to it.
+
+Growth comes with the outcome of a node and is applied before that outcome::
+
+    nodes    more of them, in the same run
+    widths   of arrays that waited to learn theirs
+    final    takes the place of the settling node, or of one item of it
+    joins    what waits for the settling node waits for these too
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from taskflow.errors import GraphError, UnknownNode
+from taskflow.ids import NodeId, RunId
+from taskflow.machine.ending import begin, cancel_node, end_run
+from taskflow.machine.needs import Refusal, check_acyclic, unique, wait_for
+from taskflow.machine.parts import run_of
+from taskflow.machine.releasing import adopt, adopt_item, drain
+from taskflow.machine.rows import NodeRow, Rows, RunRow
+from taskflow.policy import Policy
+from taskflow.records import Edge, EdgeMode, Growth, Node, Plan
+from taskflow.states import TERMINAL, State
+
+__all__ = ["add_plan", "blocked_row", "grow", "replace_item"]
+
+_ALL = 1 << 60
+
+
+def add_plan(rows: Rows, plan: Plan) -> None:
+    """Add a run with its nodes; nothing happens when the run is there."""
+    if rows.run(plan.run) is not None:
+        return
+    if any(node.edges for node in plan.nodes):
+        check_acyclic(plan.nodes)
+    run = RunRow(plan.run, plan.name, plan.meta, rows.now)
+    rows.add_run(run)
+    _add_nodes(rows, run, plan.nodes)
+    if not plan.nodes:
+        end_run(rows, run)
+    drain(rows)
+
+
+def _add_nodes(rows: Rows, run: RunRow, nodes: Sequence[Node]) -> None:
+    new = {node.id for node in nodes}
+    parents = {edge.parent for node in nodes for edge in node.edges} - new
+    if parents:
+        rows.load(parents)
+    ranged: set[NodeId] = set()
+    beginners: list[tuple[NodeRow, Refusal | None]] = []
+    for node in nodes:
+        row, edges = _row(rows, run.id, node)
+        refusal, ended = wait_for(rows, row, edges, new) if edges else (None, frozenset())
+        rows.add_node(row, edges, node.pages, ended)
+        ranged |= {edge.parent for edge in edges if edge.hi is not None}
+        run.total += row.open
+        run.open += 1
+        if row.remaining == 0 or refusal is not None:
+            beginners.append((row, refusal))
+    rows.save(run)
+    for name in ranged:
+        _mark_ranged(rows, name)
+    for row, refusal in beginners:
+        begin(rows, row, refusal)
+
+
+def _mark_ranged(rows: Rows, name: NodeId) -> None:
+    row = rows.node(name)
+    if row is not None and not row.ranged:
+        row.ranged = True
+        rows.save(row)
+
+
+def _row(rows: Rows, run: RunId, node: Node) -> tuple[NodeRow, Sequence[Edge]]:
+    edges = unique(node.edges) if node.edges else ()
+    row = blocked_row(rows, node.id, run, node, node.policy, edges)
+    if node.delay_s is not None:
+        row.due_at = rows.now + node.delay_s
+    if node.expires_s is not None:
+        row.expires_at = row.alarm_at = rows.now + node.expires_s
+    return row, edges
+
+
+def blocked_row(
+    rows: Rows, name: NodeId, run: RunId, like: Node | NodeRow, policy: Policy, edges: Sequence[Edge]
+) -> NodeRow:
+    """The row of a node that calls what `like` calls, before anything is known of its predecessors."""
+    row = NodeRow(
+        name,
+        run,
+        State.BLOCKED,
+        like.fn,
+        like.args,
+        like.width,
+        like.array,
+        like.queue,
+        like.priority,
+        policy,
+        like.label,
+        rows.now,
+    )
+    row.open = 1 if like.width is None else like.width
+    if edges:
+        row.inputs = tuple(e for e in edges if e.mode.gives_value)
+    return row
+
+
+def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
+    """Apply the growth that came with an outcome of `row`, before the node itself ends."""
+    run = run_of(rows, row)
+    nodes = [node for node in growth.nodes if rows.node(node.id) is None]
+    if nodes:
+        check_acyclic(nodes)
+        _add_nodes(rows, run, nodes)
+    if growth.final is not None and (growth.final == row.id or rows.node(growth.final) is None):
+        raise UnknownNode(
+            f"{row.label or row.id} is to be replaced by {growth.final}, which is not there."
+            " Let the growth bring that node with it."
+        )
+    for node, (width, pages) in growth.widths.items():
+        target = _widened(rows, run.id, node)
+        if target is not None:
+            run.total += width - target.open
+            target.width = target.open = width
+            rows.add_pages(target, pages)
+            rows.save(target)
+            rows.save(run)
+    if growth.final is not None and row.final is None and not row.array:
+        row.final = growth.final
+        rows.add_edge(row.id, Edge(growth.final, EdgeMode.ENDED))
+        final = rows.node(growth.final)
+        if final is not None and final.state in TERMINAL:
+            adopt(rows, row, final)
+    for joined in growth.joins:
+        _join(rows, row, joined, {node.id for node in growth.nodes})
+    if row.cancelled is not None:
+        for new in nodes:
+            _cancel_grown(rows, new.id, row.cancelled)
+
+
+def _widened(rows: Rows, run: RunId, node: NodeId) -> NodeRow | None:
+    """The node that waits for this width: the named one or, in a rerun, its clone."""
+    target = rows.node(node)
+    if target is not None and target.run != run:
+        target = next((row for row in rows.nodes_of(run) if row.source == node), None)
+    if target is None or target.width is not None or target.state in TERMINAL:
+        return None
+    return target
+
+
+def _join(rows: Rows, row: NodeRow, new: NodeId, grown: Collection[NodeId]) -> None:
+    """What waited for `row` before it grew waits for a new node too."""
+    if rows.node(new) is None:
+        raise UnknownNode(
+            f"{row.label or row.id} is to be joined by {new}, which is not there. Let the growth bring it."
+        )
+    for child, edge in rows.children(row.id, "", _ALL):
+        waiting = rows.node(child)
+        if waiting is None or waiting.state in TERMINAL or not edge.mode.needs_success or child in grown:
+            continue
+        mode = EdgeMode.JOIN if edge.mode.gives_value else EdgeMode.AFTER
+        waiting.remaining += 1
+        if mode.gives_value:
+            waiting.inputs = (*waiting.inputs, Edge(new, mode))
+        rows.add_edge(child, Edge(new, mode))
+        rows.save(waiting)
+
+
+def _cancel_grown(rows: Rows, node: NodeId, reason: str) -> None:
+    row = rows.node(node)
+    if row is not None and row.state not in TERMINAL:
+        cancel_node(rows, row, reason)
+
+
+def replace_item(rows: Rows, row: NodeRow, index: int, final: NodeId) -> None:
+    """An item of an array node waits for a call, and takes its outcome when that has ended."""
+    rows.add_edge(row.id, Edge(final, EdgeMode.ITEM, index, index + 1))
+    last = rows.node(final)
+    if last is None or last.array:
+        raise GraphError(f"Item {index} of {row.label or row.id} can be replaced by a call only.")
+    if last.state in TERMINAL:
+        adopt_item(rows, row, last, index)

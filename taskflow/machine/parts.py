@@ -1,0 +1,82 @@
+"""The live parts of a node, and the counts that go with them.
+
+Whatever adds, cuts or removes a part does it here, so that `NodeRow.held`, `waiting` and `returned` always
+say what the parts say::
+
+    piece ──► put   + its items, by state          held ─────► RunRow.held, where the run is bounded
+              forget  − its items, by state
+"""
+
+from __future__ import annotations
+
+from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
+from taskflow.states import State
+
+__all__ = ["forget", "is_bounded", "piece", "put", "room", "run_of", "tally"]
+
+
+def piece(part: Part, lo: int, hi: int) -> Part:
+    """Items ``[lo, hi)`` of a part, with its story."""
+    return Part(
+        lo,
+        hi,
+        part.state,
+        part.fence,
+        part.worker,
+        part.until,
+        part.attempts,
+        part.deliveries,
+        part.started_at,
+        part.cancelled,
+        part.error,
+    )
+
+
+def put(rows: Rows, row: NodeRow, part: Part) -> None:
+    """Add a part to its node, and to the node's counts."""
+    rows.put_part(row, part)
+    tally(rows, row, part.state, part.size)
+
+
+def forget(rows: Rows, row: NodeRow, part: Part) -> None:
+    """Take a part out of its node, and out of the node's counts."""
+    rows.drop_part(row, part)
+    tally(rows, row, part.state, -part.size)
+
+
+def tally(rows: Rows, row: NodeRow, state: State, items: int) -> None:
+    """Count items of parts by state."""
+    if state is State.RUNNING:
+        row.held += items
+        if row.policy.run_parallel is not None:
+            run = run_of(rows, row)
+            run.held += items
+            rows.save(run)
+        rows.freed |= items < 0 and is_bounded(row)
+    elif state is State.WAITING:
+        row.waiting += items
+    elif state is State.QUEUED:
+        row.returned += items
+
+
+def is_bounded(row: NodeRow) -> bool:
+    """Whether only so many of its items may run at once."""
+    return row.policy.max_parallel is not None or row.policy.run_parallel is not None
+
+
+def room(rows: Rows, row: NodeRow) -> int:
+    """How many more of a bounded node's items may run now."""
+    policy, rooms = row.policy, []
+    if policy.max_parallel is not None:
+        rooms.append(policy.max_parallel - row.held)
+    if policy.run_parallel is not None:
+        rooms.append(policy.run_parallel - run_of(rows, row).held)
+    return max(0, min(rooms))
+
+
+def run_of(rows: Rows, row: NodeRow) -> RunRow:
+    """The run of a node, which is always there."""
+    run = rows.run(row.run)
+    if run is None:
+        raise AssertionError(f"node {row.id} without its run {row.run}")
+    return run

@@ -1,0 +1,132 @@
+"""A run again, without what had gone well: a new run of clones.
+
+What failed is cloned with all that ended below it, since what was made of a failure does not hold. Clones
+wait for clones where there are such, for the nodes of the old run where not, and items that succeeded are
+copied::
+
+    old run   a ✓ ──► b ✗ ──► c skipped
+              │
+    new run   └─────► b' ───► c'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+
+from taskflow.errors import NoSuchRun
+from taskflow.ids import NodeId, RunId
+from taskflow.machine.ending import begin, count, touch
+from taskflow.machine.growing import blocked_row
+from taskflow.machine.needs import Refusal, is_by_choice, wait_for
+from taskflow.machine.parts import put
+from taskflow.machine.releasing import drain
+from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
+from taskflow.policy import Policy
+from taskflow.records import Edge, EdgeMode
+from taskflow.states import LIVE, TERMINAL, State
+
+__all__ = ["rerun"]
+
+
+def rerun(rows: Rows, run: RunId, new: RunId) -> dict[NodeId, NodeId]:
+    """Clone what gave no value into a new run; see `GraphPort.rerun`."""
+    old = rows.run(run)
+    if old is None:
+        raise NoSuchRun(f"The store knows no run {run!r}; `taskflow runs` lists what it knows.")
+    # Names are made from `new`, so that a call that is repeated finds what the first one did.
+    nodes = {NodeId(f"{new}.{i}"): node for i, node in enumerate(rows.nodes_of(run))}
+    if rows.run(new) is not None:
+        return {node.id: name for name, node in nodes.items() if rows.node(name) is not None}
+    again = _to_rerun(rows, nodes.values())
+    names = {node.id: name for name, node in nodes.items() if node.id in again}
+    if names:
+        _add_clones(rows, RunRow(new, old.name, {**old.meta, "rerun_of": run}, rows.now), names)
+    return names
+
+
+def _to_rerun(rows: Rows, nodes: Collection[NodeRow]) -> set[NodeId]:
+    """Nodes that failed, and all that has ended below them: what it made of the failure does not hold."""
+    well = (State.SUCCEEDED, *LIVE)
+    again = {node.id for node in nodes if node.state not in well and not is_by_choice(node)}
+    below: dict[NodeId, list[NodeRow]] = {}
+    for node in nodes if again else ():
+        for edge in rows.parents(node.id):
+            below.setdefault(edge.parent, []).append(node)
+    todo = list(again)
+    while todo:
+        found = [n.id for n in below.get(todo.pop(), ()) if n.state in TERMINAL and n.id not in again]
+        again.update(found)
+        todo += found
+    return again
+
+
+def _add_clones(rows: Rows, run: RunRow, names: dict[NodeId, NodeId]) -> None:
+    rows.add_run(run)
+    again = [node for node in map(rows.node, names) if node is not None]
+    clones = [_clone(rows, run, node, names) for node in again]
+    for node, (clone, _) in zip(again, clones, strict=True):
+        anew = [edge for edge in rows.parents(node.id) if edge.parent in names]
+        if node.array and node.width and all(map(_of_item, anew)):
+            _keep_successes(rows, node, clone, {edge.lo: names[edge.parent] for edge in anew})
+        if node.final in names:
+            clone.final = names[node.final]
+            rows.add_edge(clone.id, Edge(clone.final, EdgeMode.ENDED))
+            rows.save(clone)
+    rows.save(run)
+    for clone, refusal in clones:
+        begin(rows, clone, refusal)
+    drain(rows)
+
+
+def _clone(
+    rows: Rows, run: RunRow, node: NodeRow, names: dict[NodeId, NodeId]
+) -> tuple[NodeRow, Refusal | None]:
+    old = [edge for edge in rows.parents(node.id) if edge.parent != node.final and not _of_item(edge)]
+    edges = [edge._replace(parent=names.get(edge.parent, edge.parent)) for edge in old]
+    clone = blocked_row(rows, names[node.id], run.id, node, _same_numbers(node), edges)
+    clone.source = node.source or node.id
+    clone.ranged = node.ranged
+    refusal, ended = wait_for(rows, clone, edges, set(names.values()))
+    rows.add_node(clone, edges, (), ended)
+    run.open += 1
+    run.total += clone.open
+    return clone, refusal
+
+
+def _of_item(edge: Edge) -> bool:
+    return edge.mode is EdgeMode.ITEM
+
+
+def _keep_successes(rows: Rows, node: NodeRow, clone: NodeRow, finals: Mapping[int, NodeId]) -> None:
+    """Keep what succeeded; an item that was replaced waits for the clone of what took its place."""
+    missing = rows.copy_ended(node, clone, finals.keys())
+    kept = clone.open - sum(hi - lo for lo, hi in missing)
+    if not kept and not finals:
+        return
+    clone.cursor = clone.width or 0
+    for lo, hi in missing:
+        for at, end, state in _split(lo, hi, finals):
+            put(rows, clone, Part(at, end, state))
+    for index, final in finals.items():
+        rows.add_edge(clone.id, Edge(final, EdgeMode.ITEM, index, index + 1))
+    if kept:
+        count(rows, clone, State.SUCCEEDED, kept)
+        touch(rows, clone, 0, clone.cursor)
+    rows.save(clone)
+
+
+def _split(lo: int, hi: int, replaced: Collection[int]) -> Iterator[tuple[int, int, State]]:
+    """Cut items ``[lo, hi)`` into those that run again and those that wait for what took their place."""
+    for index in sorted(index for index in replaced if lo <= index < hi):
+        if lo < index:
+            yield lo, index, State.QUEUED
+        yield index, index + 1, State.BLOCKED
+        lo = index + 1
+    if lo < hi:
+        yield lo, hi, State.QUEUED
+
+
+def _same_numbers(node: NodeRow) -> Policy:
+    """The policy of a clone: its items draw the random numbers that the first node's would."""
+    return node.policy if node.policy.seed is not None else replace(node.policy, seed=node.id)

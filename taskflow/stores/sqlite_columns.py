@@ -1,0 +1,234 @@
+"""Between the columns of a store file and the rows of the machine, in both directions.
+
+Which columns are read and written, and in what order, is said here and nowhere else: a statement stands
+beside the function that reads or makes its values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from taskflow.ids import NodeId
+from taskflow.machine.rows import NodeRow, Part, RunRow
+from taskflow.policy import Policy
+from taskflow.records import Edge, EdgeMode, ItemView, Segment
+from taskflow.states import State
+
+__all__ = [
+    "INSERT_NODE",
+    "INSERT_RUN",
+    "LOAD_NODE",
+    "LOAD_NODE_ARGS",
+    "LOAD_RUN",
+    "LOAD_RUN_BRIEFLY",
+    "NODE_WIDTH",
+    "PART_COLUMNS",
+    "STATES",
+    "UPDATE_ENDED_NODE",
+    "UPDATE_NODE",
+    "UPDATE_RUN",
+    "changed_node",
+    "changed_run",
+    "edge_from",
+    "ended_node",
+    "inputs_of",
+    "item_from",
+    "new_node",
+    "new_run",
+    "node_from",
+    "part_from",
+    "run_from",
+    "segment_from",
+]
+
+STATES = {state.value: state for state in State}
+MODES = {mode.value: mode for mode in EdgeMode}
+_MAYBE: dict[str | None, State | None] = {None: None} | STATES
+
+_FIXED = (
+    "id",
+    "fn",
+    "args",
+    "width",
+    "array",
+    "queue",
+    "priority",
+    "policy",
+    "label",
+    "created_at",
+    "source",
+)
+_CHANGING = (
+    *(
+        "state",
+        "width",
+        "cursor",
+        "open",
+        "held",
+        "waiting",
+        "returned",
+        "worst",
+        "fence",
+        "remaining",
+    ),
+    *("due_at", "expires_at", "alarm_at", "cancelled", "root", "final", "started_at", "ended_at", "ranged"),
+)
+_PART = (
+    *("part_state", "part_fence", "worker", "until", "attempts", "deliveries"),
+    *("part_started_at", "part_cancelled", "part_error"),
+)
+_LOAD = (
+    "n.key, n.id, r.id, n.state, n.fn, {args}, n.width, n.array, n.queue, n.priority, n.policy, n.label,"
+    " n.created_at, n.cursor, n.open, n.held, n.waiting, n.returned, n.worst, n.fence, n.remaining,"
+    " n.due_at, n.expires_at, n.alarm_at, n.cancelled, n.root, n.final, n.source, n.started_at, n.ended_at,"
+    " n.ranged, n.inputs, " + ", ".join(f"n.{name}" for name in _PART)
+)
+LOAD_NODE = _LOAD.format(args="x''")
+LOAD_NODE_ARGS = _LOAD.format(args="n.args")
+_RUN = (
+    *("key", "id", "name", "meta", "created_at", "total", "open", "state", "counts", "ended_at"),
+    *("worst", "held"),
+)
+LOAD_RUN = ", ".join(f"r.{name}" for name in _RUN)
+LOAD_RUN_BRIEFLY = LOAD_RUN.replace("r.meta", "null")
+NODE_WIDTH = LOAD_NODE.count(",") + 1
+
+_INSERT_COLUMNS = ("key", "run", *_FIXED, *(c for c in _CHANGING if c != "width"), "inputs", *_PART)
+INSERT_NODE = (
+    f"insert into node({', '.join(_INSERT_COLUMNS)}) values({', '.join('?' * len(_INSERT_COLUMNS))})"
+)
+UPDATE_NODE = f"update node set {', '.join(f'{c}=?' for c in (*_CHANGING, *_PART))} where key=?"
+_STORY = (
+    "end_state",
+    "value",
+    "error",
+    "end_fence",
+    "item_started_at",
+    "took_s",
+    "worker",
+    "attempts",
+    "deliveries",
+)
+UPDATE_ENDED_NODE = (
+    f"update node set {', '.join(f'{c}=?' for c in (*_CHANGING, 'part_state', *_STORY))} where key=?"
+)
+PART_COLUMNS = "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
+_NO_PART = (None,) * len(_PART)
+_ONE_SUCCEEDED = {State.SUCCEEDED: 1}
+INSERT_RUN = f"insert into run({', '.join(_RUN)}) values({', '.join('?' * len(_RUN))})"
+UPDATE_RUN = "update run set total=?, open=?, state=?, counts=?, ended_at=?, worst=?, held=? where key=?"
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────
+
+
+def node_from(t: Sequence[Any]) -> NodeRow:
+    """A row of `LOAD_NODE` as the machine's."""
+    row = NodeRow(
+        t[1], t[2], STATES[t[3]], t[4], t[5], t[6], bool(t[7]), t[8], t[9], Policy.from_json(t[10]), t[11],
+        t[12], t[13], t[14], t[15], t[16], t[17], _MAYBE[t[18]], *t[19:30],
+    )  # fmt: skip
+    row.ranged = bool(t[30])
+    if t[31]:
+        row.inputs = tuple(edge_from(*edge) for edge in json.loads(t[31]))
+    if t[32] is not None:
+        row.part = Part(0, 1, STATES[t[32]], *t[33:41])
+    row.key = t[0]
+    return row
+
+
+def edge_from(parent: str, mode: str, lo: int = 0, hi: int | None = None) -> Edge:
+    """A row of ``edge``, with the name of the parent, as a record."""
+    return Edge(NodeId(parent), MODES[mode], lo, hi)
+
+
+def run_from(t: Sequence[Any]) -> RunRow:
+    """A row of `LOAD_RUN` as the machine's."""
+    counts = {STATES[state]: items for state, items in json.loads(t[8]).items()}
+    meta, worst = json.loads(t[3]) if t[3] is not None else {}, _MAYBE[t[10]]
+    return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], worst, t[11], t[0])
+
+
+def part_from(t: Sequence[Any]) -> Part:
+    """A row of ``part`` (without its node) as the machine's."""
+    return Part(t[0], t[1], STATES[t[2]], *t[3:])
+
+
+def segment_from(t: Sequence[Any]) -> Segment:
+    """(node, lo, hi, state, value, error, fence, single) of an array node as a record."""
+    return Segment(t[0], t[1], t[2], STATES[t[3]], t[4], t[5], t[6], True, bool(t[7]))
+
+
+def item_from(t: Sequence[Any]) -> ItemView:
+    """(lo, hi, state, attempts, deliveries, worker, started_at, took_s, error) as a record."""
+    return ItemView(t[0], t[1], STATES[t[2]], *t[3:9])
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────
+
+
+def new_run(r: RunRow) -> tuple[Any, ...]:
+    """The values of `INSERT_RUN`."""
+    meta = json.dumps(dict(r.meta)) if r.meta else "{}"
+    return (
+        r.key, r.id, r.name, meta, r.created_at, r.total, r.open, r.state.value, _counts(r), r.ended_at,
+        _text(r.worst), r.held,
+    )  # fmt: skip
+
+
+def changed_run(r: RunRow) -> tuple[Any, ...]:
+    """The values of `UPDATE_RUN`."""
+    return r.total, r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.held, r.key
+
+
+def new_node(row: NodeRow, run: int) -> tuple[Any, ...]:
+    """The values of `INSERT_NODE`; `run` is the key of its run."""
+    changing = changed_node(row)
+    return (
+        row.key, run, row.id, row.fn, row.args, row.width, int(row.array), row.queue,
+        row.priority, row.policy.to_json(), row.label, row.created_at, row.source,
+        changing[0], *changing[2 : len(_CHANGING)], inputs_of(row), *changing[len(_CHANGING) : -1],
+    )  # fmt: skip
+
+
+def changed_node(row: NodeRow) -> tuple[Any, ...]:
+    """The values of `UPDATE_NODE`."""
+    part = row.part
+    story: tuple[Any, ...] = _NO_PART
+    if part is not None:
+        story = (
+            part.state.value, part.fence, part.worker, part.until, part.attempts, part.deliveries,
+            part.started_at, part.cancelled, part.error,
+        )  # fmt: skip
+    return (
+        row.state.value, row.width, row.cursor, row.open, row.held, row.waiting, row.returned,
+        _text(row.worst), row.fence, row.remaining, row.due_at, row.expires_at,
+        row.alarm_at, row.cancelled, row.root, row.final, row.started_at, row.ended_at, int(row.ranged),
+        *story, row.key,
+    )  # fmt: skip
+
+
+def ended_node(row: NodeRow, end: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values of `UPDATE_ENDED_NODE`; `end` is how its one item ended."""
+    return (*changed_node(row)[: len(_CHANGING)], None, *end, row.key)
+
+
+def inputs_of(row: NodeRow) -> str | None:
+    """The edges that give a value, as text."""
+    if not row.inputs:
+        return None
+    return json.dumps([(e.parent, e.mode.value, *(() if e.hi is None else e[2:])) for e in row.inputs])
+
+
+def _text(state: State | None) -> str | None:
+    return state.value if state is not None else None
+
+
+def _counts(run: RunRow) -> str:
+    if not run.counts:
+        return "{}"
+    if run.counts == _ONE_SUCCEEDED:
+        return '{"succeeded":1}'
+    return json.dumps({state.value: items for state, items in run.counts.items()})
