@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from taskflow.canvas.applied import Serially
+from taskflow.canvas.combinators import group
 from taskflow.canvas.registry import resolve
 from taskflow.canvas.shape import Shape
 from taskflow.canvas.sheet import CANVAS_OPTIONS, Sheet
-from taskflow.canvas.signatures import Signature, group, maybe_signature
+from taskflow.canvas.signatures import Signature, maybe_signature
 from taskflow.errors import UsageError
 
 __all__ = ["chunks", "xmap", "xstarmap"]

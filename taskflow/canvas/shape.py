@@ -197,6 +197,18 @@ def _lengthened(
             yield from (Shape(node, index, parent=parent) for index in range(lo, hi))
 
 
+def following(lead: Shape | None, immutable: bool) -> tuple[tuple[Any, ...], tuple[Edge, ...]]:
+    """The first arguments and the edges of what follows a result.
+
+    Args:
+        lead: The result; `None` for what comes first.
+        immutable: Whether what follows takes nothing of it.
+    """
+    if lead is None:
+        return (), ()
+    return () if immutable else (lead.argument(),), lead.waits()
+
+
 def longer(path: str, step: str) -> str:
     """A path through a result with one more step: an index of a part, or ``p1``, the step before.
 
