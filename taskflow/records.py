@@ -311,6 +311,10 @@ class Failure:
     root: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """The exception as Python prints it, without the traceback."""
+        return f"{self.type}: {self.message}" if self.message else self.type
+
     def to_json(self) -> str:
         """Compact JSON without the empty fields."""
         full = asdict(self)

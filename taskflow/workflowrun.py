@@ -314,5 +314,5 @@ def _row(node: NodeView) -> dict[str, Any]:
         "started_at": node.started_at,
         "ended_at": node.ended_at,
         "took_s": took,
-        "error": f"{failure.type}: {failure.message}" if failure else None,
+        "error": str(failure) if failure else None,
     }

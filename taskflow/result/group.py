@@ -17,7 +17,8 @@ from taskflow.future import Future
 from taskflow.ids import NodeId
 from taskflow.records import Failure, NodeView
 from taskflow.result.sets import ResultSet
-from taskflow.result.single import UNREADY, WORDS, AsyncResult, word
+from taskflow.result.single import AsyncResult
+from taskflow.result.words import UNREADY, WORDS, word
 from taskflow.run import Handle, seconds_left
 from taskflow.states import TERMINAL, State
 

@@ -17,6 +17,7 @@ from taskflow.errors import TaskCancelled, TaskError, TaskflowError
 from taskflow.future import Future
 from taskflow.ids import NodeId, RunId
 from taskflow.records import Failure, ItemView, NodeView
+from taskflow.result.words import UNREADY, word
 from taskflow.run import Run, seconds_left
 from taskflow.states import TERMINAL, State
 
@@ -24,23 +25,7 @@ if TYPE_CHECKING:
     from taskflow.canvas.shape import Shape
     from taskflow.engine import Engine
 
-__all__ = ["WORDS", "AsyncResult", "EagerResult", "Kin"]
-
-WORDS = {
-    State.BLOCKED: "PENDING",
-    State.QUEUED: "PENDING",
-    State.WAITING: "PENDING",
-    State.RUNNING: "STARTED",
-    State.SUCCEEDED: "SUCCESS",
-    State.FAILED: "FAILURE",
-    State.DEAD: "FAILURE",
-    State.SKIPPED: "FAILURE",
-    State.CANCELLED: "REVOKED",
-    State.EXPIRED: "REVOKED",
-}
-"""What Celery calls the states; an item that waits for its next attempt is ``RETRY``."""
-
-UNREADY = ("PENDING", "STARTED", "RETRY")
+__all__ = ["AsyncResult", "EagerResult", "Kin"]
 
 
 class Kin(Protocol):
@@ -51,19 +36,6 @@ class Kin(Protocol):
     ) -> AsyncResult:
         """The handle of `shape`, which is at `path` in the result of the run."""
         ...
-
-
-_BY_WISH = {"Skip": "IGNORED", "Reject": "REJECTED"}
-"""Words for what ended as the task itself wanted it."""
-
-
-def word(view: ItemView | NodeView) -> str:
-    """Celery's word for the state of an item, or of a call."""
-    if view.state is State.WAITING and view.attempts:
-        return "RETRY"
-    if view.state in (State.SKIPPED, State.DEAD) and view.error:
-        return _BY_WISH.get(Failure.from_json(view.error).type, "FAILURE")
-    return WORDS[view.state]
 
 
 class AsyncResult(Run):
@@ -142,7 +114,7 @@ class AsyncResult(Run):
     def traceback(self) -> str | None:
         """The worker's traceback of a task that failed."""
         failure = self._failure()
-        return failure.traceback or f"{failure.type}: {failure.message}" if failure is not None else None
+        return failure.traceback or str(failure) if failure is not None else None
 
     @property
     def name(self) -> str | None:

@@ -65,7 +65,7 @@ def test_options_are_those_of_the_view_alone(client: Client) -> None:
 
     assert view.submit(abs, -1).label == "named"
     assert client.submit(abs, -1).label == "abs"
-    assert view.options(priority=3)._options.label == "named"
+    assert view.options(priority=3)._sender.options.label == "named"
 
 
 @pytest.mark.parametrize(
