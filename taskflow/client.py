@@ -20,7 +20,6 @@ from taskflow.errors import (
 from taskflow.future import Future
 from taskflow.gathering import as_completed, gather
 from taskflow.handles import future_by_id, handle_of, run_by_id
-from taskflow.ids import RunId, new_id
 from taskflow.maprun import Errors, MapRun
 from taskflow.observe.overview import dead_rows, finding_rows, run_rows, version_rows, worker_rows
 from taskflow.policy import Options
@@ -266,9 +265,9 @@ class Client(concurrent.futures.Executor):
             return what.retry()
         if not isinstance(what, str):
             return what.retry_failed()
-        new = RunId(new_id())
-        run, _ = self._engine.store.find(what)
-        if not self._engine.store.rerun(run, new):
+        run, _ = self._engine.store.find(split_id(what.partition("/")[0])[0])
+        new, names = self._engine.rerun(run)
+        if not names:
             raise UsageError(f"Nothing of run {run} has failed: there is nothing to retry.")
         return self.attach(new)
 

@@ -15,7 +15,7 @@ from taskflow.cores import cpu_count
 from taskflow.crew import Crew, Terms
 from taskflow.errors import ConfigError, TaskflowError
 from taskflow.feed import Feed
-from taskflow.ids import NodeId, RunId
+from taskflow.ids import NodeId, RunId, new_id
 from taskflow.outbox import Outbox
 from taskflow.pools import context
 from taskflow.records import Plan
@@ -271,14 +271,22 @@ class Engine:
                 except TaskflowError:
                     continue
 
+    def rerun(self, run: RunId) -> tuple[RunId, Mapping[NodeId, NodeId]]:
+        """Submit anew what gave no value in a run; see `GraphPort.rerun`.
+
+        Returns:
+            The id of the new run, and its node for each of the old one without a value; none, and there is
+            no such run, when nothing failed.
+        """
+        self.flush()
+        new = RunId(new_id())
+        return new, self.store.rerun(run, new)
+
     def retry(self, future: Future[Any]) -> Future[Any]:
         """Submit a failed task anew."""
         from taskflow.future import Future
-        from taskflow.ids import new_id
 
-        self.flush()
-        new = RunId(new_id())
-        names = self.store.rerun(future.run_id, new)
+        new, names = self.rerun(future.run_id)
         if future.node_id not in names:
             raise TaskflowError(f"{future!r} has not failed: there is nothing to retry.")
         again: Future[Any] = Future(self, new, NodeId(names[future.node_id]), future.index, future.label)
@@ -289,7 +297,6 @@ class Engine:
     def fold(self, fn: Callable[[Any, Any], Any], source: Any) -> Future[Any]:
         """Fold the values of an array node with a function of two, on a worker."""
         from taskflow.future import Future
-        from taskflow.ids import new_id
         from taskflow.plan import Draft, Output
 
         draft = Draft(self.codec, time.time)

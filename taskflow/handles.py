@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from taskflow.canvas.shape import Shape, split_id
+from taskflow.canvas.shape import split_id
 from taskflow.errors import NoSuchRun, UsageError
 from taskflow.future import Future
 from taskflow.ids import NodeId
 from taskflow.lookup import Lookup
 from taskflow.maprun import MapRun
 from taskflow.records import NodeView, RunView
-from taskflow.result import result_of
+from taskflow.result.finding import result_of_run
 from taskflow.run import Run, arrays_of
 from taskflow.states import TERMINAL
 from taskflow.workflowrun import WorkflowRun
@@ -90,7 +90,7 @@ def _handle_of_run(engine: Engine, view: RunView) -> Run:
     if view.meta.get("shape") in _GRAPHS:
         return WorkflowRun.of(engine, view, Lookup(engine.store))
     if "canvas" in view.meta:
-        return result_of(engine, view.id, Shape.from_json(view.meta["canvas"]), arrays_of(view))
+        return result_of_run(engine, view)
     labels = Counter(node.label for node in view.nodes)
     names = {node.label if labels[node.label] == 1 else node.id: node.id for node in view.nodes}
     parents = {edge.parent for node in view.nodes for edge in node.parents}

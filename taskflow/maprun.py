@@ -364,10 +364,7 @@ class MapRun(Waiting, Iterator[R], Reference):
 
     def retry_failed(self) -> MapRun[R]:
         """Run the items that gave no value again; the new run has the results of the others already."""
-        from taskflow.ids import new_id
-
-        new = RunId(new_id())
-        names = self._engine.store.rerun(self.id, new)
+        new, names = self._engine.rerun(self.id)
         if self.node_id not in names:
             return self
         again: MapRun[R] = MapRun(self._engine, new, NodeId(names[self.node_id]), self._width, self.label)

@@ -387,7 +387,8 @@ class ItemView(NamedTuple):
 
 class NodeView(NamedTuple):
     """A node as it stands; `counts` are its items by state. `root` is the node that failed first, when this
-    one has no value; one that was skipped by choice has none."""
+    one has no value; one that was skipped by choice has none. `source` is the node that it runs again: the
+    first of that line."""
 
     id: NodeId
     run: RunId
@@ -409,6 +410,7 @@ class NodeView(NamedTuple):
     fn: str = ""
     due_at: float | None = None
     root: str | None = None
+    source: NodeId | None = None
 
 
 class RunView(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, cast
 
 from taskflow.ids import NodeId
@@ -127,14 +128,28 @@ class Shape:
         return {"shapes": rows}
 
     @staticmethod
-    def from_json(found: Mapping[str, Any]) -> Shape:
-        """Read `to_json`."""
+    def from_json(found: Mapping[str, Any], names: Mapping[NodeId, NodeId] = MappingProxyType({})) -> Shape:
+        """Read `to_json`.
+
+        Args:
+            found: What that gave.
+            names: The nodes that hold the results instead of others.
+        """
         made: list[Shape] = []
         for row in found["shapes"]:
             parent = made[row["parent"]] if "parent" in row else None
-            members = tuple(_lengthened(row["members"], made, parent)) if "members" in row else None
-            made.append(Shape(row.get("node"), row.get("index"), row.get("width"), members, parent))
+            members = tuple(_lengthened(row["members"], made, parent, names)) if "members" in row else None
+            node = row.get("node")
+            made.append(Shape(names.get(node, node), row.get("index"), row.get("width"), members, parent))
         return made[-1]
+
+    def renamed(self, names: Mapping[NodeId, NodeId]) -> Shape:
+        """The same result, held by other nodes.
+
+        Args:
+            names: The new node of each that is replaced.
+        """
+        return Shape.from_json(self.to_json(), names)
 
     def _parts(self) -> Iterator[Shape]:
         """It and all that it consists of or follows, each once, behind what it refers to."""
@@ -187,13 +202,17 @@ def _shortened(group: Shape, places: Mapping[int, int]) -> Iterator[int | list[A
 
 
 def _lengthened(
-    members: Iterable[int | list[Any]], made: Sequence[Shape], parent: Shape | None
+    members: Iterable[int | list[Any]],
+    made: Sequence[Shape],
+    parent: Shape | None,
+    names: Mapping[NodeId, NodeId],
 ) -> Iterator[Shape]:
     for member in members:
         if isinstance(member, int):
             yield made[member]
         else:
             node, lo, hi = member
+            node = names.get(node, node)
             yield from (Shape(node, index, parent=parent) for index in range(lo, hi))
 
 

@@ -182,8 +182,7 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
         return [word(row) for row in rows for _ in range(row.lo, row.hi)]
 
     def _views(self) -> dict[NodeId, NodeView]:
-        nodes = set(self.shape.nodes())
-        return {view.id: view for view in self.progress.nodes if view.id in nodes} if nodes else {}
+        return self._views_of(set(self.shape.nodes()))
 
     def _failure(self) -> Failure | None:
         for node, view in self._views().items():

@@ -32,7 +32,14 @@ class Kin(Protocol):
     """Makes the handle of another result of the same run."""
 
     def __call__(
-        self, engine: Engine, run: RunId, shape: Shape, arrays: Mapping[NodeId, int | None], path: str, /
+        self,
+        engine: Engine,
+        run: RunId,
+        shape: Shape,
+        arrays: Mapping[NodeId, int | None],
+        path: str,
+        homes: Mapping[NodeId, RunId],
+        /,
     ) -> AsyncResult:
         """The handle of `shape`, which is at `path` in the result of the run."""
         ...
@@ -57,9 +64,10 @@ class AsyncResult(Run):
         kin: Kin,
         *,
         path: str = "",
+        homes: Mapping[NodeId, RunId] | None = None,
         ignored: bool = False,
     ) -> None:
-        super().__init__(engine, run, arrays)
+        super().__init__(engine, run, arrays, homes)
         self.shape = shape
         self._kin = kin
         self._path = path
@@ -203,10 +211,19 @@ class AsyncResult(Run):
             result = result.parent
         return line
 
-    def _relative(self, shape: Shape, step: str) -> AsyncResult:
-        found = self._kin(self._engine, self.run_id, shape, self._arrays, longer(self._path, step))
+    def part(self, shape: Shape, path: str = "") -> AsyncResult:
+        """The handle of another result of the same run.
+
+        Args:
+            shape: Where it is.
+            path: Its place in the result of the run.
+        """
+        found = self._kin(self._engine, self.run_id, shape, self._arrays, path, self._homes)
         found._handles = self._handles
         return found
+
+    def _relative(self, shape: Shape, step: str) -> AsyncResult:
+        return self.part(shape, longer(self._path, step))
 
     # ── waiting ──────────────────────────────────────────────────────────────────────
 
@@ -376,6 +393,19 @@ class AsyncResult(Run):
             return store.cancel(self.run_id, reason=reason)
         return store.cancel(NodeId(str(shape.node)), index=shape.index, reason=reason)
 
+    def retry_failed(self) -> AsyncResult:
+        """Run again what gave no value in the run it is part of, and what follows that; the rest is kept.
+
+        Returns:
+            The same result of the new run, whose parents and children are those that count now; itself,
+            when nothing has failed.
+        """
+        new, fresh = self._engine.rerun(self.run_id)
+        if not fresh:
+            return self
+        arrays, homes = self._moved(fresh)
+        return self._told(self._kin(self._engine, new, self.shape.renamed(fresh), arrays, self._path, homes))
+
     def forget(self) -> None:
         """Remove the run it is part of, with all results, from the store.
 
@@ -396,7 +426,8 @@ class AsyncResult(Run):
     # ── from the store ───────────────────────────────────────────────────────────────
 
     def _node(self) -> NodeView:
-        return next(view for view in self.progress.nodes if view.id == self.shape.node)
+        node = NodeId(str(self.shape.node))
+        return self._views_of({node})[node]
 
     def _item(self) -> ItemView | None:
         self._engine.flush()
