@@ -149,7 +149,8 @@ class Engine:
         queues, worker = self._take_hands()
         self._driving.append(worker)
         try:
-            self._drive(worker, done, timeout, deadline)
+            with context.lend():
+                self._drive(worker, done, timeout, deadline)
             while worker.held:  # what it has run, and not said yet, is another's to wait for
                 worker.step(0)
         except BaseException:
@@ -203,7 +204,9 @@ class Engine:
         # A call holds its lease as long as it likes: nobody renews it, and nobody else could take it.
         pool = InlinePool(self.codec, url=self.url, worker="inline")
         queues = self._named_queues
-        return queues, Worker(self._store, pool, queues=queues, lease_s=INLINE_LEASE_S, name="inline")
+        worker = Worker(self._store, pool, queues=queues, lease_s=INLINE_LEASE_S, name="inline")
+        pool.gave_back = worker.report
+        return queues, worker
 
     def call_of(self, node: NodeId, index: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call, or of one item of a map; values of other tasks among them as `Output`s."""
