@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from taskflow.causes import Causes
 from taskflow.codec import Codec, Keyring
 from taskflow.cores import cpu_count
 from taskflow.crew import Crew, Terms
@@ -67,6 +68,7 @@ class Engine:
         self.codec = Codec(Keyring.load(), self._store.blobs)
         self.feed = Feed(self._store, None if inline else lambda: self._store.listen("watch"), self._tick)
         self.outbox = Outbox(self._store)
+        self.causes = Causes(self._store)
         self.crew = Crew.join(self.url, slots, terms)
         self._hands: list[tuple[tuple[str, ...], Worker]] = []
         self._named_queues: tuple[str, ...] = ("default",)

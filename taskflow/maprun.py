@@ -194,7 +194,8 @@ class MapRun(Waiting, Iterator[R], Reference):
     def _without_outcome(self, index: int) -> BaseException:
         found = [item for item in self._engine.store.items(self.node_id) if item.lo <= index < item.hi]
         failure = Failure.from_json((found[0].error if found else None) or '{"kind": "skipped"}')
-        return self._engine.codec.exception(failure, None, self.node_id, index, 0)
+        engine = self._engine
+        return engine.causes.told(engine.codec.exception(failure, None, self.node_id, index, 0))
 
     def _load(self, segment: Segment, index: int) -> tuple[Any, BaseException | None]:
         if segment.state is not State.SUCCEEDED:

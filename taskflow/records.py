@@ -313,7 +313,7 @@ class Failure:
 
     def __str__(self) -> str:
         """The exception as Python prints it, without the traceback."""
-        return f"{self.type}: {self.message}" if self.message else self.type
+        return ": ".join(part for part in (self.type, self.message) if part)
 
     def to_json(self) -> str:
         """Compact JSON without the empty fields."""
