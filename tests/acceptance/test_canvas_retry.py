@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import taskflow
 from taskflow import chain, chord, group
 from taskflow.errors import UsageError
 from taskflow.result import AsyncResult, GroupResult
-from tests.acceptance.stage import DEADLINE_S, opened, run_script
+from tests.acceptance.stage import DEADLINE_S, run_script
 
 
 @taskflow.task
@@ -39,12 +38,6 @@ def through(x: int, gate: str) -> int:
     if x % 30 == 0 and not Path(gate).exists():
         raise OSError(f"{x}: closed")
     return x
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[taskflow.Client]:
-    with opened(tmp_path_factory.mktemp("retries")) as client:
-        yield client
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,6 @@ def third_time_lucky(path: str) -> str:
         if len(file.read()) < 3:
             raise OSError("again")
     return "done"
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[taskflow.Client]:
-    place = tmp_path_factory.mktemp("results")
-    with taskflow.Client(f"sqlite:///{place}/runs.db", workers=2) as client:
-        yield client
 
 
 def send(what: Any, client: taskflow.Client, *args: Any) -> Any:

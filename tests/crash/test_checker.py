@@ -32,8 +32,8 @@ class Told:
     def values(self, nodes: list[NodeId]) -> dict[NodeId, list[Segment]]:
         return {node: self._segments if node == NODE else [] for node in nodes}
 
-    def load_result(self, node: str, lo: int, hi: int, fence: int, value: Any) -> Any:
-        return value
+    def load_segment(self, segment: Segment) -> Any:
+        return segment.value
 
 
 def judge(folder: Path, *lines: tuple[int, int, str], **told: Any) -> Verdict:

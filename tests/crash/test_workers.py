@@ -13,8 +13,9 @@ import pytest
 from taskflow import chord, task
 from taskflow.states import State
 from taskflow.testing.checker import Expected
+from tests.acceptance.stage import alive, end, family, gone_within
 from tests.crash import tasks
-from tests.crash.stage import Stage, alive, end, family, gone_within, squares
+from tests.crash.stage import Stage, squares
 
 WORKER_POINTS = (
     *("claim.before", "claim.inside", "claim.after"),
@@ -142,7 +143,7 @@ def test_a_chain_and_a_chord_survive_the_death_of_every_worker_on_the_way(stage:
     after = {last.node_id: (left.node_id, right.node_id), second.node_id: (first.node_id,)}
     after |= {left.node_id: (second.node_id,), right.node_id: (second.node_id,)}
     value = {first: 2, second: 3, left: 4, right: 4, last: 9}
-    view = stage.store.snapshot(total.id)[0]
+    view = stage.store.snapshot(total.run_id)[0]
     chords = [Expected(n.id, n.width, lambda _: None, tuple(e.parent for e in n.parents)) for n in view.nodes]
     verdict = stage.verdict(
         squares(parts.node_id, 8),
