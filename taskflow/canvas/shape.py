@@ -18,6 +18,8 @@ __all__ = ["Shape"]
 class Shape:
     """The result of a canvas: a call, one item of an array node, a whole array node, or a list of shapes.
 
+    It is what `Signature.freeze` gives, and answers what Celery's result can before anything was sent.
+
     Args:
         node: The node that has it; `None` for a list of shapes.
         index: The item of `node`, when the result is one item.
@@ -36,6 +38,20 @@ class Shape:
     def id(self) -> str | None:
         """The id of the result as text; a list of shapes has none."""
         return self.node if self.index is None else item_id(str(self.node), self.index)
+
+    @property
+    def task_id(self) -> str | None:
+        """The same as `id`."""
+        return self.id
+
+    @property
+    def children(self) -> list[Shape]:
+        """The results of a group's members; one task has none."""
+        return list(self.items()) if self.is_list else []
+
+    def as_list(self) -> list[str | None]:
+        """Its id, and those of the steps before."""
+        return [self.id, *(self.parent.as_list() if self.parent is not None else ())]
 
     @property
     def is_list(self) -> bool:

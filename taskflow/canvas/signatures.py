@@ -233,7 +233,7 @@ class Signature(dict[str, Any]):
             What the client gives for a canvas: the handle of its result.
         """
         sent = self._sent(tuple(args), kwargs, options)
-        return (client or hooks.current_client()).submit_canvas(sent)
+        return hooks.client_of(client).submit_canvas(sent)
 
     def to_workflow(self) -> Workflow:
         """The same as a `Workflow`: a graph that can be looked at, changed and run many times.

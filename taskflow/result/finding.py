@@ -52,7 +52,7 @@ def result_of(
     """
     kind = GroupResult if shape.is_list else AsyncResult if eager is None else EagerResult
     kin = partial(result_of, eager=eager)
-    return kind(engine, run, shape, arrays, kin, path=path, homes=homes, ignored=ignored)
+    return kind.made(engine, run, shape, arrays, kin, path=path, homes=homes, ignored=ignored)
 
 
 def result_of_run(engine: Engine, view: RunView) -> AsyncResult:
@@ -104,8 +104,7 @@ def result_from_tuple(found: Any, app: Any = None, *, client: Any = None) -> Asy
         return found
     while not isinstance(found, str):
         found = found[0]
-    chosen = client or (app.client() if app is not None else hooks.current_client())
-    return chosen.async_result(found)  # type: ignore[no-any-return]
+    return hooks.client_of(client, app).async_result(found)  # type: ignore[no-any-return]
 
 
 @contextmanager

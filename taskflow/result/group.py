@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self, cast
 
-from taskflow import hooks
-from taskflow.errors import NoSuchRun, TaskCancelled, UsageError
+from taskflow.errors import TaskCancelled, UsageError
 from taskflow.future import Future
 from taskflow.ids import NodeId
 from taskflow.records import Failure, NodeView
@@ -32,6 +31,7 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
     when they are asked for: a group of a million members costs no more than one.
     """
 
+    _is_group = True
     _members: list[AsyncResult] | None = None
 
     @property
@@ -95,10 +95,7 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
         Raises:
             NoSuchRun: The store knows no such group.
         """
-        found = (client or (app.client() if app is not None else hooks.current_client())).async_result(id)
-        if not isinstance(found, cls):
-            raise NoSuchRun(f"{id} is the id of a task, not of a group: use client.async_result({id!r}).")
-        return found
+        return cls(id, backend, app=app, client=client)
 
     # ── how it stands ────────────────────────────────────────────────────────────────
 
