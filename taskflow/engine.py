@@ -9,12 +9,13 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from taskflow.causes import Causes
 from taskflow.codec import Codec, Keyring
 from taskflow.cores import cpu_count
 from taskflow.crew import Crew, Terms
 from taskflow.errors import ConfigError, TaskflowError
 from taskflow.feed import Feed
-from taskflow.ids import NodeId, RunId
+from taskflow.ids import NodeId, RunId, new_id
 from taskflow.outbox import Outbox
 from taskflow.pools import context
 from taskflow.records import Plan
@@ -66,6 +67,7 @@ class Engine:
         self.codec = Codec(Keyring.load(), self._store.blobs)
         self.feed = Feed(self._store, None if inline else lambda: self._store.listen("watch"), self._tick)
         self.outbox = Outbox(self._store)
+        self.causes = Causes(self._store)
         self.crew = Crew.join(self.url, slots, terms)
         self._hands: list[tuple[tuple[str, ...], Worker]] = []
         self._named_queues: tuple[str, ...] = ("default",)
@@ -148,7 +150,8 @@ class Engine:
         queues, worker = self._take_hands()
         self._driving.append(worker)
         try:
-            self._drive(worker, done, timeout, deadline)
+            with context.lend():
+                self._drive(worker, done, timeout, deadline)
             while worker.held:  # what it has run, and not said yet, is another's to wait for
                 worker.step(0)
         except BaseException:
@@ -202,7 +205,9 @@ class Engine:
         # A call holds its lease as long as it likes: nobody renews it, and nobody else could take it.
         pool = InlinePool(self.codec, url=self.url, worker="inline")
         queues = self._named_queues
-        return queues, Worker(self._store, pool, queues=queues, lease_s=INLINE_LEASE_S, name="inline")
+        worker = Worker(self._store, pool, queues=queues, lease_s=INLINE_LEASE_S, name="inline")
+        pool.gave_back = worker.report
+        return queues, worker
 
     def call_of(self, node: NodeId, index: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call, or of one item of a map; values of other tasks among them as `Output`s."""
@@ -270,14 +275,22 @@ class Engine:
                 except TaskflowError:
                     continue
 
+    def rerun(self, run: RunId) -> tuple[RunId, Mapping[NodeId, NodeId]]:
+        """Submit anew what gave no value in a run; see `GraphPort.rerun`.
+
+        Returns:
+            The id of the new run, and its node for each of the old one without a value; none, and there is
+            no such run, when nothing failed.
+        """
+        self.flush()
+        new = RunId(new_id())
+        return new, self.store.rerun(run, new)
+
     def retry(self, future: Future[Any]) -> Future[Any]:
         """Submit a failed task anew."""
         from taskflow.future import Future
-        from taskflow.ids import new_id
 
-        self.flush()
-        new = RunId(new_id())
-        names = self.store.rerun(future.run_id, new)
+        new, names = self.rerun(future.run_id)
         if future.node_id not in names:
             raise TaskflowError(f"{future!r} has not failed: there is nothing to retry.")
         again: Future[Any] = Future(self, new, NodeId(names[future.node_id]), future.index, future.label)
@@ -290,7 +303,6 @@ class Engine:
     ) -> Future[Any]:
         """Fold the values of an array node with a function of two, on workers."""
         from taskflow.future import Future
-        from taskflow.ids import new_id
         from taskflow.plan import Draft, Output
         from taskflow.policy import Options
         from taskflow.workflow.folding import Fold, Tree

@@ -279,7 +279,7 @@ def decode(engine: Engine, segment: Segment, index: int | None) -> tuple[Any, Ba
     """The value of a segment (of one item of it, when `index` is given) or its exception."""
     try:
         if segment.state is not State.SUCCEEDED:
-            return None, engine.codec.segment_error(segment)
+            return None, engine.causes.told(engine.codec.segment_error(segment))
         found = engine.codec.load_segment(segment)
         return (found if index is None else found[index - segment.lo]), None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - rebuilding an object runs the user's code

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from taskflow.errors import UsageError
 
-__all__ = ["Runner", "current_client", "eager_client", "provide", "using"]
+__all__ = ["Runner", "client_of", "current_client", "eager_client", "provide", "using"]
 
 
 class Runner(Protocol):
@@ -88,6 +88,13 @@ def current_client() -> Runner:
     if _provider is None:
         raise UsageError("There is no client to send this to: create one first, client = taskflow.Client().")
     return _provider()
+
+
+def client_of(client: Any = None, app: Any = None) -> Any:
+    """The client that was named: by itself, or as that of an app; else the current one."""
+    if client is not None:
+        return client
+    return current_client() if app is None else app.client()
 
 
 def eager_client() -> Runner:

@@ -45,6 +45,19 @@ class Lookup:
                 return None
         return self._nodes.get(node)  # `find` also takes the beginning of an id
 
+    def line(self, run: RunView, /) -> dict[NodeId, NodeView]:
+        """The nodes of a run, and those that it kept of the runs it runs again: each by the id of its first.
+
+        A run that was forgotten ends the line.
+        """
+        found: dict[NodeId, NodeView] = {}
+        older: RunView | None = run
+        while older is not None:
+            for node in older.nodes:
+                found.setdefault(node.source or node.id, node)
+            older = self.run(RunId(older.meta["rerun_of"])) if "rerun_of" in older.meta else None
+        return found
+
     def holds(self, node: Node, /) -> bool:
         """Whether the node of that id succeeded, and called the same with the same."""
         view = self.view(node.id)

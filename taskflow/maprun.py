@@ -6,7 +6,7 @@ import time
 import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from taskflow.codec import Reference
 from taskflow.errors import ConfigError, nearest
@@ -20,7 +20,7 @@ from taskflow.waiting import Waiting
 if TYPE_CHECKING:
     from taskflow.engine import Engine
 
-__all__ = ["Errors", "MapRun", "rows_or_frame"]
+__all__ = ["Errors", "MapRun", "check_errors"]
 
 R = TypeVar("R")
 Errors = Literal["raise", "skip", "return"]
@@ -194,7 +194,8 @@ class MapRun(Waiting, Iterator[R], Reference):
     def _without_outcome(self, index: int) -> BaseException:
         found = [item for item in self._engine.store.items(self.node_id) if item.lo <= index < item.hi]
         failure = Failure.from_json((found[0].error if found else None) or '{"kind": "skipped"}')
-        return self._engine.codec.exception(failure, None, self.node_id, index, 0)
+        engine = self._engine
+        return engine.causes.told(engine.codec.exception(failure, None, self.node_id, index, 0))
 
     def _load(self, segment: Segment, index: int) -> tuple[Any, BaseException | None]:
         if segment.state is not State.SUCCEEDED:
@@ -228,10 +229,7 @@ class MapRun(Waiting, Iterator[R], Reference):
             errors: ``"raise"`` raises what the first failed item raised; ``"skip"`` leaves failed items
                 out; ``"return"`` puts their exceptions in their place.
         """
-        if errors not in ("raise", "skip", "return"):
-            raise ConfigError(
-                f"errors={errors!r} is not known.{nearest(errors, ('raise', 'skip', 'return'))}"
-            )
+        check_errors(errors)
         self.wait()
         found: list[Any] = []
         for segment in self._segments():
@@ -350,7 +348,7 @@ class MapRun(Waiting, Iterator[R], Reference):
                         "worker": item.worker,
                         "started_at": item.started_at,
                         "took_s": None if item.took_s is None else item.took_s / (item.hi - item.lo),
-                        "error": f"{failure.type}: {failure.message}" if failure else None,
+                        "error": str(failure) if failure else None,
                     }
                 )
         return rows_or_frame(rows)
@@ -367,10 +365,7 @@ class MapRun(Waiting, Iterator[R], Reference):
 
     def retry_failed(self) -> MapRun[R]:
         """Run the items that gave no value again; the new run has the results of the others already."""
-        from taskflow.ids import new_id
-
-        new = RunId(new_id())
-        names = self._engine.store.rerun(self.id, new)
+        new, names = self._engine.rerun(self.id)
         if self.node_id not in names:
             return self
         again: MapRun[R] = MapRun(self._engine, new, NodeId(names[self.node_id]), self._width, self.label)
@@ -396,6 +391,16 @@ class MapRun(Waiting, Iterator[R], Reference):
     def __repr__(self) -> str:
         width = "?" if self._width is None else format(self._width, ",")
         return f"<MapRun {self.label} {self.id[:13]}… {self._ended.count:,} of {width} ended>"
+
+
+def check_errors(errors: str) -> None:
+    """Refuse what says nothing of failures.
+
+    Raises:
+        ConfigError: It is none of `Errors`; the nearest is named.
+    """
+    if errors not in (known := get_args(Errors)):
+        raise ConfigError(f"errors={errors!r} is not known.{nearest(errors, known)}")
 
 
 class _Ranges:

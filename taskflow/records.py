@@ -311,6 +311,10 @@ class Failure:
     root: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """The exception as Python prints it, without the traceback."""
+        return ": ".join(part for part in (self.type, self.message) if part)
+
     def to_json(self) -> str:
         """Compact JSON without the empty fields."""
         full = asdict(self)
@@ -383,7 +387,8 @@ class ItemView(NamedTuple):
 
 class NodeView(NamedTuple):
     """A node as it stands; `counts` are its items by state. `root` is the node that failed first, when this
-    one has no value; one that was skipped by choice has none."""
+    one has no value; one that was skipped by choice has none. `source` is the node that it runs again: the
+    first of that line."""
 
     id: NodeId
     run: RunId
@@ -405,6 +410,7 @@ class NodeView(NamedTuple):
     fn: str = ""
     due_at: float | None = None
     root: str | None = None
+    source: NodeId | None = None
 
 
 class RunView(NamedTuple):

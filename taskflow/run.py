@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskflow.errors import WaitTimedOut
 from taskflow.future import Future
 from taskflow.ids import NodeId, RunId
 from taskflow.maprun import Errors, MapRun
-from taskflow.records import Event, Failure, RunView, Segment
+from taskflow.records import Event, Failure, NodeView, RunView, Segment
 from taskflow.states import TERMINAL, State
 from taskflow.waiting import Waiting
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["LEFT_OUT", "Handle", "Run", "arrays_of", "outcome", "seconds_left"]
 
 Handle = Future[Any] | MapRun[Any]
+T = TypeVar("T", bound="Run")
 
 
 class Run(Waiting):
@@ -78,6 +79,25 @@ class Run(Waiting):
         if index is not None:
             return handle[index].result(timeout)
         return handle.wait(timeout, progress=False).results()
+
+    def _views_of(self, nodes: Collection[NodeId]) -> dict[NodeId, NodeView]:
+        """Some nodes as they stand, also those that are not of this run."""
+        self._engine.flush()
+        runs = {self._homes.get(node, self.run_id) for node in nodes}
+        found = (view for run in runs for view in self._engine.store.snapshot(run)[0].nodes)
+        return {view.id: view for view in found if view.id in nodes}
+
+    def _moved(self, fresh: Mapping[NodeId, NodeId]) -> tuple[dict[NodeId, int | None], dict[NodeId, RunId]]:
+        """The array nodes, and the runs of nodes that are kept, after others were submitted anew."""
+        arrays = {fresh.get(node, node): width for node, width in self._arrays.items()}
+        homes = {view.id: self.run_id for view in self.progress.nodes} | dict(self._homes)
+        return arrays, {node: run for node, run in homes.items() if node not in fresh}
+
+    def _told(self, again: T) -> T:
+        """The handle of a run that was submitted anew, told of what happens there."""
+        self._engine.feed.catch_up(NodeId(again.run_id), again)
+        self._engine.begin()
+        return again
 
     @property
     def failures(self) -> list[tuple[str, int, Failure]]:

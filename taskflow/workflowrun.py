@@ -106,19 +106,12 @@ class WorkflowRun(Run):
 
     def retry_failed(self) -> WorkflowRun:
         """Run again what gave no value, and what is below it; the rest is kept."""
-        from taskflow.ids import new_id
-
-        new = RunId(new_id())
-        fresh = self._engine.store.rerun(self.id, new)
+        new, fresh = self._engine.rerun(self.id)
         if not fresh:
             return self
         names = {name: fresh.get(node, node) for name, node in self._names.items()}
-        arrays = {fresh.get(node, node): width for node, width in self._arrays.items()}
-        homes = {node: self._homes.get(node, self.id) for node in set(names.values()) - {*fresh.values()}}
-        again = WorkflowRun(self._engine, new, names, arrays, self._last, homes)
-        self._engine.feed.catch_up(NodeId(new), again)
-        self._engine.begin()
-        return again
+        arrays, homes = self._moved(fresh)
+        return self._told(WorkflowRun(self._engine, new, names, arrays, self._last, homes))
 
     # ── as it goes on ───────────────────────────────────────────────────────────────
 
@@ -314,5 +307,5 @@ def _row(node: NodeView) -> dict[str, Any]:
         "started_at": node.started_at,
         "ended_at": node.ended_at,
         "took_s": took,
-        "error": f"{failure.type}: {failure.message}" if failure else None,
+        "error": str(failure) if failure else None,
     }

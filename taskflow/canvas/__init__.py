@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from taskflow.canvas.combinators import chain, chord, group
 from taskflow.canvas.decorator import Task, task
 from taskflow.canvas.registry import tasks
 from taskflow.canvas.serial import chunks, xmap, xstarmap
 from taskflow.canvas.shape import Shape
 from taskflow.canvas.sheet import DraftSheet
-from taskflow.canvas.signatures import Signature, chain, chord, group, maybe_signature, signature
+from taskflow.canvas.signatures import Signature, maybe_signature, signature
 from taskflow.policy import Options
 
 if TYPE_CHECKING:

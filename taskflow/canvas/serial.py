@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from taskflow import hooks
 from taskflow.canvas.applied import Serially
+from taskflow.canvas.combinators import group
 from taskflow.canvas.registry import resolve
 from taskflow.canvas.shape import Shape
 from taskflow.canvas.sheet import CANVAS_OPTIONS, Sheet
-from taskflow.canvas.signatures import Signature, group, maybe_signature
+from taskflow.canvas.signatures import Signature, maybe_signature
 from taskflow.errors import UsageError
 
 __all__ = ["chunks", "xmap", "xstarmap"]
@@ -141,7 +143,7 @@ class chunks(_OfItems):  # noqa: N801 - Celery's name
             n: How many calls one task makes.
             app: Where to send them; the current client by default.
         """
-        return cls(task, it, n).apply_async(client=app.client() if app is not None else None)
+        return cls(task, it, n).apply_async(client=hooks.client_of(app=app))
 
     def group(self) -> group:
         """The group that it stands for: one `xstarmap` for each chunk."""

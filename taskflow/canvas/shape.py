@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, cast
 
 from taskflow.ids import NodeId
@@ -16,6 +17,8 @@ __all__ = ["Shape"]
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The result of a canvas: a call, one item of an array node, a whole array node, or a list of shapes.
+
+    It is what `Signature.freeze` gives, and answers what Celery's result can before anything was sent.
 
     Args:
         node: The node that has it; `None` for a list of shapes.
@@ -35,6 +38,20 @@ class Shape:
     def id(self) -> str | None:
         """The id of the result as text; a list of shapes has none."""
         return self.node if self.index is None else item_id(str(self.node), self.index)
+
+    @property
+    def task_id(self) -> str | None:
+        """The same as `id`."""
+        return self.id
+
+    @property
+    def children(self) -> list[Shape]:
+        """The results of a group's members; one task has none."""
+        return list(self.items()) if self.is_list else []
+
+    def as_list(self) -> list[str | None]:
+        """Its id, and those of the steps before."""
+        return [self.id, *(self.parent.as_list() if self.parent is not None else ())]
 
     @property
     def is_list(self) -> bool:
@@ -127,14 +144,28 @@ class Shape:
         return {"shapes": rows}
 
     @staticmethod
-    def from_json(found: Mapping[str, Any]) -> Shape:
-        """Read `to_json`."""
+    def from_json(found: Mapping[str, Any], names: Mapping[NodeId, NodeId] = MappingProxyType({})) -> Shape:
+        """Read `to_json`.
+
+        Args:
+            found: What that gave.
+            names: The nodes that hold the results instead of others.
+        """
         made: list[Shape] = []
         for row in found["shapes"]:
             parent = made[row["parent"]] if "parent" in row else None
-            members = tuple(_lengthened(row["members"], made, parent)) if "members" in row else None
-            made.append(Shape(row.get("node"), row.get("index"), row.get("width"), members, parent))
+            members = tuple(_lengthened(row["members"], made, parent, names)) if "members" in row else None
+            node = row.get("node")
+            made.append(Shape(names.get(node, node), row.get("index"), row.get("width"), members, parent))
         return made[-1]
+
+    def renamed(self, names: Mapping[NodeId, NodeId]) -> Shape:
+        """The same result, held by other nodes.
+
+        Args:
+            names: The new node of each that is replaced.
+        """
+        return Shape.from_json(self.to_json(), names)
 
     def _parts(self) -> Iterator[Shape]:
         """It and all that it consists of or follows, each once, behind what it refers to."""
@@ -187,14 +218,30 @@ def _shortened(group: Shape, places: Mapping[int, int]) -> Iterator[int | list[A
 
 
 def _lengthened(
-    members: Iterable[int | list[Any]], made: Sequence[Shape], parent: Shape | None
+    members: Iterable[int | list[Any]],
+    made: Sequence[Shape],
+    parent: Shape | None,
+    names: Mapping[NodeId, NodeId],
 ) -> Iterator[Shape]:
     for member in members:
         if isinstance(member, int):
             yield made[member]
         else:
             node, lo, hi = member
+            node = names.get(node, node)
             yield from (Shape(node, index, parent=parent) for index in range(lo, hi))
+
+
+def following(lead: Shape | None, immutable: bool) -> tuple[tuple[Any, ...], tuple[Edge, ...]]:
+    """The first arguments and the edges of what follows a result.
+
+    Args:
+        lead: The result; `None` for what comes first.
+        immutable: Whether what follows takes nothing of it.
+    """
+    if lead is None:
+        return (), ()
+    return () if immutable else (lead.argument(),), lead.waits()
 
 
 def longer(path: str, step: str) -> str:

@@ -187,9 +187,8 @@ def stand_in(failure: Failure) -> BaseException:
 
 
 def _remote_error(failure: Failure) -> RemoteError:
-    text = f"{failure.type}: {failure.message}" if failure.message else failure.type
     error = RemoteError(
-        text or "The task failed, and left no word why.",
+        str(failure) or "The task failed, and left no word why.",
         type_name=failure.type,
         remote_traceback=failure.traceback,
     )

@@ -5,11 +5,13 @@ For debugging: breakpoints work, output goes where it always goes. Limits of tim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskflow.pools import context
 from taskflow.pools.outcomes import Reports
+from taskflow.pools.paces import Paces
 from taskflow.pools.packing import Work, growth, packet
 from taskflow.pools.slot import Slot
 from taskflow.pools.stash import Stash
@@ -29,11 +31,18 @@ class InlinePool:
         codec: Of this process: the objects still make the way through bytes, as in the other pools.
         url: The store, for tasks that open a client.
         worker: The name of the worker, for tasks that ask.
+
+    Attributes:
+        pace_s: Seconds an item of a map takes, by function: quick ones are run in long ranges. Calls are
+            leased one by one, as one may wait for another.
+        gave_back: Called when an item that waits has given back the rest of its range.
     """
 
     def __init__(self, codec: Codec, *, url: str = "", worker: str = "") -> None:
         self.slots = 1
-        self.pace_s: dict[str, float] = {}
+        self.pace_s = Paces()
+        self.gave_back: Callable[[], object] = lambda: None
+        self._interrupted = False
         self._codec = codec
         self._url = url
         self._worker = worker
@@ -47,23 +56,17 @@ class InlinePool:
 
     def start(self, lease: Lease, inputs: Mapping[Edge, list[Segment]], pages: Sequence[Page], /) -> None:
         """Run a lease to its end, in this thread."""
-        records: list[tuple[Any, ...]] = []
         lane = Lane(memoryview(bytearray(LANE_BYTES)))
-        slot = Slot(
-            self._codec, lane, Reports(records.extend), self._stash, url=self._url, worker=self._worker
-        )
+        reports = Reports(partial(self._hear, lease))
+        slot = Slot(self._codec, lane, reports, self._stash, url=self._url, worker=self._worker)
         before = context.place()
         context.enter(slot)
         try:
             slot.run(packet(1, [Work.of(lease, inputs, pages)]))
         finally:
             context.enter(before)
-        known = len(self._settlements)
-        for record in records:
-            self._take(lease, record)
-        if any(
-            _is_interrupt(outcome) for _, outcomes, _ in self._settlements[known:] for outcome in outcomes
-        ):
+        if self._interrupted:
+            self._interrupted = False
             raise KeyboardInterrupt
 
     def start_many(
@@ -72,6 +75,10 @@ class InlinePool:
         """Run leases one after another."""
         for lease, inputs, pages in batch:
             self.start(lease, inputs, pages)
+
+    def _hear(self, lease: Lease, records: Iterable[tuple[Any, ...]]) -> None:
+        for record in records:
+            self._take(lease, record)
 
     def _take(self, lease: Lease, record: tuple[Any, ...]) -> None:
         key, say = lease.key, record[0]
@@ -83,10 +90,14 @@ class InlinePool:
             _, _, _, lo, hi, kind, *rest, grown = record
             outcome = Outcome(lo, hi, Kind(kind), *rest)
             self._settlements.append(Settlement(key, (outcome,), growth(grown)))
+            self._interrupted = self._interrupted or _is_interrupt(outcome)
+            if lease.array and outcome.kind is not Kind.RELEASED:
+                self.pace_s.learn(lease.fn, hi - lo, outcome.took_s)
         elif say == Say.BACK:
             lo = max(record[3], key.lo) if record[2] == 0 else key.hi
             if lo < key.hi:
                 self._settlements.append(Settlement(key, (Outcome(lo, key.hi, Kind.RELEASED),)))
+                self.gave_back()
         elif say == Say.NOTE:
             self._notes.append(Note(key, record[4], {"index": record[3], **_json(record[5])}))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from taskflow.pools.link import Item, Link, Target
 from taskflow.pools.linux import oom_kills
+from taskflow.pools.paces import Paces
 from taskflow.pools.packing import Work
 from taskflow.pools.packing import growth as growth_of
 from taskflow.pools.verdict import cancelled, could_not_report, lost, of_kill
@@ -19,7 +20,6 @@ from taskflow.records import Failure, Growth, Kind, Lease, LeaseKey, Note, Outco
 __all__ = ["Ledger"]
 
 _SUCCEEDED = Kind.SUCCEEDED
-_LEAST_PACE_S = 1e-8
 _OOM_EVERY_S = 1.0
 
 
@@ -32,7 +32,7 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self.pace_s: dict[str, float] = {}
+        self.pace_s = Paces()
         self.cancelled: dict[LeaseKey, str] = {}
         self._settlements: list[Settlement] = []
         self._notes: list[Note] = []
@@ -130,12 +130,7 @@ class Ledger:
         link.count(fn, -items)
         link.calls += items
         link.stuck = False
-        pace = max(_LEAST_PACE_S, took_s / items)
-        known = self.pace_s.get(fn)
-        if known is not None:
-            weight = 0.5 if pace > known else min(0.5, 0.05 * items)
-            pace = known + weight * (pace - known)
-        self.pace_s[fn] = pace
+        self.pace_s.learn(fn, items, took_s)
 
     # ── what the pool says ──────────────────────────────────────────────────────────
 

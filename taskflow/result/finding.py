@@ -11,6 +11,8 @@ from taskflow import hooks
 from taskflow.canvas.shape import Shape, split_id
 from taskflow.errors import NoSuchRun
 from taskflow.ids import NodeId, RunId
+from taskflow.lookup import Lookup
+from taskflow.records import RunView
 from taskflow.result.group import GroupResult
 from taskflow.result.single import AsyncResult, EagerResult
 from taskflow.run import arrays_of
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "allow_join_result", "assert_will_not_block", "find_result", "result_from_tuple", "result_of",
+    "result_of_run",
 ]  # fmt: skip
 
 
@@ -29,6 +32,7 @@ def result_of(
     shape: Shape,
     arrays: Mapping[NodeId, int | None],
     path: str = "",
+    homes: Mapping[NodeId, RunId] | None = None,
     /,
     *,
     ignored: bool = False,
@@ -42,12 +46,22 @@ def result_of(
         shape: Where the values are.
         arrays: The array nodes of the run, with their widths.
         path: Its place in the result of the run.
+        homes: The runs of nodes that are not of this one.
         ignored: No value is kept.
         eager: Of what ran in this process: what keeps the run in the store while a result of it lives.
     """
     kind = GroupResult if shape.is_list else AsyncResult if eager is None else EagerResult
     kin = partial(result_of, eager=eager)
-    return kind(engine, run, shape, arrays, kin, path=path, ignored=ignored)
+    return kind.made(engine, run, shape, arrays, kin, path=path, homes=homes, ignored=ignored)
+
+
+def result_of_run(engine: Engine, view: RunView) -> AsyncResult:
+    """The handle of the run of a canvas that is in the store; what it runs again is found where it is now."""
+    line = Lookup(engine.store).line(view)
+    shape = Shape.from_json(view.meta["canvas"], {first: node.id for first, node in line.items()})
+    arrays = {node.id: node.width for node in line.values() if node.array}
+    homes = {node.id: node.run for node in line.values() if node.run != view.id}
+    return result_of(engine, view.id, shape, arrays, "", homes)
 
 
 def find_result(engine: Engine, id: str) -> AsyncResult:  # noqa: A002 - what the attribute is called
@@ -62,17 +76,17 @@ def find_result(engine: Engine, id: str) -> AsyncResult:  # noqa: A002 - what th
     run, node = engine.store.find(name)
     view, _ = engine.store.snapshot(run)
     arrays = arrays_of(view)
-    whole = Shape.from_json(view.meta["canvas"]) if "canvas" in view.meta else None
+    if "canvas" not in view.meta:
+        first = node or view.nodes[0].id
+        width = arrays.get(first) if index is None else None
+        return result_of(engine, run, Shape(first, index, width), arrays)
+    whole = result_of_run(engine, view)
+    if node is not None:
+        return whole.part(whole.shape.find(node, index) or Shape(node, index, arrays.get(node)))
     try:
-        if whole is None:
-            first = node or view.nodes[0].id
-            width = arrays.get(first) if index is None else None
-            return result_of(engine, run, Shape(first, index, width), arrays)
-        if node is None:
-            return result_of(engine, run, whole.follow(slash + rest), arrays, slash + rest)
+        return whole.part(whole.shape.follow(slash + rest), slash + rest)
     except (LookupError, ValueError):
         raise NoSuchRun(f"Run {run} has no part {rest!r}.") from None
-    return result_of(engine, run, whole.find(node, index) or Shape(node, index, arrays.get(node)), arrays)
 
 
 def result_from_tuple(found: Any, app: Any = None, *, client: Any = None) -> AsyncResult | None:
@@ -90,8 +104,7 @@ def result_from_tuple(found: Any, app: Any = None, *, client: Any = None) -> Asy
         return found
     while not isinstance(found, str):
         found = found[0]
-    chosen = client or (app.client() if app is not None else hooks.current_client())
-    return chosen.async_result(found)  # type: ignore[no-any-return]
+    return hooks.client_of(client, app).async_result(found)  # type: ignore[no-any-return]
 
 
 @contextmanager

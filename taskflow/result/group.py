@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self, cast
 
-from taskflow import hooks
-from taskflow.errors import NoSuchRun, TaskCancelled, UsageError
+from taskflow.errors import TaskCancelled, UsageError
 from taskflow.future import Future
 from taskflow.ids import NodeId
 from taskflow.records import Failure, NodeView
 from taskflow.result.sets import ResultSet
-from taskflow.result.single import UNREADY, WORDS, AsyncResult, word
+from taskflow.result.single import AsyncResult
+from taskflow.result.words import UNREADY, WORDS, word
 from taskflow.run import Handle, seconds_left
 from taskflow.states import TERMINAL, State
 
@@ -31,6 +31,7 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
     when they are asked for: a group of a million members costs no more than one.
     """
 
+    _is_group = True
     _members: list[AsyncResult] | None = None
 
     @property
@@ -94,10 +95,7 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
         Raises:
             NoSuchRun: The store knows no such group.
         """
-        found = (client or (app.client() if app is not None else hooks.current_client())).async_result(id)
-        if not isinstance(found, cls):
-            raise NoSuchRun(f"{id} is the id of a task, not of a group: use client.async_result({id!r}).")
-        return found
+        return cls(id, backend, app=app, client=client)
 
     # ── how it stands ────────────────────────────────────────────────────────────────
 
@@ -181,8 +179,7 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
         return [word(row) for row in rows for _ in range(row.lo, row.hi)]
 
     def _views(self) -> dict[NodeId, NodeView]:
-        nodes = set(self.shape.nodes())
-        return {view.id: view for view in self.progress.nodes if view.id in nodes} if nodes else {}
+        return self._views_of(set(self.shape.nodes()))
 
     def _failure(self) -> Failure | None:
         for node, view in self._views().items():

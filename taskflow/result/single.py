@@ -9,75 +9,91 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
+from taskflow import hooks
 from taskflow.canvas.shape import longer
-from taskflow.errors import TaskCancelled, TaskError, TaskflowError
+from taskflow.errors import NoSuchRun, TaskCancelled, TaskError, TaskflowError
 from taskflow.future import Future
 from taskflow.ids import NodeId, RunId
-from taskflow.records import Failure, ItemView, NodeView
+from taskflow.result.fields import OfTask
+from taskflow.result.words import UNREADY
 from taskflow.run import Run, seconds_left
-from taskflow.states import TERMINAL, State
+from taskflow.states import State
 
 if TYPE_CHECKING:
     from taskflow.canvas.shape import Shape
     from taskflow.engine import Engine
 
-__all__ = ["WORDS", "AsyncResult", "EagerResult", "Kin"]
-
-WORDS = {
-    State.BLOCKED: "PENDING",
-    State.QUEUED: "PENDING",
-    State.WAITING: "PENDING",
-    State.RUNNING: "STARTED",
-    State.SUCCEEDED: "SUCCESS",
-    State.FAILED: "FAILURE",
-    State.DEAD: "FAILURE",
-    State.SKIPPED: "FAILURE",
-    State.CANCELLED: "REVOKED",
-    State.EXPIRED: "REVOKED",
-}
-"""What Celery calls the states; an item that waits for its next attempt is ``RETRY``."""
-
-UNREADY = ("PENDING", "STARTED", "RETRY")
+__all__ = ["AsyncResult", "EagerResult", "Kin"]
 
 
 class Kin(Protocol):
     """Makes the handle of another result of the same run."""
 
     def __call__(
-        self, engine: Engine, run: RunId, shape: Shape, arrays: Mapping[NodeId, int | None], path: str, /
+        self,
+        engine: Engine,
+        run: RunId,
+        shape: Shape,
+        arrays: Mapping[NodeId, int | None],
+        path: str,
+        homes: Mapping[NodeId, RunId],
+        /,
     ) -> AsyncResult:
         """The handle of `shape`, which is at `path` in the result of the run."""
         ...
 
 
-_BY_WISH = {"Skip": "IGNORED", "Reject": "REJECTED"}
-"""Words for what ended as the task itself wanted it."""
-
-
-def word(view: ItemView | NodeView) -> str:
-    """Celery's word for the state of an item, or of a call."""
-    if view.state is State.WAITING and view.attempts:
-        return "RETRY"
-    if view.state in (State.SKIPPED, State.DEAD) and view.error:
-        return _BY_WISH.get(Failure.from_json(view.error).type, "FAILURE")
-    return WORDS[view.state]
-
-
-class AsyncResult(Run):
+class AsyncResult(OfTask):
     """The result of a task, chain or chord that was sent.
+
+    It is what sending gives; from an id it can be made again, also in another process. Unlike Celery's it is
+    a result of what the store knows: there is none of an id that was never sent.
 
     It can be awaited. The fields of one task (`name`, `args`, `worker`, …) are those of the last one
     of a chain, and of the body of a chord. Two are equal when they are results of the same task.
 
+    Args:
+        id: The id of the task, of an item of a map or group (``"…[3]"``), or of the run.
+        backend: Taken for Celery's sake.
+        task_name: Taken for Celery's sake: the store knows it.
+        app: Where it was sent to.
+        parent: Taken for Celery's sake: the store knows it.
+        client: Where it was sent to; the current client by default.
+
     Attributes:
         run_id: The run it is part of.
+
+    Raises:
+        NoSuchRun: The store knows no such task, or it is the id of a group; ResultExpired: it did.
     """
+
+    _is_group: ClassVar[bool] = False
+    _kin: Kin
+    _path: str
+    _ignored: bool
 
     def __init__(
         self,
+        id: str,  # noqa: A002 - Celery's name for it
+        backend: Any = None,
+        task_name: str | None = None,
+        app: Any = None,
+        parent: AsyncResult | None = None,
+        *,
+        client: Any = None,
+    ) -> None:
+        found = hooks.client_of(client, app).async_result(id)
+        if found._is_group and not self._is_group:
+            raise NoSuchRun(f"{id} is the id of a group, not of a task: use GroupResult.restore({id!r}).")
+        if self._is_group and not found._is_group:
+            raise NoSuchRun(f"{id} is the id of a task, not of a group: use AsyncResult({id!r}).")
+        vars(self).update(vars(found))
+
+    @classmethod
+    def made(
+        cls,
         engine: Engine,
         run: RunId,
         shape: Shape,
@@ -85,40 +101,30 @@ class AsyncResult(Run):
         kin: Kin,
         *,
         path: str = "",
+        homes: Mapping[NodeId, RunId] | None = None,
         ignored: bool = False,
-    ) -> None:
-        super().__init__(engine, run, arrays)
+    ) -> Self:
+        """The handle of what was sent.
+
+        Args:
+            engine: Where it was sent.
+            run: The run it is part of.
+            shape: Where the value is.
+            arrays: The array nodes of the run, with their widths.
+            kin: Makes those of other results of the run.
+            path: Its place in the result of the run.
+            homes: The runs of nodes that are not of this one.
+            ignored: No value is kept.
+        """
+        self = cls.__new__(cls)
+        Run.__init__(self, engine, run, arrays, homes)
         self.shape = shape
         self._kin = kin
         self._path = path
         self._ignored = ignored
+        return self
 
-    # ── Celery's fields ──────────────────────────────────────────────────────────────
-
-    @property
-    def id(self) -> str:  # type: ignore[override]  # a handle of a run has that of the run
-        """The id of the task, as ``taskflow.current().id`` tells it inside."""
-        return self.shape.id or self.run_id
-
-    @property
-    def task_id(self) -> str:
-        """The same as `id`."""
-        return self.id
-
-    @property
-    def state(self) -> str:  # type: ignore[override]  # Celery's words
-        """``PENDING``, ``STARTED``, ``RETRY``, ``SUCCESS``, ``FAILURE``, ``REVOKED``, or, when the task
-        wanted it so, ``IGNORED`` or ``REJECTED``.
-
-        Raises:
-            NoSuchRun: The store knows no such task: unlike in Celery, PENDING means that it is there.
-        """
-        return word(self._item() or self._node())
-
-    @property
-    def status(self) -> str:
-        """The same as `state`."""
-        return self.state
+    # ── its value, if it is there ────────────────────────────────────────────────────
 
     @property
     def result(self) -> Any:
@@ -137,56 +143,6 @@ class AsyncResult(Run):
     def info(self) -> Any:
         """The same as `result`."""
         return self.result
-
-    @property
-    def traceback(self) -> str | None:
-        """The worker's traceback of a task that failed."""
-        failure = self._failure()
-        return failure.traceback or f"{failure.type}: {failure.message}" if failure is not None else None
-
-    @property
-    def name(self) -> str | None:
-        """The name of the task."""
-        return self._node().label
-
-    @property
-    def args(self) -> tuple[Any, ...] | None:
-        """Its positional arguments; results of other tasks among them are told as futures."""
-        found: tuple[Any, ...] | None = self._call()[0]
-        return found
-
-    @property
-    def kwargs(self) -> dict[str, Any] | None:
-        """Its keyword arguments."""
-        found: dict[str, Any] | None = self._call()[1]
-        return found
-
-    @property
-    def worker(self) -> str | None:
-        """Who ran it, or runs it."""
-        item = self._item()
-        return item.worker if item is not None else None
-
-    @property
-    def retries(self) -> int:
-        """How often it was tried again."""
-        item = self._item()
-        if item is None:
-            return 0
-        return max(0, item.attempts - (1 if item.state in (State.FAILED, State.DEAD) else 0))
-
-    @property
-    def queue(self) -> str | None:
-        """Where it waited."""
-        return self._node().queue
-
-    @property
-    def date_done(self) -> datetime | None:
-        """When it ended, in UTC."""
-        item, node = self._item(), self._node()
-        if item is not None and item.state in TERMINAL and item.started_at is not None:
-            return datetime.fromtimestamp(item.started_at + (item.took_s or 0.0), UTC)
-        return datetime.fromtimestamp(node.ended_at, UTC) if node.ended_at is not None else None
 
     # ── its relatives ────────────────────────────────────────────────────────────────
 
@@ -231,10 +187,19 @@ class AsyncResult(Run):
             result = result.parent
         return line
 
-    def _relative(self, shape: Shape, step: str) -> AsyncResult:
-        found = self._kin(self._engine, self.run_id, shape, self._arrays, longer(self._path, step))
+    def part(self, shape: Shape, path: str = "") -> AsyncResult:
+        """The handle of another result of the same run.
+
+        Args:
+            shape: Where it is.
+            path: Its place in the result of the run.
+        """
+        found = self._kin(self._engine, self.run_id, shape, self._arrays, path, self._homes)
         found._handles = self._handles
         return found
+
+    def _relative(self, shape: Shape, step: str) -> AsyncResult:
+        return self.part(shape, longer(self._path, step))
 
     # ── waiting ──────────────────────────────────────────────────────────────────────
 
@@ -404,6 +369,19 @@ class AsyncResult(Run):
             return store.cancel(self.run_id, reason=reason)
         return store.cancel(NodeId(str(shape.node)), index=shape.index, reason=reason)
 
+    def retry_failed(self) -> AsyncResult:
+        """Run again what gave no value in the run it is part of, and what follows that; the rest is kept.
+
+        Returns:
+            The same result of the new run, whose parents and children are those that count now; itself,
+            when nothing has failed.
+        """
+        new, fresh = self._engine.rerun(self.run_id)
+        if not fresh:
+            return self
+        arrays, homes = self._moved(fresh)
+        return self._told(self._kin(self._engine, new, self.shape.renamed(fresh), arrays, self._path, homes))
+
     def forget(self) -> None:
         """Remove the run it is part of, with all results, from the store.
 
@@ -420,26 +398,6 @@ class AsyncResult(Run):
         if isinstance(handle, Future):
             return handle
         return handle[self.shape.index or 0]
-
-    # ── from the store ───────────────────────────────────────────────────────────────
-
-    def _node(self) -> NodeView:
-        return next(view for view in self.progress.nodes if view.id == self.shape.node)
-
-    def _item(self) -> ItemView | None:
-        self._engine.flush()
-        index = self.shape.index or 0
-        found = self._engine.store.items(NodeId(str(self.shape.node)))
-        return next((item for item in found if item.lo <= index < item.hi), None)
-
-    def _failure(self) -> Failure | None:
-        item, node = self._item(), self._node()
-        error = item.error if item is not None else node.error
-        ended = (item if item is not None else node).state in TERMINAL
-        return Failure.from_json(error) if error and ended else None
-
-    def _call(self) -> tuple[Any, Any]:
-        return self._engine.call_of(NodeId(str(self.shape.node)), self.shape.index)
 
     # ── as a value ───────────────────────────────────────────────────────────────────
 

@@ -57,6 +57,7 @@ def node_view(
         if part and part.state is State.WAITING
         else None,
         row.root,
+        row.source,
     )
 
 

@@ -177,6 +177,12 @@ class Worker:
             self._flush()
         return moved or any(todo[:-1])
 
+    def report(self) -> None:
+        """Give the store what has ended so far: for a pool that is asked in the middle of a start."""
+        self._collect()
+        if self._ended:
+            self._settle(None)
+
     def wake(self) -> None:
         """Make a sleeping `step` look around."""
         with suppress(OSError):

@@ -1,18 +1,25 @@
-"""What the tests of the client stand on: a client of their own, and scripts in processes of their own."""
+"""What tests with real processes stand on: clients, workers, scripts, and what is left of them."""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from taskflow import Client
+from taskflow.codec import Codec, Keyring
+from taskflow.ids import NodeId, RunId, new_id
+from taskflow.records import ItemView, Node, Plan
+from taskflow.states import State
+from taskflow.stores import open_store
+from taskflow.worker.process import Process, spawn
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30.0
@@ -40,6 +47,89 @@ def until(true: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
     while not true():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+class Desk:
+    """A client's end of a store, without the client: what is sent, who works, and what became of it.
+
+    Args:
+        folder: Where the store is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.chmod(0o700)
+        self.folder = folder
+        self.url = url_in(folder)
+        self.store: Any = open_store(self.url)
+        self.codec = Codec(Keyring.load(), self.store.blobs)
+        self.workers: list[Process] = []
+        self._bell = self.store.listen("watch")
+
+    def worker(self, slots: int = 2, **more: Any) -> Process:
+        """A worker process."""
+        self.workers.append(spawn(self.url, slots, **more))
+        return self.workers[-1]
+
+    def send(self, fn: Callable[..., Any], *args: Any, **more: Any) -> NodeId:
+        """Submit one call."""
+        node = NodeId(new_id())
+        digest = self.codec.function(fn)
+        sealed = self.codec.dump_args(digest, args, {}, None)
+        self.store.submit([Plan(RunId(node), (Node(node, digest, sealed, **more),))])
+        return node
+
+    def items(self, node: str) -> list[ItemView]:
+        """The rows of a node's result table."""
+        return list(self.store.items(node))
+
+    def item(self, node: str) -> ItemView:
+        """The row of a call."""
+        return self.items(node)[0]
+
+    def value(self, node: str) -> Any:
+        """The result of a call that has ended."""
+        (segment,) = self.store.values([NodeId(node)])[node]
+        return self.codec.load_result(node, 0, 1, segment.fence, segment.value)
+
+    def wait(self, node: NodeId, *states: State) -> State:
+        """Wait until a call is in one of these states."""
+        self.until(lambda: self.item(node).state in states)
+        return self.item(node).state
+
+    def result(self, node: NodeId) -> Any:
+        """Wait for the result of a call."""
+        self.wait(node, State.SUCCEEDED)
+        return self.value(node)
+
+    def until(self, true: Callable[[], Any], within_s: float = DEADLINE_S) -> Any:
+        """Look whenever the store rings, and now and then."""
+        end = time.monotonic() + within_s
+        while True:
+            self._bell.hush()
+            if found := true():
+                return found
+            assert time.monotonic() < end, f"waited {within_s} s in vain{self.words()}"
+            select.select([self._bell], [], [], 0.02)
+
+    def words(self) -> str:
+        """What is going on, for a test that failed."""
+        return ""
+
+    def close(self) -> None:
+        """End what is left."""
+        for worker in self.workers:
+            end(worker)
+        self._bell.close()
+        self.store.close()
+
+
+def end(worker: Process) -> None:
+    """Kill a worker, running or stopped."""
+    if worker.poll() is None:
+        for number in (signal.SIGCONT, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, number)
+        worker.wait(10)
 
 
 class Script:
@@ -107,3 +197,33 @@ def processes_of(url: str) -> list[int]:
                 if url.encode() in (entry / "cmdline").read_bytes():
                     found.append(int(entry.name))
     return found
+
+
+def family(pid: int) -> set[int]:
+    """A process and its descendants."""
+    found, todo = set(), [pid]
+    while todo:
+        one = todo.pop()
+        found.add(one)
+        with suppress(OSError):
+            todo += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def gone_within(pids: Iterable[int], seconds: float) -> bool:
+    """Whether processes end in time."""
+    end_at = time.monotonic() + seconds
+    left = set(pids)
+    while left := {pid for pid in left if alive(pid)}:
+        if time.monotonic() > end_at:
+            return False
+        time.sleep(0.005)
+    return True

@@ -6,7 +6,7 @@ Each line says what happens there. The reports of 6734, 6176 and 6200 could not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,21 +14,10 @@ import pytest
 import taskflow
 from taskflow import Client, GroupResult, RetryPolicy, Signature, chain, chord, group, replace, task
 from taskflow.errors import UpstreamFailed
-from taskflow.hooks import using
 from taskflow.result import result_from_tuple
-from tests.acceptance.stage import DEADLINE_S, opened, until
+from tests.acceptance.stage import DEADLINE_S, until
 
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with opened(tmp_path_factory.mktemp("store")) as client:
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def _current(client: Client) -> Iterator[None]:
-    with using(client):
-        yield
+pytestmark = pytest.mark.usefixtures("current")
 
 
 @task

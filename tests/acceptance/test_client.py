@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,12 +28,6 @@ from taskflow.errors import (
 )
 from taskflow.states import State
 from tests.acceptance.stage import DEADLINE_S, opened, run_script, until, url_in
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with opened(tmp_path_factory.mktemp("store")) as client:
-        yield client
 
 
 def fail(text: str = "no") -> None:
@@ -65,7 +58,7 @@ def test_options_are_those_of_the_view_alone(client: Client) -> None:
 
     assert view.submit(abs, -1).label == "named"
     assert client.submit(abs, -1).label == "abs"
-    assert view.options(priority=3)._options.label == "named"
+    assert view.options(priority=3)._sender.options.label == "named"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,6 @@ import pytest
 from taskflow import Client
 from taskflow.errors import TaskCancelled, UsageError, WaitTimedOut
 from tests.acceptance.stage import DEADLINE_S, opened, until
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with opened(tmp_path_factory.mktemp("store")) as client:
-        yield client
 
 
 def fail(text: str = "no") -> None:

@@ -6,7 +6,6 @@ import enum
 import functools
 import operator
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,7 @@ import pytest
 
 from taskflow import Client
 from taskflow.errors import CannotPickle
-from tests.acceptance.stage import DEADLINE_S, opened, run_script
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with opened(tmp_path_factory.mktemp("store")) as client:
-        yield client
+from tests.acceptance.stage import DEADLINE_S, run_script
 
 
 class Counter:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,6 @@ from taskflow.errors import (
     WorkerLost,
 )
 from tests.acceptance.stage import DEADLINE_S, opened
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with opened(tmp_path_factory.mktemp("store")) as client:
-        yield client
 
 
 def add(x: int, y: int = 1) -> int:
@@ -113,7 +107,8 @@ def test_a_failed_future_skips_what_depends_on_it_and_names_the_root(client: Cli
         last.result(DEADLINE_S)
 
     assert caught.value.root == root.id
-    with pytest.raises(UpstreamFailed):
+    assert str(caught.value) == "fail failed: ValueError: the root"
+    with pytest.raises(UpstreamFailed, match=r"^fail failed: ValueError: the root$"):
         middle.result(DEADLINE_S)
     with pytest.raises(ValueError, match="the root"):
         root.result(DEADLINE_S)
@@ -123,12 +118,19 @@ def test_a_map_over_a_failed_future_is_skipped(client: Client) -> None:
     root = client.submit(fail, "the root")
     run = client.map(add, [root, 1])
 
-    with pytest.raises(UpstreamFailed):
-        run.results()
-    with pytest.raises(UpstreamFailed):
-        run[1].result(DEADLINE_S)
-    with pytest.raises(UpstreamFailed):
-        next(run)
+    for ask in (run.results, lambda: run[1].result(DEADLINE_S), lambda: next(run)):
+        with pytest.raises(UpstreamFailed, match=r"^fail failed: ValueError: the root$"):
+            ask()
+
+
+def test_the_item_that_failed_first_is_named(client: Client) -> None:
+    def inverse(x: int) -> float:
+        return 1 / x
+
+    last = client.submit(str, client.submit(sum, client.map(inverse, [2, 1, 0, 4])))
+
+    with pytest.raises(UpstreamFailed, match=r"inverse\[2\] failed: ZeroDivisionError: division by zero$"):
+        last.result(DEADLINE_S)
 
 
 def test_a_cancelled_future_skips_what_depends_on_it(client: Client) -> None:
@@ -137,7 +139,7 @@ def test_a_cancelled_future_skips_what_depends_on_it(client: Client) -> None:
 
     assert first.cancel()
 
-    with pytest.raises(UpstreamFailed):
+    with pytest.raises(UpstreamFailed, match=r"^add cancelled: .*cancelled by its future"):
         second.result(DEADLINE_S)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +24,10 @@ from taskflow import (
     task,
 )
 from taskflow.errors import GraphError, UpstreamFailed, UsageError
-from taskflow.hooks import using
 from taskflow.states import State
-from tests.acceptance.stage import DEADLINE_S, opened
+from tests.acceptance.stage import DEADLINE_S
 
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with opened(tmp_path_factory.mktemp("store")) as client, using(client):
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def _current(client: Client) -> Iterator[None]:
-    with using(client):
-        yield
+pytestmark = pytest.mark.usefixtures("current")
 
 
 @task

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,9 @@ import pytest
 
 from taskflow import Client, Ignore, Reject, Skip, add_to_chord, chain, chord, group, replace, signature, task
 from taskflow.errors import TaskRejected, TaskSkipped, UpstreamFailed, UsageError
-from taskflow.hooks import using
-from tests.acceptance.stage import opened, until
+from tests.acceptance.stage import until
 
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with opened(tmp_path_factory.mktemp("store")) as client:
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def _current(client: Client) -> Iterator[None]:
-    with using(client):
-        yield
+pytestmark = pytest.mark.usefixtures("current")
 
 
 @pytest.fixture

@@ -221,3 +221,21 @@ def test_a_long_call_is_not_run_twice(
     assert hands[1]._lease_s > 1e6
     future.result()
     assert path.read_text() == "x"
+
+
+def test_quick_items_are_run_in_long_ranges(client: Client) -> None:
+    run = client.map(abs, range(5_000)).wait(10)
+
+    assert len(run.items()) < 500
+
+
+def test_an_item_may_wait_for_a_later_one_of_its_range(client: Client) -> None:
+    def item(x: int) -> int:
+        if x < 0:
+            node = taskflow.current().id
+            return -int(taskflow.get_client().future(f"{node}[10]").result(5))
+        return x
+
+    client.map(item, range(5_000)).wait(10)  # now it is known to be quick
+
+    assert client.map(item, [0, 1, -1, *range(3, 1_000)]).results() == [0, 1, -10, *range(3, 1_000)]

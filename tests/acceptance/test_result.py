@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,6 @@ def third_time_lucky(path: str) -> str:
         if len(file.read()) < 3:
             raise OSError("again")
     return "done"
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[taskflow.Client]:
-    place = tmp_path_factory.mktemp("results")
-    with taskflow.Client(f"sqlite:///{place}/runs.db", workers=2) as client:
-        yield client
 
 
 def send(what: Any, client: taskflow.Client, *args: Any) -> Any:
@@ -482,3 +474,52 @@ def test_what_was_applied_is_kept_as_long_as_its_result(client: taskflow.Client)
     eager = hooks.eager_client()
     assert kept.get() == 2
     assert len(eager.runs()) < 10  # type: ignore[attr-defined]
+
+
+def test_a_result_is_made_of_its_id(client: taskflow.Client) -> None:
+    sent = (add.s(1) | taskflow.group(add.s(2), add.s(3)) | taskflow.signature(sum)).apply_async(
+        client=client
+    )
+    assert sent.get(timeout=10) == 4 + 5
+
+    with hooks.using(client):
+        found = taskflow.AsyncResult(sent.id)
+    item = taskflow.AsyncResult(sent.parent[1].id, client=client)
+
+    assert found == sent
+    assert (type(found), found.get(timeout=10), found.parent.get(timeout=10)) == (type(sent), 9, [4, 5])
+    assert (item.get(timeout=10), item.name, item.state) == (5, "add", "SUCCESS")
+    assert taskflow.GroupResult(sent.parent.id, client=client) == sent.parent
+
+
+def test_a_result_is_of_what_the_store_knows(client: taskflow.Client) -> None:
+    sent = taskflow.group(add.s(1), add.s(2)).apply_async(client=client)
+
+    with pytest.raises(NoSuchRun):
+        taskflow.AsyncResult("never-sent", client=client)
+    with pytest.raises(NoSuchRun, match="id of a group"):
+        taskflow.AsyncResult(sent.id, client=client)
+    with pytest.raises(NoSuchRun, match="id of a task"):
+        taskflow.GroupResult(sent[0].id, client=client)
+
+
+def test_what_is_frozen_tells_the_ids_it_will_have(client: taskflow.Client) -> None:
+    canvas = add.s(1) | add.s(2) | taskflow.group(add.s(3), refuse.s())
+
+    frozen = canvas.freeze()
+    sent = canvas.apply_async(client=client)
+
+    assert [child.id for child in frozen.children] == [child.id for child in sent.children]
+    assert frozen.parent is not None
+    assert frozen.parent.parent is not None
+    assert frozen.parent.as_list() == sent.parent.as_list() == [sent.parent.id, sent.parent.parent.id]
+    assert taskflow.AsyncResult(frozen.parent.parent.task_id, client=client).get(timeout=10) == 2
+    assert frozen.parent.children == []
+
+
+def test_a_signature_can_be_followed_by_the_id_it_was_given(client: taskflow.Client) -> None:
+    sig = add.s(1, 2)
+    id = sig.freeze().id  # noqa: A001 - what the attribute is called
+
+    assert sig.apply_async(client=client).get(timeout=10) == 3
+    assert taskflow.AsyncResult(id, client=client).get(timeout=10) == 3

@@ -7,7 +7,6 @@ import re
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,7 @@ import pytest
 
 from taskflow import Client, MapRun, Workflow, WorkflowRun
 from taskflow.errors import WaitTimedOut
-from tests.acceptance.stage import DEADLINE_S, opened, until
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with opened(tmp_path_factory.mktemp("store")) as client:
-        yield client
+from tests.acceptance.stage import DEADLINE_S, until
 
 
 def _wait_for(path: str, value: Any = None) -> Any:

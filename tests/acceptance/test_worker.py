@@ -3,122 +3,31 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from taskflow.codec import Codec, Keyring
-from taskflow.ids import NodeId, RunId, new_id
-from taskflow.records import ItemView, Node, Plan
 from taskflow.states import State
-from taskflow.stores import open_store
-from taskflow.worker.process import Process, spawn
-
-DEADLINE_S = 30.0
-
-
-class Desk:
-    """A client's end of a store, without the client: what is sent, and what became of it."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.store: Any = open_store(url)
-        self.codec = Codec(Keyring.load(), self.store.blobs)
-        self._bell = self.store.listen("watch")
-
-    def send(self, fn: Callable[..., Any], *args: Any, **more: Any) -> NodeId:
-        node = NodeId(new_id())
-        digest = self.codec.function(fn)
-        sealed = self.codec.dump_args(digest, args, {}, None)
-        self.store.submit([Plan(RunId(node), (Node(node, digest, sealed, **more),))])
-        return node
-
-    def item(self, node: NodeId) -> ItemView:
-        return self.store.items(node)[0]  # type: ignore[no-any-return]
-
-    def wait(self, node: NodeId, *states: State) -> State:
-        self.until(lambda: self.item(node).state in states)
-        return self.item(node).state
-
-    def until(self, true: Callable[[], object]) -> None:
-        """Look whenever the store rings."""
-        end = time.monotonic() + DEADLINE_S
-        while True:
-            self._bell.hush()
-            if true():
-                return
-            assert time.monotonic() < end, "waited in vain"
-            select.select([self._bell], [], [], 0.2)
-
-    def result(self, node: NodeId) -> Any:
-        self.wait(node, State.SUCCEEDED)
-        (segment,) = self.store.values([node])[node]
-        return self.codec.load_result(node, 0, 1, segment.fence, segment.value)
-
-    def close(self) -> None:
-        self._bell.close()
-        self.store.close()
+from taskflow.worker.process import Process
+from tests.acceptance.stage import DEADLINE_S, Desk, family, gone_within
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    tmp_path.chmod(0o700)
-    desk = Desk(f"sqlite:///{tmp_path / 'runs.db'}")
+    desk = Desk(tmp_path)
     yield desk
     desk.close()
 
 
 @pytest.fixture
 def start(desk: Desk) -> Iterator[Callable[..., Process]]:
-    started: list[Process] = []
-
-    def start(slots: int = 2, **more: Any) -> Process:
-        started.append(spawn(desk.url, slots, **more))
-        return started[-1]
-
-    yield start
-    for process in started:
-        with suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGCONT)
-        process.leave()
-        process.kill()
-        process.wait(DEADLINE_S)
-
-
-def family(pid: int) -> set[int]:
-    """A process and its descendants."""
-    found, todo = set(), [pid]
-    while todo:
-        one = todo.pop()
-        found.add(one)
-        with suppress(OSError):
-            todo += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def gone_within(pids: set[int], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while any(alive(pid) for pid in pids):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
+    yield desk.worker
 
 
 # ── work ─────────────────────────────────────────────────────────────────────────────

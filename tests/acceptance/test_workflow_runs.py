@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,7 @@ import pytest
 from taskflow import Client, MapRun, Workflow, WorkflowRun
 from taskflow.errors import GraphError, UpstreamFailed, UsageError
 from taskflow.states import State
-from tests.acceptance.stage import DEADLINE_S, opened, run_script, until
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with opened(tmp_path_factory.mktemp("store")) as client:
-        yield client
+from tests.acceptance.stage import DEADLINE_S, run_script, until
 
 
 @pytest.fixture

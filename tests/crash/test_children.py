@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from taskflow.states import State
+from tests.acceptance.stage import alive, family, gone_within
 from tests.crash import tasks
-from tests.crash.stage import Stage, alive, family, gone_within
+from tests.crash.stage import Stage
 
 SLOT_BACK_S = 1.0
 BUSY_S = 2.0  # what a busy machine may add

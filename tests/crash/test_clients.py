@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from taskflow.client import Client
-from tests.crash.stage import Stage, family, gone_within, squares
+from tests.acceptance.stage import family, gone_within
+from tests.crash.stage import Stage, squares
 
 MAP = """
 import functools, time

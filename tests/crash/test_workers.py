@@ -13,8 +13,9 @@ import pytest
 from taskflow import chord, task
 from taskflow.states import State
 from taskflow.testing.checker import Expected
+from tests.acceptance.stage import alive, end, family, gone_within
 from tests.crash import tasks
-from tests.crash.stage import Stage, alive, end, family, gone_within, squares
+from tests.crash.stage import Stage, squares
 
 WORKER_POINTS = (
     *("claim.before", "claim.inside", "claim.after"),
