@@ -372,6 +372,9 @@ def get_client() -> Client:
     workers, and waiting for that lends them the task's slot.
     """
     global _default  # noqa: PLW0603 - one per process, on purpose
+    home = context.current().url if context.inside() else None
+    if inline_engine(home) is not None:  # the task runs in this process, whose own client may be another
+        return Client(home)
     if _default is None or _default._engine.closed or _default._engine.pid != os.getpid():
         _default = Client()
     return _default

@@ -223,6 +223,14 @@ def test_a_long_call_is_not_run_twice(
     assert path.read_text() == "x"
 
 
+def test_the_client_of_a_task_is_that_of_its_store(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Client(mode="inline") as other:
+        monkeypatch.setattr("taskflow.client._default", other)
+
+        assert client.submit(lambda: taskflow.get_client().url).result() == client.url
+        assert taskflow.get_client() is other
+
+
 def test_quick_items_are_run_in_long_ranges(client: Client) -> None:
     run = client.map(abs, range(5_000)).wait(10)
 
