@@ -37,6 +37,7 @@ class Choosing(Told):
         assert story.states(*"abcd") == [State.SKIPPED] * 3 + [State.SUCCEEDED]
         assert [story.node(name).root for name in "abc"] == [None] * 3
         assert story.failure("b").type == "Skip"
+        assert story.failure("b").message == "it needs a, which is skipped"
         assert story.run_view().state is State.SUCCEEDED
         assert story.run_view().counts == {State.SKIPPED: 3, State.SUCCEEDED: 1}
 
@@ -167,6 +168,7 @@ class Choosing(Told):
         story.fail(story.take())
 
         assert story.states(*"bcd") == [State.CANCELLED, State.QUEUED, State.QUEUED]
+        assert story.failure("b").message == "a failed"
 
     def test_what_was_made_of_a_failure_is_made_anew(self, story: Story) -> None:
         """A rerun takes what is below a failure with it, also what had succeeded."""
@@ -315,11 +317,27 @@ class Choosing(Told):
         story.succeed(second, "second")
 
         assert (story.state("a"), story.items("a")) == (State.RUNNING, [State.BLOCKED, State.SUCCEEDED])
+        assert story.node("a").parents == (_edge("x", EdgeMode.ITEM, 0, 1),)
         story.run("x")
         assert story.states("a", "b") == [State.SUCCEEDED, State.QUEUED]
         (given, own) = story.store.values([NodeId("a")])[NodeId("a")]
         assert (given.node, given.lo, given.hi, given.value, given.single) == ("x", 0, 1, value("x"), True)
         assert (own.node, own.single) == ("a", False)
+
+    def test_each_item_takes_the_outcome_of_its_own_replacement(self, story: Story) -> None:
+        """In whatever order these end."""
+        story.submit(array("a", 2))
+        for name, lease in zip("xy", story.claim(2), strict=True):
+            grow = Growth((call(name),), final=NodeId(name))
+            story.settle(lease, outcome(lease, Kind.REPLACED), grow=grow)
+        x, y = story.claim(2)
+
+        story.fail(y)
+        between = story.items("a")
+        story.succeed(x)
+
+        assert between == [State.BLOCKED, State.FAILED]
+        assert story.items("a") == [State.SUCCEEDED, State.FAILED]
 
     def test_a_settled_replacement_may_be_settled_again(self, story: Story) -> None:
         """The answer was lost; nothing happens twice."""
