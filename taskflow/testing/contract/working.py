@@ -1,4 +1,4 @@
-"""The store contract, first part: what is submitted is claimed, and in which order."""
+"""The store contract: what is submitted is claimed, and in which order."""
 
 from __future__ import annotations
 
