@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
+from taskflow.ids import RunId
 from taskflow.machine.ending import expire, refresh
 from taskflow.machine.parts import forget, is_bounded, piece, put, room, tally
 from taskflow.machine.releasing import drain
 from taskflow.machine.rows import NodeRow, Part, Rows
+from taskflow.policy import Policy
 from taskflow.records import Lease, LeaseKey, Renewal, Want
 from taskflow.states import State
 
@@ -36,14 +38,15 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
         with the length of a range bounded by time instead of by number.
     """
     leases: list[Lease] = []
+    full: set[tuple[RunId, Policy]] = set()
     slots, room_s, expired = want.slots, 0.0, False
-    for row in rows.ready(want.queues):
+    for row in rows.ready(want.queues, full):
         if slots <= 0 and room_s <= 0:
             break
         if row.expires_at is not None and row.expires_at <= rows.now:
             expire(rows, row)
             expired = True
-        most = room(rows, row) if is_bounded(row) else None
+        most = _room(rows, row, full) if is_bounded(row) else None
         if row.state is not State.QUEUED or most == 0:
             continue
         pace = want.pace_s.get(row.fn)
@@ -63,6 +66,13 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
     if expired:
         drain(rows)
     return leases
+
+
+def _room(rows: Rows, row: NodeRow, full: set[tuple[RunId, Policy]]) -> int:
+    most = room(rows, row)
+    if most == 0 and row.held == 0:  # it is the run that has no room, and so for nothing like this
+        full.add((row.run, row.policy))
+    return most
 
 
 def _lease_call(rows: Rows, row: NodeRow, want: Want) -> Lease:

@@ -151,7 +151,7 @@ def _widened(rows: Rows, run: RunId, node: NodeId) -> NodeRow | None:
 
 def _join(rows: Rows, row: NodeRow, new: NodeId, grown: Collection[NodeId]) -> None:
     """What waited for `row` before it grew waits for a new node too."""
-    if rows.node(new) is None:
+    if new not in grown:
         raise UnknownNode(
             f"{row.label or row.id} is to be joined by {new}, which is not there. Let the growth bring it."
         )

@@ -99,8 +99,7 @@ def adopt_item(rows: Rows, row: NodeRow, final: NodeRow, index: int) -> None:
         rows.emit(row.run, row.id, index, index + 1, state)
         count(rows, row, state, 1)
         touch(rows, row, index, index + 1)
-    if row.state not in TERMINAL:
-        refresh(rows, row)
+    refresh(rows, row)
 
 
 def _last(rows: Rows, final: NodeRow) -> NodeRow:

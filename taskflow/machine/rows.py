@@ -234,8 +234,9 @@ class Rows(Protocol):
         """The edges of a node, in order."""
         ...
 
-    def ready(self, queues: Sequence[str], /) -> Iterator[NodeRow]:
-        """Queued nodes: higher priority first, then in the order in which they were added."""
+    def ready(self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], /) -> Iterator[NodeRow]:
+        """Queued nodes: higher priority first, then in the order in which they were added. Those of a run and
+        a policy that are in `full` are left out; it may grow while they are read."""
         ...
 
     def alarms(self, limit: int, /) -> list[NodeRow]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import NodeRow, Part, RunRow
+from taskflow.policy import Policy
 from taskflow.records import Edge, ItemView, LeaseKey, Outcome, Page, Segment
 from taskflow.states import State
 
@@ -297,11 +298,13 @@ class MemoryRows:
         record = self._record(node)
         return list(record.edges) if record is not None else []
 
-    def ready(self, queues: Sequence[str], /) -> Iterator[NodeRow]:
+    def ready(self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], /) -> Iterator[NodeRow]:
         """See `Rows.ready`."""
         wanted = set(queues)
         queued = [r for r in self._open() if r.row.state is State.QUEUED and r.row.queue in wanted]
         for record in sorted(queued, key=lambda r: (-r.row.priority, r.seq)):
+            if full and (record.row.run, record.row.policy) in full:
+                continue
             self._record(record.row.id)
             yield record.row
 

@@ -18,6 +18,7 @@ from taskflow.codec import blob_names
 from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import NodeRow, Part, RunRow
+from taskflow.policy import Policy
 from taskflow.records import Edge, LeaseKey, Outcome, Page
 from taskflow.states import State
 from taskflow.stores.sqlite_columns import (
@@ -116,28 +117,43 @@ class SqliteRows:
             if row.run not in self._runs:
                 self._keep_run(t[NODE_WIDTH:])
 
-    def ready(self, queues: Sequence[str], /) -> Iterator[NodeRow]:
-        """See `Rows.ready`."""
+    def ready(self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], /) -> Iterator[NodeRow]:
+        """See `Rows.ready`. What `full` leaves out is passed over by SQLite: it may be thousands of nodes."""
         self.flush()
+        at: tuple[int, int] | None = (1 << 31, 0)
+        while at is not None:
+            found, left_out, at = self._queued(queues, full, at), len(full), None
+            for t in found:
+                try:
+                    row = self._known(t)
+                except (LookupError, TypeError, ValueError) as error:
+                    # Somebody else wrote it; it must not keep all other work from being claimed.
+                    _log.error(
+                        "node %s cannot be read: %r", t[1], error, extra={"action": "claim", "node": t[1]}
+                    )
+                    continue
+                if row.state is State.QUEUED:
+                    yield row
+                if len(full) > left_out:
+                    at = (t[9], t[0])
+                    break
+
+    def _queued(
+        self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], at: tuple[int, int]
+    ) -> Iterable[Any]:
+        """Queued nodes behind the one of that priority and key."""
         sql = (
             f"select {LOAD_NODE_ARGS} from node n join run r on r.key = n.run"
-            " where n.state = 'queued' and n.queue = ? order by n.priority desc, n.key"
+            " where n.state = 'queued' and n.queue = ? and (n.priority, -n.key) < (?, ?)"
         )
-        cursors = [self._db.execute(sql, (queue,)) for queue in queues]
-        found: Iterable[Any]
-        if len(cursors) == 1:
-            found = cursors[0]
-        else:
-            found = heapq.merge(*cursors, key=lambda t: (-t[9], t[0]))
-        for t in found:
-            try:
-                row = self._known(t)
-            except (LookupError, TypeError, ValueError) as error:
-                # Somebody else wrote it; it must not keep all other work from being claimed.
-                _log.error("node %s cannot be read: %r", t[1], error, extra={"action": "claim", "node": t[1]})
-                continue
-            if row.state is State.QUEUED:
-                yield row
+        values: list[Any] = [at[0], -at[1]]
+        if full:
+            sql += f" and (n.run, n.policy) not in (values {', '.join(['(?, ?)'] * len(full))})"
+            for run, policy in full:
+                values += [self._runs[run].key, policy.to_json()]
+        sql += " order by n.priority desc, n.key"
+        cursors = [self._db.execute(sql, (queue, *values)) for queue in queues]
+        return cursors[0] if len(cursors) == 1 else heapq.merge(*cursors, key=lambda t: (-t[9], t[0]))
 
     def nodes_of(self, run: RunId, /) -> list[NodeRow]:
         """See `Rows.nodes_of`."""

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_histories
@@ -66,7 +66,14 @@ def live(
     many = examples * int(os.environ.get("TASKFLOW_HISTORIES", "1"))
     shrink = shrink and os.environ.get("TASKFLOW_SHRINK") != "0"
     phases = [phase for phase in Phase if shrink or phase not in (Phase.shrink, Phase.explain)]
-    run_histories(kind, settings=settings(max_examples=many, stateful_step_count=steps, phases=phases))
+    rules = settings(
+        max_examples=many,
+        stateful_step_count=steps,
+        phases=phases,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    run_histories(kind, settings=rules)
 
 
 class Histories(RuleBasedStateMachine):

@@ -13,8 +13,11 @@ every step of it (`StatusPort.check`).
 
 from __future__ import annotations
 
+from taskflow.testing.contract.cancelling import Cancelling
 from taskflow.testing.contract.choosing import Choosing
-from taskflow.testing.contract.graphs import Cancelling, Depending, Growing, Rerunning
+from taskflow.testing.contract.graphs import Depending, Growing
+from taskflow.testing.contract.items import Items
+from taskflow.testing.contract.rerunning import Rerunning
 from taskflow.testing.contract.settling import Leasing, Retrying, Settling, Timing
 from taskflow.testing.contract.watching import Forgetting, Showing, Watching
 from taskflow.testing.contract.working import Claiming, Ranges, Submitting
@@ -35,6 +38,7 @@ class StoreContract(
     Growing,
     Rerunning,
     Choosing,
+    Items,
     Forgetting,
     Watching,
     Showing,

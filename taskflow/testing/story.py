@@ -41,6 +41,7 @@ __all__ = [
     "array",
     "call",
     "drop",
+    "edge",
     "ended",
     "keep",
     "nodes_of",
@@ -56,6 +57,11 @@ ERROR = Failure("failed", "builtins.ValueError", "no").to_json()
 def value(text: str = "value") -> bytes:
     """What a codec might make of a text, kept inline."""
     return b"\x01" + text.encode()
+
+
+def edge(parent: str, mode: EdgeMode, lo: int = 0, hi: int | None = None) -> Edge:
+    """An edge on a node, or on some of its items."""
+    return Edge(NodeId(parent), mode, lo, hi)
 
 
 def after(parent: str) -> Edge:

@@ -1,24 +1,19 @@
-"""The store contract: what is skipped by choice, what runs because something failed, and parts of a map."""
+"""The store contract: what is skipped by choice, and what runs because something failed."""
 
 from __future__ import annotations
 
 import pytest
 
-from taskflow.errors import GraphError, UnknownNode
-from taskflow.ids import NodeId, RunId
+from taskflow.ids import RunId
 from taskflow.policy import Policy
-from taskflow.records import Edge, EdgeMode, Growth, Kind
+from taskflow.records import EdgeMode, Kind
 from taskflow.states import State
 from taskflow.testing.contract.told import Told
-from taskflow.testing.story import ERROR, Story, array, call, drop, ended, one, outcome, value
+from taskflow.testing.story import ERROR, Story, array, call, drop, edge, ended, one
 
 __all__ = ["Choosing"]
 
 _MAY_FAIL = Policy(on_failure="skip")
-
-
-def _edge(parent: str, mode: EdgeMode, lo: int = 0, hi: int | None = None) -> Edge:
-    return Edge(NodeId(parent), mode, lo, hi)
 
 
 class Choosing(Told):
@@ -37,6 +32,7 @@ class Choosing(Told):
         assert story.states(*"abcd") == [State.SKIPPED] * 3 + [State.SUCCEEDED]
         assert [story.node(name).root for name in "abc"] == [None] * 3
         assert story.failure("b").type == "Skip"
+        assert story.failure("b").message == "it needs a, which is skipped"
         assert story.run_view().state is State.SUCCEEDED
         assert story.run_view().counts == {State.SKIPPED: 3, State.SUCCEEDED: 1}
 
@@ -53,7 +49,7 @@ class Choosing(Told):
 
     def test_a_join_takes_the_branch_that_was_taken(self, story: Story) -> None:
         """The other one is left out; when none was, the join was not either."""
-        taken = [_edge(name, EdgeMode.TAKEN) for name in "ab"]
+        taken = [edge(name, EdgeMode.TAKEN) for name in "ab"]
         story.submit(call("a"), call("b"), call("c", *taken), call("d", taken[0]))
         lease = story.take()
         story.settle(lease, one(lease, Kind.SKIPPED, error=ERROR))
@@ -64,7 +60,7 @@ class Choosing(Told):
 
     def test_a_join_does_not_take_a_branch_that_failed(self, story: Story) -> None:
         """That somebody minds."""
-        story.submit(call("a"), call("b", _edge("a", EdgeMode.TAKEN)))
+        story.submit(call("a"), call("b", edge("a", EdgeMode.TAKEN)))
 
         story.fail(story.take())
 
@@ -82,7 +78,7 @@ class Choosing(Told):
 
     def test_what_may_fail_fails_no_run(self, story: Story) -> None:
         """What depends on it is skipped by choice."""
-        story.submit(call("a", policy=_MAY_FAIL), call("b", "a"), call("c", _edge("b", EdgeMode.TAKEN)))
+        story.submit(call("a", policy=_MAY_FAIL), call("b", "a"), call("c", edge("b", EdgeMode.TAKEN)))
 
         story.fail(story.take())
         story.run("c")
@@ -107,19 +103,19 @@ class Choosing(Told):
     @pytest.mark.parametrize("mode", [EdgeMode.FAILED, EdgeMode.BROKEN])
     def test_a_handler_runs_when_its_task_failed(self, story: Story, mode: EdgeMode) -> None:
         """And the run has failed all the same."""
-        story.submit(call("a"), call("b", _edge("a", mode)))
+        story.submit(call("a"), call("b", edge("a", mode)))
 
         story.fail(story.take())
         lease = story.take()
         story.succeed(lease)
 
-        assert lease.inputs == (_edge("a", mode),)
+        assert lease.inputs == (edge("a", mode),)
         assert story.run_view().state is State.FAILED
 
     @pytest.mark.parametrize("mode", [EdgeMode.FAILED, EdgeMode.BROKEN])
     def test_a_handler_that_is_not_needed_is_skipped(self, story: Story, mode: EdgeMode) -> None:
         """Nobody minds."""
-        story.submit(call("a"), call("b", _edge("a", mode)))
+        story.submit(call("a"), call("b", edge("a", mode)))
 
         story.run("a")
 
@@ -129,7 +125,7 @@ class Choosing(Told):
     def test_only_a_broken_chain_calls_the_handler_at_its_end(self, story: Story) -> None:
         """Which is told of what failed first; that of a task is not, since it never ran."""
         chain = [call("a"), call("b", "a"), call("c", "b")]
-        story.submit(*chain, call("d", _edge("c", EdgeMode.BROKEN)), call("e", _edge("c", EdgeMode.FAILED)))
+        story.submit(*chain, call("d", edge("c", EdgeMode.BROKEN)), call("e", edge("c", EdgeMode.FAILED)))
 
         story.fail(story.take())
 
@@ -139,7 +135,7 @@ class Choosing(Told):
     def test_no_handler_is_called_for_what_was_cancelled(self, story: Story) -> None:
         """Whoever cancelled knows."""
         modes = (EdgeMode.FAILED, EdgeMode.BROKEN)
-        story.submit(call("a"), call("b", "a"), *(call(mode, _edge("b", mode)) for mode in modes))
+        story.submit(call("a"), call("b", "a"), *(call(mode, edge("b", mode)) for mode in modes))
 
         story.cancel("a")
 
@@ -153,24 +149,25 @@ class Choosing(Told):
         story.fail(story.take())
         story.store.forget(RunId("first"))
 
-        story.submit(call("c", _edge("b", EdgeMode.BROKEN)))
+        story.submit(call("c", edge("b", EdgeMode.BROKEN)))
 
         assert story.state("c") is State.QUEUED
 
     def test_when_a_failure_stops_the_run_its_handlers_still_run(self, story: Story) -> None:
         """They were waiting for just this."""
         story.submit(
-            call("a", policy=Policy(on_failure="stop")), call("b"), call("c", _edge("a", EdgeMode.FAILED)),
+            call("a", policy=Policy(on_failure="stop")), call("b"), call("c", edge("a", EdgeMode.FAILED)),
             call("d", ended("a")),
         )  # fmt: skip
 
         story.fail(story.take())
 
         assert story.states(*"bcd") == [State.CANCELLED, State.QUEUED, State.QUEUED]
+        assert story.failure("b").message == "a failed"
 
     def test_what_was_made_of_a_failure_is_made_anew(self, story: Story) -> None:
         """A rerun takes what is below a failure with it, also what had succeeded."""
-        story.submit(call("a"), call("b", drop("a")), call("c", _edge("a", EdgeMode.FAILED)), call("d"))
+        story.submit(call("a"), call("b", drop("a")), call("c", edge("a", EdgeMode.FAILED)), call("d"))
         story.fail(story.take())
         story.run("b", "c", "d")
 
@@ -179,281 +176,3 @@ class Choosing(Told):
         assert set(names) == {"a", "b", "c"}
         story.run(names["a"], names["b"])
         assert story.state(names["c"]) is State.SKIPPED
-
-    # ── parts of a map ───────────────────────────────────────────────────────────────
-
-    def test_who_waits_for_some_items_runs_when_these_have_ended(self, story: Story) -> None:
-        """Though the map goes on."""
-        story.submit(array("a", 4), call("b", _edge("a", EdgeMode.ALL, 0, 2)), call("c", "a"))
-        leases = story.claim(4)
-
-        story.succeed(leases[1])
-        between = story.state("b")
-        story.succeed(leases[0])
-
-        assert (between, *story.states("b", "c")) == (State.BLOCKED, State.QUEUED, State.BLOCKED)
-        lease = story.take()
-        assert lease.inputs == (_edge("a", EdgeMode.ALL, 0, 2),)
-        story.succeed(lease)
-        for rest in leases[2:]:
-            story.succeed(rest)
-        story.run("c")
-        assert story.run_view().counts == {State.SUCCEEDED: 6}
-
-    def test_a_failure_among_other_items_is_no_concern(self, story: Story) -> None:
-        """Only one among those that are needed."""
-        halves = [_edge("a", EdgeMode.ALL, 0, 2), _edge("a", EdgeMode.ALL, 2, 4)]
-        story.submit(array("a", 4), call("b", halves[0]), call("c", halves[1]))
-        for index, lease in enumerate(story.claim(4)):
-            story.fail(lease) if index == 3 else story.succeed(lease)
-
-        assert story.states(*"abc") == [State.FAILED, State.QUEUED, State.SKIPPED]
-        assert story.node("c").root == "a"
-
-    def test_items_that_had_ended_before_need_no_waiting(self, story: Story) -> None:
-        """A later plan may name them."""
-        story.submit(array("a", 4), run="first")
-        leases = story.claim(4)
-        for lease in leases[:2]:
-            story.succeed(lease)
-
-        first, middle = _edge("a", EdgeMode.ALL, 0, 2), _edge("a", EdgeMode.ALL, 1, 3)
-        story.submit(call("b", first), call("c", middle), call("d", first, "x"), call("x"))
-
-        assert story.states(*"bcd") == [State.QUEUED, State.BLOCKED, State.BLOCKED]
-        for lease in leases[2:]:
-            story.succeed(lease)
-        assert story.states(*"bcd") == [State.QUEUED, State.QUEUED, State.BLOCKED]
-
-    def test_who_waits_for_some_items_and_something_else_waits_for_both(self, story: Story) -> None:
-        """That the map ends as a whole is nothing new to it."""
-        story.submit(array("a", 2), call("b"), call("c", _edge("a", EdgeMode.ALL, 0, 1), "b"))
-        for lease in story.claim(2):
-            story.succeed(lease)
-
-        assert story.states(*"abc") == [State.SUCCEEDED, State.QUEUED, State.BLOCKED]
-        story.run("b")
-        assert story.state("c") is State.QUEUED
-
-    def test_items_that_a_rerun_keeps_release_who_waits_for_them(self, story: Story) -> None:
-        """At once, though other items run again."""
-        story.submit(array("a", 2), call("b", _edge("a", EdgeMode.ALL, 0, 1)), call("c", "a"))
-        first, second = story.claim(2)
-        story.succeed(first)
-        story.cancel("b")
-        story.fail(second)
-
-        names = story.rerun()
-
-        assert story.states(*(names[name] for name in "abc")) == [State.QUEUED, State.QUEUED, State.BLOCKED]
-
-    def test_two_edges_on_some_items_ask_for_all_between(self, story: Story) -> None:
-        """And one on the whole asks for the whole."""
-        some, more = _edge("a", EdgeMode.ALL, 3, 4), _edge("a", EdgeMode.ALL, 1, 2)
-        story.submit(
-            array("a", 4),
-            call("b", some, more),
-            call("c", more, some),
-            call("d", some, "a"),
-            call("e", "a", some),
-        )
-
-        parents = [story.node(name).parents for name in "bcde"]
-
-        assert parents == [(_edge("a", EdgeMode.ALL, 1, 4),)] * 2 + [(_edge("a", EdgeMode.ALL),)] * 2
-
-    @pytest.mark.parametrize(
-        ("one", "other", "both"),
-        [
-            (EdgeMode.TAKEN, EdgeMode.TAKEN, EdgeMode.TAKEN),
-            (EdgeMode.JOIN, EdgeMode.JOIN, EdgeMode.JOIN),
-            (EdgeMode.ALL, EdgeMode.FAILED, EdgeMode.FAILED),
-            (EdgeMode.BROKEN, EdgeMode.ENDED, EdgeMode.BROKEN),
-            (EdgeMode.AFTER, EdgeMode.ENDED, EdgeMode.AFTER),
-            (EdgeMode.AFTER, EdgeMode.KEEP, EdgeMode.ALL),
-            (EdgeMode.ENDED, EdgeMode.DROP, EdgeMode.DROP),
-        ],
-    )
-    def test_two_edges_ask_for_what_either_asks_for(
-        self, story: Story, one: EdgeMode, other: EdgeMode, both: EdgeMode
-    ) -> None:
-        """In whatever order they are said."""
-        story.submit(
-            call("a"),
-            call("b", _edge("a", one), _edge("a", other)),
-            call("c", _edge("a", other), _edge("a", one)),
-        )
-
-        assert [story.node(name).parents for name in "bc"] == [(_edge("a", both),)] * 2
-
-    # ── growing ──────────────────────────────────────────────────────────────────────
-
-    def test_who_waits_for_a_task_may_be_made_to_wait_for_more(self, story: Story) -> None:
-        """It gets one value more, behind those it asked for."""
-        story.submit(call("a"), call("b", "a"), call("c", _edge("a", EdgeMode.AFTER)), call("d", ended("a")))
-
-        story.succeed(story.take(), grow=Growth((call("x"), call("y", "x")), joins=(NodeId("y"),)))
-
-        assert story.states(*"bcd") == [State.BLOCKED, State.BLOCKED, State.QUEUED]
-        story.run("d", "x", "y")
-        assert story.take().inputs == (_edge("a", EdgeMode.ALL), _edge("y", EdgeMode.JOIN))
-        assert story.take().inputs == ()
-
-    def test_joining_what_is_not_there_is_an_error(self, story: Story) -> None:
-        """The growth must bring it."""
-        story.submit(call("a"), call("b", "a"))
-
-        with pytest.raises(UnknownNode):
-            story.succeed(story.take(), grow=Growth(joins=(NodeId("x"),)))
-
-    def test_an_item_may_be_replaced_by_a_call(self, story: Story) -> None:
-        """It takes that call's outcome as its own, the others keep theirs."""
-        story.submit(array("a", 2), call("b", "a"))
-        first, second = story.claim(2)
-
-        story.settle(first, outcome(first, Kind.REPLACED), grow=Growth((call("x"),), final=NodeId("x")))
-        story.succeed(second, "second")
-
-        assert (story.state("a"), story.items("a")) == (State.RUNNING, [State.BLOCKED, State.SUCCEEDED])
-        story.run("x")
-        assert story.states("a", "b") == [State.SUCCEEDED, State.QUEUED]
-        (given, own) = story.store.values([NodeId("a")])[NodeId("a")]
-        assert (given.node, given.lo, given.hi, given.value, given.single) == ("x", 0, 1, value("x"), True)
-        assert (own.node, own.single) == ("a", False)
-
-    def test_a_settled_replacement_may_be_settled_again(self, story: Story) -> None:
-        """The answer was lost; nothing happens twice."""
-        story.submit(array("a", 2))
-        lease = story.take()
-        grow = Growth((call("x"),), final=NodeId("x"))
-
-        assert story.settle(lease, outcome(lease, Kind.REPLACED), grow=grow)
-        assert story.settle(lease, outcome(lease, Kind.REPLACED), grow=grow)
-
-        assert story.items("a") == [State.BLOCKED, State.QUEUED]
-
-    def test_an_item_whose_replacement_failed_has_failed(self, story: Story) -> None:
-        """With the story of what failed."""
-        story.submit(array("a", 1))
-        lease = story.take()
-        grow = Growth((call("x"), call("y", "x")), final=NodeId("y"))
-        story.settle(lease, outcome(lease, Kind.REPLACED), grow=grow)
-
-        story.fail(story.take())
-
-        assert story.states(*"axy") == [State.FAILED, State.FAILED, State.SKIPPED]
-        assert story.items("a") == [State.FAILED]
-
-    @pytest.mark.parametrize(
-        ("kind", "state"),
-        [(Kind.REJECTED, State.DEAD), (Kind.CANCELLED, State.CANCELLED), (Kind.SKIPPED, State.SKIPPED)],
-    )
-    def test_an_item_ends_as_its_replacement_does(self, story: Story, kind: Kind, state: State) -> None:
-        """However that is; who waits for just this item is told at once."""
-        story.submit(array("a", 2), call("b", _edge("a", EdgeMode.ENDED, 0, 1)))
-        lease = story.take()
-        story.settle(lease, outcome(lease, Kind.REPLACED), grow=Growth((call("x"),), final=NodeId("x")))
-        story.take()
-        before = story.state("b")
-
-        story.settle(lease := story.take(), one(lease, kind, error=ERROR))
-
-        assert story.items("a") == [state, State.RUNNING]
-        assert (before, story.state("b")) == (State.BLOCKED, State.QUEUED)
-
-    def test_an_item_takes_the_outcome_of_the_last_that_took_its_place(self, story: Story) -> None:
-        """A call that was replaced in turn has none of its own."""
-        story.submit(array("a", 1))
-        for name in "xy":
-            lease = story.take()
-            grow = Growth((call(name),), final=NodeId(name))
-            story.settle(lease, outcome(lease, Kind.REPLACED), grow=grow)
-
-        story.run("y")
-
-        assert story.states(*"axy") == [State.SUCCEEDED] * 3
-        (segment,) = story.store.values([NodeId("a")])[NodeId("a")]
-        assert (segment.node, segment.value, segment.single) == ("y", value("y"), True)
-
-    def test_an_item_is_cancelled_with_what_took_its_place(self, story: Story) -> None:
-        """Also when that waits for what took its own; a late end of the last changes nothing."""
-        story.submit(array("a", 1))
-        for name in "xy":
-            lease = story.take()
-            grow = Growth((call(name),), final=NodeId(name))
-            story.settle(lease, outcome(lease, Kind.REPLACED), grow=grow)
-
-        story.cancel("x")
-        story.run("y")
-
-        assert story.states(*"axy") == [State.CANCELLED, State.CANCELLED, State.SUCCEEDED]
-        assert story.items("a") == [State.CANCELLED]
-        assert story.failure("a").type == "TaskCancelled"
-
-    def test_an_item_cannot_take_the_results_of_a_map(self, story: Story) -> None:
-        """It is one result; that a map is behind a call is seen only when it has ended."""
-        story.submit(array("a", 1))
-        lease = story.take()
-        story.settle(lease, outcome(lease, Kind.REPLACED), grow=Growth((call("x"),), final=NodeId("x")))
-        lease = story.take()
-        story.settle(lease, outcome(lease, Kind.REPLACED), grow=Growth((array("y", 2),), final=NodeId("y")))
-
-        story.run("y", "y")
-
-        assert story.states(*"axy") == [State.FAILED, State.SUCCEEDED, State.SUCCEEDED]
-        assert story.failure("a").type == "GraphError"
-
-    def test_an_item_is_not_replaced_by_a_map(self, story: Story) -> None:
-        """Which is said at once, and changes nothing."""
-        story.submit(array("a", 1))
-        lease = story.take()
-
-        with pytest.raises(GraphError):
-            story.settle(
-                lease, outcome(lease, Kind.REPLACED), grow=Growth((array("y", 2),), final=NodeId("y"))
-            )
-
-        assert story.items("a") == [State.RUNNING]
-
-    def test_an_item_takes_the_outcome_of_a_call_that_has_ended_already(self, story: Story) -> None:
-        """Here it could not run, and nobody minds."""
-        story.submit(call("a"), array("b", 2))
-        story.settle(lease := story.take(), one(lease, Kind.SKIPPED, error=ERROR))
-        first, second = story.claim(2)
-
-        story.settle(first, outcome(first, Kind.REPLACED), grow=Growth((call("x", "a"),), final=NodeId("x")))
-        story.succeed(second)
-
-        assert story.items("b") == [State.SKIPPED, State.SUCCEEDED]
-        assert story.state("b") is State.SUCCEEDED
-
-    def test_a_rerun_goes_on_with_what_took_the_place_of_an_item(self, story: Story) -> None:
-        """Not with the item: it had done its part."""
-        story.submit(array("a", 2))
-        first, second = story.claim(2)
-        story.settle(first, outcome(first, Kind.REPLACED), grow=Growth((call("x"),), final=NodeId("x")))
-        story.succeed(second)
-        story.fail(story.take())
-
-        names = story.rerun()
-
-        assert story.items(names["a"]) == [State.BLOCKED, State.SUCCEEDED]
-        story.run(names["x"])
-        assert story.state(names["a"]) is State.SUCCEEDED
-        assert story.run_view("again").state is State.SUCCEEDED
-
-    def test_an_item_that_was_made_of_a_failure_is_made_anew(self, story: Story) -> None:
-        """Like all that is below one, though it succeeded."""
-        story.submit(array("a", 2))
-        first, second = story.claim(2)
-        grow = Growth((call("x"), call("y", drop("x"))), final=NodeId("y"))
-        story.settle(first, outcome(first, Kind.REPLACED), grow=grow)
-        story.fail(second)
-        story.fail(story.take())
-        story.run("y")
-
-        names = story.rerun()
-
-        assert story.items(names["a"]) == [State.BLOCKED, State.QUEUED]
-        story.run(names["a"], names["x"], names["y"])
-        assert story.run_view("again").state is State.SUCCEEDED

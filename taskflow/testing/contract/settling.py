@@ -1,4 +1,4 @@
-"""The store contract, second part: outcomes, retries, leases and time."""
+"""The store contract: outcomes, retries, leases and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store contract, fourth part: what is seen, and what is forgotten."""
+"""The store contract: what is seen, and what is forgotten."""
 
 from __future__ import annotations
 

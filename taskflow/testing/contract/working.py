@@ -1,4 +1,4 @@
-"""The store contract, first part: what is submitted is claimed, and in which order."""
+"""The store contract: what is submitted is claimed, and in which order."""
 
 from __future__ import annotations
 
@@ -477,6 +477,19 @@ class Ranges(Told):
         assert [lease.key.node for lease in story.claim(9)] == ["a"]
         story.succeed(leases[1])
         assert [(lease.key.node, lease.key.lo) for lease in story.claim(9)] == [("b", 1)]
+
+    def test_what_has_room_is_found_behind_what_has_none(self, story: Story) -> None:
+        """In the order of the queue, and whatever its bound is."""
+        few, more = Policy(run_parallel=1), Policy(run_parallel=3)
+        story.submit(*(call(name, policy=few) for name in "abc"), call("d", policy=more), run="one")
+        story.submit(array("e", 2, policy=Policy(max_parallel=1, run_parallel=2)), call("f"), run="two")
+        story.submit(call("g", policy=few), call("h", policy=few, priority=1), run="three")
+
+        leases = story.claim(9)
+
+        assert [lease.key.node for lease in leases] == ["h", "a", "d", "e", "f"]
+        story.succeed(leases[3])
+        assert [(lease.key.node, lease.key.lo) for lease in story.claim(9)] == [("e", 1)]
 
     def test_who_finds_no_room_is_called_when_there_is_some(self, story: Story, other: Store) -> None:
         """It may be another worker than the one whose item ended."""
