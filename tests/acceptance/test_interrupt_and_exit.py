@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
