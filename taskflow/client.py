@@ -28,6 +28,7 @@ from taskflow.ref import Ref
 from taskflow.result import AsyncResult
 from taskflow.result.finding import find_result
 from taskflow.sending import Sender
+from taskflow.states import LIVE
 from taskflow.tables import rows_or_frame
 from taskflow.workflowrun import WorkflowRun
 
@@ -38,6 +39,7 @@ R = TypeVar("R")
 
 _POOLS = ("process", "thread", "async", "inline")
 _MODES = ("local", "inline")
+_ALL = 1 << 30
 
 
 class Client(concurrent.futures.Executor):
@@ -245,9 +247,25 @@ class Client(concurrent.futures.Executor):
 
     # ── control ──────────────────────────────────────────────────────────────────────
 
-    def cancel(self, what: Any, *, reason: str = "cancelled by the client") -> int:
-        """Cancel futures, runs or ids; returns how many of them had not ended."""
+    def cancel(
+        self,
+        what: Any = (),
+        *,
+        tags: Mapping[str, Any] | None = None,
+        reason: str = "cancelled by the client",
+    ) -> int:
+        """Cancel futures, runs or ids; returns how many of them had not ended.
+
+        Args:
+            what: One of these, or several.
+            tags: Cancel all runs that have these tags, whoever sent them.
+            reason: Told to who waits.
+        """
         self._engine.flush()
+        if tags:
+            store = self._engine.store
+            live = store.runs(limit=_ALL, states=sorted(LIVE), tags=tags)
+            return self.cancel(what, reason=reason) + sum(store.cancel(run.id, reason=reason) for run in live)
         things = [what] if isinstance(what, str) or hasattr(what, "cancel") else list(what)
         changed = 0
         for thing in things:
@@ -297,11 +315,25 @@ class Client(concurrent.futures.Executor):
 
     # ── looking ──────────────────────────────────────────────────────────────────────
 
-    def runs(self, *, limit: int = 100, states: Sequence[str] = (), match: str = "") -> Any:
-        """The newest runs: one row each (a DataFrame with pandas)."""
+    def runs(
+        self,
+        *,
+        limit: int = 100,
+        states: Sequence[str] = (),
+        match: str = "",
+        tags: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The newest runs: one row each (a DataFrame with pandas).
+
+        Args:
+            limit: How many at most.
+            states: Only those in one of these states.
+            match: Only those whose id begins so, or whose name has this in it.
+            tags: Only those that were sent with these tags, among others: ``client.options(tags=...)``.
+        """
         self._engine.flush()
         store = self._engine.store
-        return rows_or_frame(run_rows(store.runs(limit=limit, states=states, match=match)))
+        return rows_or_frame(run_rows(store.runs(limit=limit, states=states, match=match, tags=tags)))
 
     def workers(self) -> Any:
         """Workers that serve the store: one row each (a DataFrame with pandas)."""

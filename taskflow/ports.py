@@ -108,8 +108,17 @@ class WorkPort(Protocol):
 class WatchPort(Protocol):
     """What a reader needs: the present, then everything after it."""
 
-    def runs(self, /, *, limit: int = 100, states: Collection[str] = (), match: str = "") -> list[RunView]:
-        """The newest runs first, without their nodes; `match` is a prefix of the id or part of the name."""
+    def runs(
+        self,
+        /,
+        *,
+        limit: int = 100,
+        states: Collection[str] = (),
+        match: str = "",
+        tags: Mapping[str, Any] | None = None,
+    ) -> list[RunView]:
+        """The newest runs first, without their nodes; `match` is a prefix of the id or part of the name,
+        `tags` are tags that the run has, with these values."""
         ...
 
     def snapshot(self, run: RunId, /) -> tuple[RunView, int]:

@@ -179,7 +179,15 @@ class MemoryStore:
 
     # ── WatchPort ────────────────────────────────────────────────────────────────────
 
-    def runs(self, /, *, limit: int = 100, states: Collection[str] = (), match: str = "") -> list[RunView]:
+    def runs(
+        self,
+        /,
+        *,
+        limit: int = 100,
+        states: Collection[str] = (),
+        match: str = "",
+        tags: Mapping[str, Any] | None = None,
+    ) -> list[RunView]:
         """See `WatchPort.runs`."""
         with self._lock:
             found = []
@@ -187,6 +195,9 @@ class MemoryStore:
             newest_first.sort(key=lambda run: -run.created_at)
             for run in newest_first:
                 if (states and run.state not in states) or (match and not _matches(run, match)):
+                    continue
+                own = run.meta.get("tags", {})
+                if any(name not in own or own[name] != value for name, value in (tags or {}).items()):
                     continue
                 found.append(run_view(run, counts=run_counts(run, self._views(run.id))))
                 if len(found) >= limit:

@@ -62,7 +62,15 @@ class SqliteReads(SqliteFile):
             found = self._read(sql, (source[0][0], hi, lo)) if source else []
         return [Page(*t) for t in found]
 
-    def runs(self, /, *, limit: int = 100, states: Collection[str] = (), match: str = "") -> list[RunView]:
+    def runs(
+        self,
+        /,
+        *,
+        limit: int = 100,
+        states: Collection[str] = (),
+        match: str = "",
+        tags: Mapping[str, Any] | None = None,
+    ) -> list[RunView]:
         """See `WatchPort.runs`."""
         where, values = ["1"], []
         if states:
@@ -71,6 +79,12 @@ class SqliteReads(SqliteFile):
         if match:
             where.append("(instr(r.name, ?) or r.id like ? escape '\\')")
             values += [match, _like(match)]
+        for name, value in (tags or {}).items():
+            where.append(
+                "exists (select 1 from json_each(r.meta, '$.tags') t where t.key = ?"
+                " and t.value is json_extract(?, '$'))"
+            )
+            values += [name, json.dumps(value)]
         sql = (
             f"select {LOAD_RUN} from run r where {' and '.join(where)}"
             " order by r.created_at desc, r.key desc limit ?"

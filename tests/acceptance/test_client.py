@@ -640,3 +640,18 @@ def test_threads_of_numeric_libraries_can_be_set(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="threads"):
         Client(mode="inline", threads=0)
+
+
+def test_runs_are_found_and_cancelled_by_their_tags(client: Client) -> None:
+    later = client.options(countdown=600, tags={"exp": 7, "part": "a"})
+    mine = [later.submit(abs, -1), later.map(abs, [-2, -3])]
+    other = client.options(countdown=600, tags={"exp": 8}).submit(abs, -4)
+
+    found = client.runs(tags={"exp": 7})
+    rows = found.to_dict("records") if hasattr(found, "to_dict") else found
+
+    assert len(rows) == 2
+    assert client.cancel(tags={"exp": 7}) == 2
+    assert mine[0].cancelled()
+    assert not other.done()
+    assert client.cancel(other, tags={"exp": 7}) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from typing import Any
 
 import pytest
 
@@ -267,6 +268,24 @@ class Watching(Told):
         story.store.note([Note(zombie.key._replace(node=NodeId("x")), "log", {"text": "nobody"})])
 
         assert story.store.logs(NodeId("a")) == [(0, "owner")]
+
+    def test_runs_are_found_by_their_tags(self, story: Story) -> None:
+        """All of those that are asked for, with just these values."""
+        story.submit(
+            call("a"), run="one", meta={"tags": {"exp": 7, "who": "me", "odd key.": [1, {"x": None}]}}
+        )
+        story.submit(call("b"), run="two", meta={"tags": {"exp": "7", "who": "me"}})
+        story.submit(call("c"), run="three")
+
+        def found(**tags: Any) -> list[str]:
+            return [str(view.id) for view in story.store.runs(tags=tags)]
+
+        assert found(who="me") == ["two", "one"]
+        assert found(who="me", exp=7) == ["one"]
+        assert found(exp="7") == ["two"]
+        assert found(**{"odd key.": [1, {"x": None}]}) == ["one"]
+        assert found(exp=8) == found(other=None) == []
+        assert found() == ["three", "two", "one"]
 
 
 class Showing(Told):
