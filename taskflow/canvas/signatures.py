@@ -159,7 +159,7 @@ class Signature(dict[str, Any]):
 
     def link(self, callback: Signature) -> Signature:
         """Run `callback` with the result; what this signature gives stays the same."""
-        return self._link("link", callback)
+        return self._link("link", maybe_signature(callback))
 
     def link_error(self, errback: Signature) -> Signature:
         """Run `errback` when this fails: of a chain, when any of its steps does; of a group, for each member
@@ -167,7 +167,7 @@ class Signature(dict[str, Any]):
 
         One that takes several arguments gets ``(request, exc, traceback)``, another the id of what failed.
         """
-        return self._link("link_error", errback)
+        return self._link("link_error", maybe_signature(errback))
 
     def on_error(self, errback: Signature) -> Self:
         """`link_error`, for use in an expression: returns this signature."""

@@ -771,3 +771,9 @@ def test_no_step_of_any_chain_runs_before_the_one_in_front_of_it(sig: Signature)
     assert last is not None
     parents = {edge.parent for node in draft.nodes for edge in node.edges}
     assert {node for node in order if node not in parents} == {NodeId(last)}
+
+
+@pytest.mark.parametrize("link", [Signature.link, Signature.link_error, Signature.on_error])
+def test_what_is_linked_must_be_a_signature(link: Any) -> None:
+    with pytest.raises(UsageError, match="not a signature"):
+        link(add.s(1, 1), 5)
