@@ -166,13 +166,14 @@ class Choosing(Told):
         assert story.failure("b").message == "a failed"
 
     def test_what_was_made_of_a_failure_is_made_anew(self, story: Story) -> None:
-        """A rerun takes what is below a failure with it, also what had succeeded."""
-        story.submit(call("a"), call("b", drop("a")), call("c", edge("a", EdgeMode.FAILED)), call("d"))
+        """A rerun takes all that is below a failure with it, also what had succeeded."""
+        handler = edge("a", EdgeMode.FAILED)
+        story.submit(call("a"), call("b", drop("a")), call("c", handler), call("d"), call("e", "b"))
         story.fail(story.take())
-        story.run("b", "c", "d")
+        story.run(*"bcde")
 
         names = story.rerun()
 
-        assert set(names) == {"a", "b", "c"}
-        story.run(names["a"], names["b"])
+        assert set(names) == {"a", "b", "c", "e"}
+        story.run(names["a"], names["b"], names["e"])
         assert story.state(names["c"]) is State.SKIPPED

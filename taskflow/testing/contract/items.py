@@ -318,6 +318,8 @@ class Items(Told):
 
         names = story.rerun()
 
+        assert story.node(names["a"]).parents == (edge(names["x"], EdgeMode.ITEM, 0, 1),)
+        assert story.state(names["a"]) is State.RUNNING
         assert story.items(names["a"]) == [State.BLOCKED, State.SUCCEEDED]
         story.run(names["x"])
         assert story.state(names["a"]) is State.SUCCEEDED

@@ -491,6 +491,17 @@ class Ranges(Told):
         story.succeed(leases[3])
         assert [(lease.key.node, lease.key.lo) for lease in story.claim(9)] == [("e", 1)]
 
+    def test_a_map_that_has_no_room_says_nothing_of_the_next(self, story: Story) -> None:
+        """Though both are of one run, and bounded alike."""
+        bound = Policy(max_parallel=1, run_parallel=2)
+        story.submit(array("a", 2, policy=bound), array("b", 2, policy=bound), run="one")
+        story.claim(1)
+        story.submit(array("c", 2, policy=bound), array("d", 2, policy=bound), run="two")
+
+        leases = story.claim(9)
+
+        assert [(lease.key.node, lease.key.lo) for lease in leases] == [("b", 0), ("c", 0), ("d", 0)]
+
     def test_who_finds_no_room_is_called_when_there_is_some(self, story: Story, other: Store) -> None:
         """It may be another worker than the one whose item ended."""
         story.submit(array("a", 3, policy=Policy(max_parallel=1)))
