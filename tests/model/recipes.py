@@ -206,7 +206,9 @@ def _end(job: Job, name: str, deed: Deed, inputs: tuple[Any, ...]) -> Any:
 def _grown(job: Job, name: str, deed: Deed, inputs: tuple[Any, ...]) -> Any:
     """What takes the place of a call: its first parts get the same inputs."""
     parts = [
-        signature(act, (replace(job, name=f"{name}>{n}", deeds=(part,)),), shadow=f"{name}>{n}")
+        signature(
+            act, (replace(job, name=f"{name}>{n}", deeds=(part,)),), shadow=f"{name}>{n}", max_deliveries=50
+        )
         for n, part in enumerate(deed.parts)
     ]
     if deed.end == "call":

@@ -8,17 +8,17 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import networkx as nx
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from taskflow import Client
-from tests.model.meaning import End, Flat, Meaning, Seen, flatten
+from tests.model.graphs import GRAPHS, parents_of
+from tests.model.meaning import End, Flat, Meaning, flatten
 from tests.model.recipes import HERE, Recipe, build, drawn
+from tests.model.told import Told, state_of, wrong_values
 
 MORE = int(os.environ.get("TASKFLOW_HISTORIES", "1"))
-MINDED = ("dead", "failed", "skipped", "cancelled")
 
 
 @pytest.fixture(scope="module")
@@ -27,48 +27,7 @@ def client() -> Iterator[Client]:
         yield client
 
 
-# ── graphs ───────────────────────────────────────────────────────────────────────────
-
-
-def parents_of(graph: nx.Graph) -> list[list[int]]:
-    """The predecessors of each node: neighbours with smaller numbers."""
-    return [
-        sorted(other for other in nx.all_neighbors(graph, node) if other < node) for node in sorted(graph)
-    ]
-
-
-def gnp(size: int, seed: int) -> nx.Graph:
-    return nx.gnp_random_graph(size, 0.3, seed=seed)
-
-
-def growing(size: int, seed: int) -> nx.Graph:
-    return nx.gn_graph(size, seed=seed)
-
-
-def tree(size: int, seed: int) -> nx.Graph:
-    return nx.random_labeled_tree(size, seed=seed)
-
-
-def layers(size: int, seed: int) -> nx.Graph:
-    """Layers, each behind some of the one before."""
-    chance = random.Random(seed)
-    found = nx.Graph()
-    found.add_nodes_from(range(size))
-    width = chance.choice([1, 2, 3])
-    for node in range(width, size):
-        first = node // width * width - width
-        found.add_edges_from((first + n, node) for n in range(width) if chance.random() < 0.7)
-    return found
-
-
-def diamonds(size: int, _: int) -> nx.Graph:
-    """One, two, one, two, one."""
-    return nx.Graph([(n, m) for n in range(0, size, 3) for m in (n + 1, n + 2)] + [
-        (m, n + 3) for n in range(0, size, 3) for m in (n + 1, n + 2)
-    ])  # fmt: skip
-
-
-GRAPHS = (gnp, growing, tree, layers, diamonds)
+# ── drawing ──────────────────────────────────────────────────────────────────────────
 
 
 @st.composite
@@ -93,26 +52,6 @@ def networks(draw: st.DrawFn, *, stop: bool = True, most: int = 12) -> Recipe:
 # ── comparing ────────────────────────────────────────────────────────────────────────
 
 
-class Told:
-    """What a run says of itself, by the labels of its nodes."""
-
-    def __init__(self, run: Any) -> None:
-        view = run.progress
-        self.state = str(view.state)
-        self.label = {node.id: node.label for node in view.nodes}
-        self.array = {node.id: node.array for node in view.nodes}
-        self.open = [node.label for node in view.nodes if node.ended_at is None]
-        self.seen: dict[str, Seen] = {}
-        for node in view.nodes:
-            counts = {str(state): items for state, items in node.counts.items()}
-            self.seen[node.label] = Seen(
-                str(node.state), node.root is None and node.state == "skipped", counts
-            )
-
-    def name(self, node: str, index: int) -> str:
-        return f"{self.label[node]}[{index}]" if self.array[node] else self.label[node]
-
-
 def begun(told: Told) -> dict[str, int]:
     return dict(Counter(told.name(node, index) for node, index, phase in HERE.entries if phase == "begin"))
 
@@ -123,23 +62,13 @@ def check(run: Any, flats: dict[str, Flat], **more: Any) -> Meaning:
     meaning = Meaning(flats, told.seen, **more)
     wrong = [*meaning.wrong, *(f"{label} has not ended" for label in told.open)]
     assert not wrong, "\n".join(wrong)
-    wrong += _values(run, flats, meaning)
+    wrong += wrong_values(run, meaning)
     wrong += _runs(told, meaning)
     wrong += _order(told, flats, meaning)
     if (expected := state_of(meaning)) != told.state:
         wrong.append(f"the run is {told.state}, and should be {expected}")
     assert not wrong, "\n".join(wrong)
     return meaning
-
-
-def _values(run: Any, flats: dict[str, Flat], meaning: Meaning) -> Iterator[str]:
-    for name, flat in flats.items():
-        end = meaning.ends[name]
-        if end.ok and flat.kind != "items":
-            handle = run.nodes[name]
-            value = handle.results("skip") if flat.kind in ("map", "spread") else handle.result()
-            if value != end.value:
-                yield f"{name} gives {value!r}, and should give {end.value!r}"
 
 
 def _runs(told: Told, meaning: Meaning) -> Iterator[str]:
@@ -173,15 +102,6 @@ def _order(told: Told, flats: dict[str, Flat], meaning: Meaning) -> Iterator[str
         for parent in flats[name].waits:
             if end_of(parent) > first[name]:
                 yield f"{name} began before {parent} had ended"
-
-
-def state_of(meaning: Meaning) -> str:
-    """How the run must have ended: the worst that somebody minds."""
-    found = {end.state for name, end in meaning.ends.items() if name not in meaning.kept
-             and not end.ok and not meaning.is_by_choice(name)}  # fmt: skip
-    found |= meaning.minded
-    worst = next((state for state in MINDED if state in found), "succeeded")
-    return "failed" if worst == "skipped" else worst
 
 
 def sent(client: Client, recipe: Recipe, **how: Any) -> Any:
