@@ -212,3 +212,43 @@ def test_a_step_whose_replacement_fails_stops_the_run(client: Client, flag: Path
 
     assert states(run)["later"] == "cancelled"
     assert str(run.progress.state) == "failed"
+
+
+@pytest.mark.parametrize("outer", [True, False])
+def test_a_branch_inside_a_branch_that_is_not_taken_is_not_taken(client: Client, outer: bool) -> None:
+    wf = Workflow()
+    inner = wf.branch(wf.add(bool, 1, name="inner"), wf.add(letters, 1, name="a"), name="join")
+    wf.add(nothing, wf["inner"], name="beside")  # so that the condition runs in any case
+    wf.branch(wf.add(bool, int(outer), name="outer"), wf.add(len, inner, name="leg"), name="end")
+
+    run = wf.run(client)
+
+    found = states(run)
+    assert found["join"] == found["leg"] == ("succeeded" if outer else "skipped")
+    assert run.result("end") == (1 if outer else None)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_workflow_inside_that_branches_may_be_skipped(client: Client, given: bool) -> None:
+    inside = Workflow("inside")
+    condition = inside.input("x") if given else inside.add(bool, 1)
+    inside.branch(condition, inside.add(letters, 1), name="join")
+    wf = Workflow()
+    more = {"x": wf.add(bool, 1)} if given else {}
+    wf.add(len, wf.add(inside, name="sub", when=wf.add(bool, 0, name="no"), **more), name="below")
+
+    run = wf.run(client)
+
+    found = states(run)
+    assert found["sub/join"] == found["below"] == "skipped"
+    assert str(run.progress.state) == "succeeded"
+
+
+def test_a_branch_whose_condition_chose_to_be_skipped_is_skipped(client: Client) -> None:
+    def nothing_new() -> bool:
+        raise Skip
+
+    wf = Workflow()
+    wf.branch(wf.add(nothing_new), wf.add(letters, 1), name="join")
+
+    assert states(wf.run(client))["join"] == "skipped"

@@ -106,7 +106,7 @@ class _Level:
     def place(self, flat: Flat, before: tuple[str, ...]) -> str:
         self.own[flat.name] = {name for name in before if name in self.own}
         flat.waits = before
-        flat.roots = () if self.own[flat.name] else self.roots
+        flat.roots = self.roots if flat.kind == "join" or not self.own[flat.name] else ()
         self.made[flat.name] = flat
         return flat.name
 
@@ -162,10 +162,11 @@ class _Level:
             gate = f"{end}?-2" if f"{end}?" in self.made else f"{end}?"
             flat = Flat(gate, "gate", (condition,), wanted=wanted, on_failure=self.on_failure)
             self.place(flat, (condition,))
-            for start in [one for one in mine if not self.own[one] & mine]:
+            joins = {one for one in mine if self.made[one].kind == "join" and one in self.own}
+            for start in joins | {one for one in mine if not self.own[one] & mine}:
                 self.hold(start, gate)
-        mine_or = step.on_failure or self.on_failure
-        return self.place(Flat(name, "join", tuple(ends), step=step, on_failure=mine_or), tuple(ends))
+        join = Flat(name, "join", tuple(ends), on_failure=step.on_failure or self.on_failure)
+        return self.place(join, (*ends, condition))
 
     def alone(self, end: str, kept: set[str]) -> set[str]:
         """The steps that are there for this one alone, and it."""
@@ -255,11 +256,14 @@ class Meaning:
             assert ready, f"nothing is first among {list(todo)}"
             for flat in ready:
                 self.ends[flat.name] = self._end(todo.pop(flat.name))
+        minded = {
+            (label.startswith("parts of "), seen.state)
+            for label, seen in self.seen.items()
+            if _is_part(label) and seen.state in FAILURES and self._treatment(label) != "skip"
+        }
         if self.stopped:
-            self.minded = {
-                seen.state for label, seen in self.seen.items()
-                if ">" in label and seen.state in FAILURES and self._treatment(label) != "skip"
-            }  # fmt: skip
+            self.minded = {state for _, state in minded}
+        self.minded |= {state for of_tree, state in minded if of_tree}
 
     def _end(self, flat: Flat) -> End:
         if flat.name in self.kept:
@@ -301,6 +305,8 @@ class Meaning:
                 flat.kind == "join" and name in flat.gives and self.is_by_choice(name)
             ):
                 refusals.add(self.is_by_choice(name))
+        if refusals and flat.step.tree and self._breaks(flat) and flat.on_failure == "skip":
+            refusals.add(True)  # a part of it may have been broken by itself
         if refusals:
             return [End("skipped", chosen) for chosen in sorted(refusals)]
         return getattr(self, f"_{flat.kind}")(flat)  # type: ignore[no-any-return]
@@ -370,7 +376,7 @@ class Meaning:
 
     def _reduce(self, flat: Flat) -> list[End]:
         step = flat.step
-        breaks = step.deeds[0].end == "raise" and not self.healed
+        breaks = self._breaks(flat)
         initial = [">"] if step.initial else []
         parts: list[Any] = self._values(flat)
         if len(parts) == 1:
@@ -385,6 +391,9 @@ class Meaning:
         if breaks and len(parts) + len(initial) > 1:
             return self._broken_tree(flat, chunks, len(initial))
         return [End("succeeded", value=functools.reduce(joined, [*initial, *parts]))]
+
+    def _breaks(self, flat: Flat) -> bool:
+        return flat.step.deeds[0].end == "raise" and not self.healed
 
     def _chunks(self, flat: Flat, parts: list[Any]) -> list[list[Any]]:
         """The stretches that the leaves of a tree fold."""
@@ -479,4 +488,9 @@ class Meaning:
 
 def _step_of(label: str) -> str:
     """The step that a node of a run belongs to."""
-    return label.removeprefix("parts of ").partition(">")[0].partition("[")[0]
+    return label.rpartition("parts of ")[2].partition(">")[0].partition("[")[0]
+
+
+def _is_part(label: str) -> bool:
+    """Whether a node is a part of a tree, or of what took the place of a call."""
+    return ">" in label or label.startswith("parts of ")

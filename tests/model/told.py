@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.model.meaning import Meaning, Seen
+from tests.model.meaning import FAILURES, Meaning, Seen
 
 __all__ = ["Told", "state_of", "wrong_values"]
 
@@ -24,6 +24,8 @@ class Told:
         self.seen: dict[str, Seen] = {}
         for node in view.nodes:
             counts = {str(state): items for state, items in node.counts.items()}
+            if node.label in self.seen and self.seen[node.label].state in FAILURES:
+                continue  # of the parts of a tree, which have one label, those that failed
             self.seen[node.label] = Seen(
                 str(node.state), node.root is None and node.state == "skipped", counts
             )
