@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 from taskflow.errors import NoSuchRun, ResultExpired
 from taskflow.ids import NodeId, RunId
 from taskflow.ports import Store
-from taskflow.records import Edge, Node, NodeView, RunView
+from taskflow.records import Edge, EdgeMode, Node, NodeView, RunView
 from taskflow.states import State
 
 __all__ = ["Lookup"]
@@ -68,7 +68,7 @@ class Lookup:
         return (
             call.args == node.args
             and call.inputs == inputs
-            and _parents(view.parents) == _parents(node.edges)
+            and _parents(_drawn(view.parents, node)) == _parents(node.edges)
             and (node.width is None or (view.width == node.width and self._holds_pages(node)))
         )
 
@@ -76,5 +76,14 @@ class Lookup:
         return not node.pages or self._store.pages(node.id, 0, node.width or 0) == list(node.pages)
 
 
-def _parents(edges: Collection[Edge]) -> set[NodeId]:
+def _drawn(edges: Iterable[Edge], node: Node) -> list[Edge]:
+    """The edges that a node had when it was drawn, without those to what took its place, or that of items."""
+    drawn = _parents(node.edges)
+    return [edge for edge in edges if edge.parent in drawn or edge.mode not in _REPLACED]
+
+
+_REPLACED = (EdgeMode.ENDED, EdgeMode.ITEM)
+
+
+def _parents(edges: Iterable[Edge]) -> set[NodeId]:
     return {edge.parent for edge in edges}

@@ -115,6 +115,7 @@ class Draft:
         nodes: What was drawn so far, in order.
         alias: Ids that stand for others in this draft: a template that is compiled many times
             refers to its own parts by ids that are new in each plan.
+        taken: Nodes of other runs that stand for parts of this one, by id: they are not drawn, and found.
     """
 
     def __init__(self, codec: Codec, now: Callable[[], float], url: str = "") -> None:
@@ -122,6 +123,7 @@ class Draft:
         self.url = url
         self.nodes: list[Node] = []
         self.alias: Mapping[NodeId, NodeId] = {}
+        self.taken: dict[NodeId, Node] = {}
         self._now = now
 
     def call(
@@ -240,14 +242,18 @@ class Draft:
         """Draw an array node whose items are what another node returns: its width is not known yet.
 
         A small call between the two takes the iterable apart, see the agreement on expansion: `spread`
-        makes the items of the value, which are its elements by default.
+        makes the items of the value, which are its elements by default. It waits for all that the array
+        node waits for: where that is skipped, nobody looks at the value.
 
         Returns:
             The id of the array node.
         """
         target = node_id or NodeId(new_id())
         digest = self.codec.function(fn, retry=options.retries)
-        around = Options(queue=options.queue, priority=options.priority, on_failure=options.on_failure)
+        around = Options(
+            queue=options.queue, priority=options.priority, on_failure=options.on_failure, after=options.after
+        )
+        edges = tuple(edges)
         named = label or options.label or self.codec.describe(fn)
         expansion = {EXPAND_KWARG: target, EXPAND_FN_KWARG: digest}
         before = self.call(
@@ -256,6 +262,7 @@ class Draft:
             expansion,
             around,
             node_id=NodeId(f"{target}/items"),
+            edges=edges,
             label=HELPER.format(named),
         )
         links = _Links((*edges, Edge(before, EdgeMode.AFTER)), options.after, self.alias, self.url)
@@ -264,8 +271,9 @@ class Draft:
         return self._add(fn, digest, value, links, options, target, named, None, True, ())
 
     def find(self, node_id: NodeId) -> Node | None:
-        """A node that was drawn, or `None`; quick for those that were drawn lately."""
-        return next((node for node in reversed(self.nodes) if node.id == node_id), None)
+        """A node that was drawn or taken, or `None`; quick for those that were drawn lately."""
+        drawn = (node for node in reversed(self.nodes) if node.id == node_id)
+        return self.taken.get(node_id) or next(drawn, None)
 
     def plan(self, run_id: RunId, name: str = "", meta: Mapping[str, Any] | None = None) -> Plan:
         """What was drawn, ready to submit.

@@ -40,6 +40,13 @@ class _Canvas(Signature):
         """Send it."""
         return self.apply_async(args, kwargs)
 
+    def with_errbacks(self, errbacks: Iterable[Signature]) -> Self:
+        """A copy that has these errbacks too; of a group its members."""
+        made = self.clone()
+        for errback in errbacks:
+            made.link_error(errback)
+        return made
+
     def _first(self) -> Sequence[Signature]:
         """What of it runs first."""
         return self.tasks
@@ -86,11 +93,12 @@ class chain(_Canvas):  # noqa: N801 - Celery's name
         for number, task in enumerate(self.tasks, 1):
             before = shape
             last = number == len(self.tasks)
-            step = task.with_errbacks(errbacks) if last and errbacks and isinstance(task, group) else task
+            step = task.with_errbacks(errbacks) if last and errbacks and isinstance(task, _Canvas) else task
             shape = step.draw(sheet, shape, {**passed, **own} if last else passed)
             passed = behind
         end = cast("Shape", shape)
-        draw_errbacks(sheet, errbacks, before if end.is_list and before else end, self, EdgeMode.BROKEN)
+        if not isinstance(self.tasks[-1], (chain, chord)):  # they tell of what fails before them, too
+            draw_errbacks(sheet, errbacks, before if end.is_list and before else end, self, EdgeMode.BROKEN)
         return end
 
     def __repr__(self) -> str:
@@ -182,13 +190,6 @@ class group(_Canvas):  # noqa: N801 - Celery's name
         taken_apart = set(map(id, rows))
         parts = (shape.items() if id(shape) in taken_apart else (shape,) for shape in shapes)
         return Shape(members=tuple(concat.from_iterable(parts)), parent=lead)
-
-    def with_errbacks(self, errbacks: Iterable[Signature]) -> Self:
-        """A copy whose members have these errbacks too."""
-        made = self.clone()
-        for errback in errbacks:
-            made.link_error(errback)
-        return made
 
     def __or__(self, other: Any) -> Any:
         """``group | b`` is the chord whose body is `b`."""

@@ -11,6 +11,7 @@ Growth comes with the outcome of a node and is applied before that outcome::
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from taskflow.errors import GraphError, UnknownNode
 from taskflow.ids import NodeId, RunId
@@ -109,7 +110,7 @@ def blocked_row(
 def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
     """Apply the growth that came with an outcome of `row`, before the node itself ends."""
     run = run_of(rows, row)
-    nodes = [node for node in growth.nodes if rows.node(node.id) is None]
+    nodes = [_at_home(rows, run.id, node) for node in growth.nodes if rows.node(node.id) is None]
     if nodes:
         check_acyclic(nodes)
         _add_nodes(rows, run, nodes)
@@ -141,12 +142,32 @@ def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
 
 def _widened(rows: Rows, run: RunId, node: NodeId) -> NodeRow | None:
     """The node that waits for this width: the named one or, in a rerun, its clone."""
-    target = rows.node(node)
-    if target is not None and target.run != run:
-        target = next((row for row in rows.nodes_of(run) if row.source == node), None)
-    if target is None or target.width is not None or target.state in TERMINAL:
+    target = rows.node(_clone_of(rows, run, node))
+    if target is None or target.run != run or target.width is not None or target.state in TERMINAL:
         return None
     return target
+
+
+def _at_home(rows: Rows, run: RunId, node: Node) -> Node:
+    """A grown node; what it names of a run before counts, in a rerun, as the clone of that."""
+    edges = tuple(edge._replace(parent=_clone_of(rows, run, edge.parent)) for edge in node.edges)
+    return node if edges == tuple(node.edges) else replace(node, edges=edges)
+
+
+def _clone_of(rows: Rows, run: RunId, node: NodeId) -> NodeId:
+    """The clone of a node in a rerun; the node itself where there is none."""
+    known = rows.node(node)
+    if known is None or known.run == run:
+        return node
+    return next((row.id for row in rows.nodes_of(run) if _stems_from(rows, row, node)), node)
+
+
+def _stems_from(rows: Rows, row: NodeRow | None, node: NodeId) -> bool:
+    while row is not None and row.source is not None:
+        if row.source == node:
+            return True
+        row = rows.node(row.source)
+    return False
 
 
 def _join(rows: Rows, row: NodeRow, new: NodeId, grown: Collection[NodeId]) -> None:

@@ -85,13 +85,19 @@ def _clone(
     old = [edge for edge in rows.parents(node.id) if edge.parent != node.final and not _of_item(edge)]
     edges = [edge._replace(parent=names.get(edge.parent, edge.parent)) for edge in old]
     clone = blocked_row(rows, names[node.id], run.id, node, _same_numbers(node), edges)
-    clone.source = node.source or node.id
+    clone.source = _first(rows, node)
     clone.ranged = node.ranged
     refusal, ended = wait_for(rows, clone, edges, set(names.values()))
     rows.add_node(clone, edges, (), ended)
     run.open += 1
     run.total += clone.open
     return clone, refusal
+
+
+def _first(rows: Rows, node: NodeRow) -> NodeId:
+    """The node that a node is a clone of, where that one has its items; else itself."""
+    first = rows.node(node.source) if node.source is not None else None
+    return node.id if first is None or first.width is None else first.id
 
 
 def _of_item(edge: Edge) -> bool:

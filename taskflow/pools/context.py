@@ -143,7 +143,8 @@ def replace(by: Any) -> NoReturn:
     """End this task here, and let something else give its result: a signature, or any canvas.
 
     The new tasks belong to the same run, and are added in the step in which this one ends. What waits for
-    this task waits for them. They have its queue and priority unless they say otherwise.
+    this task waits for them. They have its queue and priority unless they say otherwise, and when one of them
+    fails, it is to the run as when this task does (`on_failure`).
 
     Args:
         by: A `Signature`, or a task; of a group the result is the list.

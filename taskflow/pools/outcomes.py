@@ -172,7 +172,8 @@ class Outcomes:
         self._growing.take()
         if isinstance(error, Replaced) and not self.cancelled:
             try:
-                growth = self._growing.replacement(error.by, self._own_options())
+                options = self._own_options().merge(on_failure=self._head[10])
+                growth = self._growing.replacement(error.by, options)
             except BaseException as worse:  # noqa: BLE001 - what cannot be drawn fails the task
                 error = worse
             else:

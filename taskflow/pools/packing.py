@@ -92,7 +92,8 @@ def packet(
         if head != last:
             limited = policy.soft_time_limit_s is not None or policy.time_limit_s is not None
             entries, last = [], head
-            groups.append(((*head[:6], limited, policy.seed, policy.ignore_result, priority), entries))
+            treated = (limited, policy.seed, policy.ignore_result, priority, policy.on_failure)
+            groups.append(((*head[:6], *treated), entries))
         entries.append((node, work.lo, work.hi, fence, attempt, delivery, age_s, args, work.inputs))
         if work.pages:
             pages += [(node, *page) for page in work.own_pages if wanted(node, page)]

@@ -79,7 +79,7 @@ class Slot(Running):
         running = self.lane.running
         if running is None or not self._entry:
             return None
-        _, run, label, queue, _, width, _, seed, _, _ = self._head
+        _, run, label, queue, _, width, _, seed, *_ = self._head
         node, lo, _, fence, attempt, delivery, _, _, _ = self._entry
         index = max(lo, running[2])
         return Request(

@@ -84,7 +84,8 @@ def taken(values: list[Any]) -> Any:
 
 
 def branch_of(graph: nx.DiGraph[str], end: Node, others: Collection[Node]) -> Iterator[str]:
-    """The first steps of a branch: those that are there for its end alone.
+    """What has to wait for the gate of a branch: of the steps that are there for its end alone the first, and
+    the joins, which run although what is before them is skipped.
 
     Args:
         graph: The workflow's.
@@ -108,4 +109,5 @@ def branch_of(graph: nx.DiGraph[str], end: Node, others: Collection[Node]) -> It
             if parent not in own and is_own and own.issuperset(graph.successors(parent)):
                 own.add(parent)
                 todo.append(parent)
-    return (name for name in graph if name in own and own.isdisjoint(graph.predecessors(name)))
+    joins = {name for name in own if isinstance(graph.nodes[name]["node"], JoinNode)}
+    return (n for n in graph if n in joins or (n in own and own.isdisjoint(graph.predecessors(n))))

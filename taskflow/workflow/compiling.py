@@ -136,8 +136,8 @@ class Compiler:
                 break
             if view.state not in TERMINAL:
                 self._live.append(node_id)
-                break
-            if view.state is State.SUCCEEDED:
+            if view.state not in TERMINAL or view.state is State.SUCCEEDED:
+                self._take(self._trial(step, node_id))
                 break
         self._by_key[key] = node_id
         return node_id
@@ -145,13 +145,16 @@ class Compiler:
     def _resumable(self, step: Step, known: Known) -> NodeId:
         """The node of the resumed run, if it still stands for the step; else a new one."""
         old = self._resumed.get(step.name)
-        if (
-            old is not None
-            and self._drawn.isdisjoint(self._ids[parent] for parent in step.waits)
-            and all(known.holds(node) for node in self._trial(step, old))
-        ):
-            return old
+        if old is not None and self._drawn.isdisjoint(self._ids[parent] for parent in step.waits):
+            nodes = self._trial(step, old)
+            if all(known.holds(node) for node in nodes):
+                self._take(nodes)
+                return old
         return self._new(step, NodeId(new_id()))
+
+    def _take(self, nodes: Iterable[Node]) -> None:
+        """Let others be drawn behind nodes that are there already, as if they were drawn here."""
+        self._draft.taken.update((node.id, node) for node in nodes)
 
     def _wait_for_others(self) -> None:
         """Have the run end after the steps that another run is working on."""

@@ -20,7 +20,8 @@ from functools import reduce
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
-from taskflow.ids import NodeId
+from taskflow.codec import Reference
+from taskflow.ids import NodeId, new_id
 from taskflow.plan import PARTS, Output, Replaced
 from taskflow.policy import Options
 from taskflow.records import Edge
@@ -42,7 +43,24 @@ class Fold:
 
     def __call__(self, parts: Iterable[Any]) -> Any:
         """The parts as one value, from the left."""
-        return reduce(self.fn, parts, *self.initial)
+        return reduce(self.fn, (part for part in parts if not isinstance(part, _Nothing)), *self.initial)
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """What a part of a tree gives when all of its items chose to be skipped."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a tree."""
+
+    fn: Callable[[Any, Any], Any]
+
+    def __call__(self, parts: Iterable[Any]) -> Any:
+        """The parts as one value, if there are any."""
+        given = [part for part in parts if not isinstance(part, _Nothing)]
+        return reduce(self.fn, given) if given else _Nothing()
 
 
 @dataclass(frozen=True)
@@ -75,11 +93,12 @@ class Tree:
         self, draft: Draft, leaves: Sequence[Any], options: Options, node_id: NodeId, label: str,
         edges: Iterable[Edge] = (),
     ) -> NodeId:  # fmt: skip
-        """Draw the tree over its leaves; the root has the id and the label."""
-        fan, level = self.fan_of(len(leaves)), 0
+        """Draw the tree over its leaves; the root has the id and the label. All of it waits for `edges`."""
+        fan, level, edges = self.fan_of(len(leaves)), 0, tuple(edges)
         while len(leaves) > 1:
+            before = edges if level == 0 else ()
             one = [
-                Output(self._part(draft, leaf, options, f"{node_id}/{level}.{at}", label))
+                Output(self._part(draft, leaf, options, f"{node_id}/{level}.{at}", label, before))
                 for at, leaf in enumerate(leaves)
             ]
             leaves = [one[lo : lo + fan] for lo in range(0, len(one), fan)]
@@ -87,9 +106,11 @@ class Tree:
         last = leaves[0] if leaves else []
         return draft.call(self.fold, (last,), None, options, node_id=node_id, edges=edges, label=label)
 
-    def _part(self, draft: Draft, leaf: Any, options: Options, name: str, label: str) -> NodeId:
-        fold = Fold(self.fold.fn)
-        return draft.call(fold, (leaf,), None, options, node_id=NodeId(name), label=PARTS.format(label))
+    def _part(
+        self, draft: Draft, leaf: Any, options: Options, name: str, label: str, edges: Iterable[Edge]
+    ) -> NodeId:
+        label, part = PARTS.format(label), _Part(self.fold.fn)
+        return draft.call(part, (leaf,), None, options, node_id=NodeId(name), label=label, edges=edges)
 
 
 def draw_fold(
@@ -107,12 +128,14 @@ def draw_fold(
         edges: What the result waits for beside the parts.
     """
     if isinstance(parts, (list, tuple)):
-        return tree.draw(draft, tree.over(parts), options, node_id, label, edges)
+        own = {draft.alias.get(part.node_id, part.node_id) for part in parts if isinstance(part, Reference)}
+        others = [edge for edge in edges if edge.parent not in own]  # a leaf waits for its own parts only
+        return tree.draw(draft, tree.over(parts), options, node_id, label, others)
     source = draft.alias.get(parts.node_id, parts.node_id)
     drawn = draft.find(source)
     if drawn is None or not drawn.array or getattr(parts, "index", None) is not None:
         return draft.call(tree.fold, (parts,), None, options, node_id=node_id, edges=edges, label=label)
-    others = [edge for edge in edges if edge.parent != source]
+    others = [edge for edge in edges if edge.parent != source or drawn.width == 0]
     if drawn.width is not None:
         return tree.draw(draft, tree.over_items(source, drawn.width), options, node_id, label, others)
     planner = _Planner(tree, source, options.merge(after=(), key=None), label)
@@ -141,6 +164,6 @@ class _Planned:
 
     def draw_on(self, draft: Draft, _: Options) -> NodeId:
         """Draw the tree; see `pools.growing.Drawn`."""
-        plan, root = self.planner, NodeId(f"{self.planner.node}/fold")
+        plan, root = self.planner, NodeId(f"{new_id()}/fold")  # there may be other trees over the same map
         leaves = plan.tree.over_items(plan.node, self.width)
         return plan.tree.draw(draft, leaves, plan.options, root, PARTS.format(plan.label))

@@ -216,7 +216,8 @@ class Workflow:
             name: The name of the step that is returned.
 
         Returns:
-            The join: its value is that of the branch that was taken; `None` when there was none.
+            The join: its value is that of the branch that was taken; `None` when there was none. Where the
+            condition was skipped, so is the join.
 
         Raises:
             GraphError: A branch is followed by other steps already.
@@ -233,9 +234,8 @@ class Workflow:
                 )
                 self.graph.add_edges_from((gate.name, start, {"gives_value": False}) for start in starts)
         ends = tuple(end for end in (then, otherwise) if end is not None)
-        return self._insert(
-            JoinNode(self._name(name or self._unused("join"), taken), taken, ends, {}, {}), ()
-        )
+        join = JoinNode(self._name(name or self._unused("join"), taken), taken, ends, {}, {})
+        return self._insert(join, condition)
 
     def map_reduce(
         self,

@@ -143,8 +143,8 @@ class Layout:
                 waits = tuple(self.aliases.get(one, one) for one in last)
             elif name not in own:
                 continue
-            elif place.roots and own.isdisjoint(before):
-                waits += place.roots
+            elif place.roots and (own.isdisjoint(before) or node.kind == "join"):
+                waits += place.roots  # a join runs although what is before it is skipped
             self._add(node, place, full, waits, scope, inputs.get(name))
 
     def _add(

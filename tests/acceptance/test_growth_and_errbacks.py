@@ -146,6 +146,19 @@ def test_an_errback_at_the_end_of_a_chain_that_ends_in_a_group(client: Client, b
     assert [entry[1] for entry in entries(book)] == ["fail"]
 
 
+@pytest.mark.parametrize("at", range(4))
+def test_an_errback_of_a_chain_that_ends_in_a_chain_that_ends_in_a_group(
+    client: Client, book: Path, at: int
+) -> None:
+    first, second, *members = [fail.s() if n == at else add.s(1) for n in range(4)]
+    result = chain(add.s(1), first, chain(second, group(members))).on_error(tell.s(book)).apply_async()
+
+    over(client, result)
+
+    (entry,) = entries(book)
+    assert entry[2:] == ["ValueError('broken')", True]
+
+
 def test_an_errback_that_fails_is_only_its_own_failure(client: Client) -> None:
     @task
     def worse(request: Any, error: BaseException, trace: str) -> None:
