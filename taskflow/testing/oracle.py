@@ -8,7 +8,7 @@ choose what a claim hands out; it judges what a store chose.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from taskflow.ids import NodeId
 from taskflow.records import Edge, EdgeMode, Growth, Kind, Lease, LeaseKey, Node, Outcome, Plan, Want
@@ -242,7 +242,8 @@ class Oracle:
         for known in again:
             edges = tuple(e._replace(parent=NodeId(names.get(e.parent, e.parent))) for e in known.edges)
             clone = Known(known.node, new, edges, None if known.items is None else _items(len(known.items)))
-            clone.source = known.source or known.id
+            first = self.nodes[known.source] if known.source is not None else None
+            clone.source = known.id if first is None or first.items is None else first.id
             clone.final = names.get(known.final or "")
             if known.node.array and not any(edge.parent in names for edge in known.edges):
                 clone.finals = {i: names[final] for i, final in known.finals.items() if final in names}
@@ -402,12 +403,12 @@ class Oracle:
         item.until = now + outcome.delay_s if outcome.delay_s else None
 
     def _grow(self, known: Known, growth: Growth, now: float) -> None:
-        self._add(known.run, growth.nodes, now)
+        self._add(known.run, [self._at_home(known.run, node) for node in growth.nodes], now)
         self._follow()
         for name, (width, _) in growth.widths.items():
-            for target in self.of(known.run):
-                if name in (target.id, target.source) and target.items is None and target.ended is None:
-                    target.items = _items(width)
+            target = self.nodes[self._home(known.run, name)]
+            if target.run == known.run and target.items is None and target.ended is None:
+                target.items = _items(width)
         if not known.node.array:
             known.final = growth.final
         for new in growth.joins:
@@ -415,6 +416,21 @@ class Oracle:
         if known.cancelled:
             for node in growth.nodes:
                 self._cancel(self.nodes[node.id])
+
+    def _at_home(self, run: str, node: Node) -> Node:
+        """A grown node: of what was run again it means the clones."""
+        edges = tuple(e._replace(parent=NodeId(self._home(run, e.parent))) for e in node.edges)
+        return replace(node, edges=edges)
+
+    def _home(self, run: str, name: str) -> str:
+        if name not in self.nodes or self.nodes[name].run == run:
+            return name
+        return next((k.id for k in self.of(run) if name in self._sources(k)), name)
+
+    def _sources(self, known: Known) -> Iterator[str]:
+        while known.source is not None:
+            yield known.source
+            known = self.nodes[known.source]
 
     def _join(self, known: Known, new: NodeId, grown: Collection[str]) -> None:
         for other in self.live():
