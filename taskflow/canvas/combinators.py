@@ -97,8 +97,10 @@ class chain(_Canvas):  # noqa: N801 - Celery's name
             shape = step.draw(sheet, shape, {**passed, **own} if last else passed)
             passed = behind
         end = cast("Shape", shape)
-        if not isinstance(self.tasks[-1], (chain, chord)):  # they tell of what fails before them, too
-            draw_errbacks(sheet, errbacks, before if end.is_list and before else end, self, EdgeMode.BROKEN)
+        # Members of a last group tell of themselves; a last chain or chord, of what fails before it, too.
+        told = before if end.is_list else end
+        if told is not None and not isinstance(self.tasks[-1], (chain, chord)):
+            draw_errbacks(sheet, errbacks, told, self, EdgeMode.BROKEN)
         return end
 
     def __repr__(self) -> str:

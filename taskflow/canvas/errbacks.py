@@ -49,13 +49,14 @@ def draw_errbacks(
     Args:
         sheet: Takes them.
         errbacks: What to run.
-        shape: Where the result would have been: one call.
+        shape: Where the result would have been; of several results, one that is missing is enough.
         sig: What the node calls, for the request.
         mode: Whether only its own failure counts, or also one before it.
     """
-    node = shape.node
-    if node is None:
+    errbacks = list(errbacks)
+    if not errbacks:
         return
+    node = shape.node or sheet.call(_nothing, (), {}, {"label": "all of these"}, shape.waits())
     fault = Output(node, mode=mode)
     for errback in errbacks:
         if errback.subtask_type is None and _takes_several(resolve(errback.task)[0]):
@@ -106,6 +107,10 @@ class _Errback:
         told = self.told
         request = Failed(_failed_id(fault), told.task, told.args, told.kwargs)
         return self.func(request, fault.error, fault.traceback, *args, **kwargs)
+
+
+def _nothing() -> None:
+    """Stands for several results at once: it is skipped when one of them is missing."""
 
 
 def _failed_id(fault: Fault) -> str:

@@ -110,7 +110,7 @@ def blocked_row(
 def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
     """Apply the growth that came with an outcome of `row`, before the node itself ends."""
     run = run_of(rows, row)
-    nodes = [_at_home(rows, run.id, node) for node in growth.nodes if rows.node(node.id) is None]
+    nodes = [_at_home(rows, row, node) for node in growth.nodes if rows.node(node.id) is None]
     if nodes:
         check_acyclic(nodes)
         _add_nodes(rows, run, nodes)
@@ -148,10 +148,27 @@ def _widened(rows: Rows, run: RunId, node: NodeId) -> NodeRow | None:
     return target
 
 
-def _at_home(rows: Rows, run: RunId, node: Node) -> Node:
-    """A grown node; what it names of a run before counts, in a rerun, as the clone of that."""
-    edges = tuple(edge._replace(parent=_clone_of(rows, run, edge.parent)) for edge in node.edges)
-    return node if edges == tuple(node.edges) else replace(node, edges=edges)
+def _at_home(rows: Rows, row: NodeRow, node: Node) -> Node:
+    """A grown node; what it names of a run before counts, in a rerun, as the clone of that.
+
+    But not as one that waits for the node which grows: they would wait for each other.
+    """
+    edges = []
+    for edge in node.edges:
+        clone = _clone_of(rows, row.run, edge.parent)
+        is_other = clone != edge.parent and not _is_below(rows, row.id, clone)
+        edges.append(edge._replace(parent=clone) if is_other else edge)
+    return node if edges == list(node.edges) else replace(node, edges=tuple(edges))
+
+
+def _is_below(rows: Rows, node: NodeId, other: NodeId) -> bool:
+    """Whether a node waits for another, at whatever distance, or is that one."""
+    seen, todo = {node}, [node]
+    while todo and other not in seen:
+        found = {child for child, _ in rows.children(todo.pop(), "", _ALL)} - seen
+        seen |= found
+        todo += found
+    return other in seen
 
 
 def _clone_of(rows: Rows, run: RunId, node: NodeId) -> NodeId:

@@ -427,7 +427,7 @@ class Histories(RuleBasedStateMachine):
                 if not self.oracle.live():
                     break
                 self._work_through()
-            assert self.oracle.live() == [], "never pending for ever"
+            assert self.oracle.live() == [], f"never pending for ever: {self.oracle.live()}"
             self.every_state_is_as_the_oracle_says()
             self.the_store_finds_itself_well()
             self._values_are_whole()

@@ -403,7 +403,7 @@ class Oracle:
         item.until = now + outcome.delay_s if outcome.delay_s else None
 
     def _grow(self, known: Known, growth: Growth, now: float) -> None:
-        self._add(known.run, [self._at_home(known.run, node) for node in growth.nodes], now)
+        self._add(known.run, [self._at_home(known, node) for node in growth.nodes], now)
         self._follow()
         for name, (width, _) in growth.widths.items():
             target = self.nodes[self._home(known.run, name)]
@@ -417,10 +417,24 @@ class Oracle:
             for node in growth.nodes:
                 self._cancel(self.nodes[node.id])
 
-    def _at_home(self, run: str, node: Node) -> Node:
-        """A grown node: of what was run again it means the clones."""
-        edges = tuple(e._replace(parent=NodeId(self._home(run, e.parent))) for e in node.edges)
-        return replace(node, edges=edges)
+    def _at_home(self, known: Known, node: Node) -> Node:
+        """A grown node: of what was run again it means the clones, unless these wait for who grows."""
+        homes = {edge: self._home(known.run, edge.parent) for edge in node.edges}
+        edges = (
+            e if self._waits_for(homes[e], known.id) else e._replace(parent=NodeId(homes[e])) for e in homes
+        )
+        return replace(node, edges=tuple(edges))
+
+    def _waits_for(self, name: str, other: str) -> bool:
+        if name == other:
+            return True
+        if name not in self.nodes or self.nodes[name].ended is not None:
+            return False
+        known = self.nodes[name]
+        waits = {edge.parent for edge in known.edges if self._waits(known, edge)}
+        return any(
+            self._waits_for(above, other) for above in (*waits, known.final or "", *known.finals.values())
+        )
 
     def _home(self, run: str, name: str) -> str:
         if name not in self.nodes or self.nodes[name].run == run:
