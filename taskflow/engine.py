@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +31,7 @@ __all__ = ["Engine", "inline_engine"]
 
 LOOK_S = 0.25
 ALONE_S = 2.0
+HOPE_S = 2.0
 INLINE_LEASE_S = 1e9
 INLINE_REST_S = 0.02
 
@@ -229,6 +231,27 @@ class Engine:
         if isinstance(self.codec.load_function(call.fn).fn, Applied):
             return (*args, *item[0]), item[1]
         return (*item, *args) if kwargs.pop(STAR, False) else (item, *args), kwargs
+
+    def hold(self, changed: threading.Condition, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait, holding a condition, until something is true.
+
+        Returns:
+            `False` when the time was up, or nobody is left who could make it true.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if changed.wait_for(done, HOPE_S if left is None else min(left, HOPE_S)):
+                return True
+            if left is not None and left <= HOPE_S:
+                return False
+            if self.is_hopeless:
+                return False
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the worker of this process dies at every start, and no other serves what waits."""
+        return self.crew.broken and not self._somebody_works()
 
     def why_waiting(self) -> str:
         """A sentence for a wait that ended: whether anybody works here."""

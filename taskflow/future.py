@@ -136,7 +136,7 @@ class Future(concurrent.futures.Future[R], Reference):
             return
         # Not by `super().exception`: that gives the TimeoutError of a task as if the wait had ended.
         with context.lend(), self._condition:
-            if not self._condition.wait_for(self.done, timeout):
+            if not engine.hold(self._condition, self.done, timeout):
                 raise self._timed_out(timeout)
 
     def _timed_out(self, timeout: float | None) -> WaitTimedOut:

@@ -120,7 +120,7 @@ class Waiting:
                     raise self._timed_out(timeout)
                 return
             with context.lend(), self._changed:
-                if not self._changed.wait_for(done, timeout):
+                if not engine.hold(self._changed, done, timeout):
                     raise self._timed_out(timeout)
         except KeyboardInterrupt:
             engine.interrupted([self.run_id])
@@ -163,6 +163,8 @@ class Waiting:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 self._block(self.done, 0)
+            if self._engine.is_hopeless:
+                raise self._timed_out(timeout)
             with contextlib.suppress(WaitTimedOut):
                 self._block(self.done, DRAW_S if left is None else min(DRAW_S, left))
 

@@ -131,6 +131,7 @@ class Link:
         self.streamed: dict[int, tuple[Item, int]] = {}
         self.leaked: dict[Item, Lane] = {}
         self.rss_peak = 0
+        self.weighed_at = 0.0
         self.idle_since = time.monotonic()
         self._next = 1
         self._pages: OrderedDict[tuple[str, int], None] = OrderedDict()

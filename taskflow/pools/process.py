@@ -40,6 +40,7 @@ _PARKED_S = 5.0
 _MOST_CHILDREN = 512
 _EXTRA_LANES = 192
 _QUANTUM_S = 0.002
+_WEIGH_S = 0.25
 _NEVER = float("inf")
 _NO_HARD_LIMIT = (
     "A time limit that kills needs the process pool: use soft_time_limit, or workers with pool='process'."
@@ -381,10 +382,15 @@ class ProcessPool:
         link.idle_since = time.monotonic()
         if link.retiring:
             link.end()
-        elif self._recycle_rss and link.pid and tree_rss_bytes(link.pid) > self._recycle_rss:
+        elif self._recycle_rss and link.idle_since >= link.weighed_at + _WEIGH_S and self._is_heavy(link):
             self._retire(link)
         elif len(self._links) > self.slots:
             self._balance()
+
+    def _is_heavy(self, link: Link) -> bool:
+        """Whether a child is larger than it should be; to look takes as long as a quick call."""
+        link.weighed_at = link.idle_since
+        return bool(self._recycle_rss and link.pid and tree_rss_bytes(link.pid) > self._recycle_rss)
 
     def _take_back_record(self, link: Link, number: int, at: int, lo: int) -> None:
         message = link.flying.get(number)

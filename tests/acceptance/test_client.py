@@ -655,3 +655,24 @@ def test_runs_are_found_and_cancelled_by_their_tags(client: Client) -> None:
     assert mine[0].cancelled()
     assert not other.done()
     assert client.cancel(other, tags={"exp": 7}) == 1
+
+
+class DeadAtOnce:
+    """A worker process that ends as soon as it has begun."""
+
+    pid = 0
+
+    def poll(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("wait", ["future", "map", "progress"])
+def test_a_wait_ends_when_the_worker_dies_at_every_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait: str
+) -> None:
+    monkeypatch.setattr("taskflow.worker.process.spawn", lambda *_, **__: DeadAtOnce())
+    with opened(tmp_path, workers=1) as client:
+        future, run = client.submit(abs, -1), client.map(abs, [-1])
+
+        with pytest.raises(WaitTimedOut, match="dies at every start"):
+            {"future": future.result, "map": run.results, "progress": lambda: run.wait(progress=True)}[wait]()
