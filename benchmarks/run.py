@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.run                                                all of it: a quarter of an hour
+    python -m benchmarks.run                                                all of it: half an hour on two busy processors
     python -m benchmarks.run --subjects taskflow,futures --cases submit,map
     python -m benchmarks.run --quick                                        what moved since the kept table
     python -m benchmarks.run --scale 0.01 --rounds 1                        small sizes: does it all work?
@@ -119,7 +119,9 @@ def _measure(samples: Samples, case: str, subject: str, setting: Setting, scale:
     """One measurement; a second one that fails after a first that did not is said as well."""
     smaller = "" if case == COLD else CASES[case].after
     if samples.reason(smaller, subject):
-        samples.refuse(case, subject, f"not tried, see {smaller}: {samples.reason(smaller, subject)}")
+        before = samples.reason(smaller, subject)
+        told = before if before.startswith("not tried") else f"not tried, see {smaller}: {before}"
+        samples.refuse(case, subject, told)
         return
     timeout_s = COLD_TIMEOUT_S if case == COLD else CASES[case].timeout_s
     command = [setting.python_of(subject), "-m", "benchmarks.one", subject, case, str(scale)]
