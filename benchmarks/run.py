@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.run                                                all of it: half an hour on two busy processors
+    python -m benchmarks.run                              all of it: half an hour on two busy processors
     python -m benchmarks.run --subjects taskflow,futures --cases submit,map
     python -m benchmarks.run --quick                                        what moved since the kept table
     python -m benchmarks.run --scale 0.01 --rounds 1                        small sizes: does it all work?
