@@ -11,6 +11,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
+RIVALS ?= .venv-rivals
 ARGS ?=
 JOBS ?= 3
 BIN := $(VENV)/bin
@@ -70,14 +71,17 @@ acceptance: setup  ## Run the public API from end to end
 mutation: setup  ## Change the rules in many small ways, and see that the tests notice (ARGS="--sample 100")
 	@$(BIN)/python tests/model/mutate.py $(ARGS)
 
-bench: setup  ## Measure beside the standard library's pools, write benchmarks/RESULTS.md
-	@$(BIN)/python -m benchmarks.run $(ARGS)
+bench: setup $(RIVALS)/.made  ## Measure beside others, write benchmarks/RESULTS.md (ARGS="--subjects taskflow --cases map")
+	@$(BIN)/python -m benchmarks.run --rivals $(RIVALS) $(ARGS)
+
+bench-quick: setup  ## Say what has become faster or slower since benchmarks/RESULTS.md, in two minutes
+	@$(BIN)/python -m benchmarks.run --quick $(ARGS)
 
 clean:  ## Remove environments, caches and build output
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup fmt lint types floors tests unit contract crash acceptance mutation bench clean
+.PHONY: help demo test setup fmt lint types floors tests unit contract crash acceptance mutation bench bench-quick clean
 
 # ── stamps: a second run does none of this ───────────────────────────────────────────
 
@@ -86,6 +90,15 @@ $(VENV)/.made:
 		"apt install python3 python3-venv"; exit 1; }
 	@echo "making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# One by one: a rival that cannot be installed costs its own column only, and the table says so.
+$(RIVALS)/.made: benchmarks/rivals.txt
+	@echo "installing the rivals into $(RIVALS)"
+	@$(PYTHON) -m venv --clear $(RIVALS)
+	@sed 's/ *#.*//; /^$$/d' $< | while read -r rival; do \
+		$(RIVALS)/bin/python -m pip --quiet --disable-pip-version-check install "$$rival" \
+		|| echo "$$rival cannot be installed here, and is left out"; done
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.made pyproject.toml

@@ -1,317 +1,335 @@
-"""What is measured, and on whom. Each measurement runs in a process of its own, see `benchmarks.run`.
-
-Only public names of taskflow are used here, and nothing is tuned unless the name says so.
-"""
+"""What is measured. Each case runs in a process of its own, see `benchmarks.one`; every result is checked."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
-from typing import Protocol
+from typing import Any
 
-WORKERS = 2
+from benchmarks import processes, work
+from benchmarks.subject import WORKERS, Subject
 
+ENOUGH_S = 1.0
+MOST_RUNS = 5
 
-def increment(x: int) -> int:
-    """The trivial item: all that is measured is the engine around it."""
-    return x + 1
-
-
-def total(parts: Iterable[int]) -> int:
-    """The body of the chord."""
-    return sum(parts)
+Figures = Mapping[str, float]
 
 
-# ── who is measured ──────────────────────────────────────────────────────────────────
+@dataclass(frozen=True)
+class Case:
+    """One measurement.
+
+    Args:
+        ability: What a subject needs for it.
+        figures: Key of a figure → its row in the table. More is better in keys that end with ``per_s``.
+        measure: Gives figures as it has them, of a subject that has run some calls, at a scale.
+        timeout_s: It is given up after so long.
+        after: A smaller case: who ran out of time there is not asked again.
+    """
+
+    ability: str
+    figures: Mapping[str, str]
+    measure: Callable[[Subject, float], Iterator[Figures]]
+    timeout_s: float = 60.0
+    after: str = ""
 
 
-class Peer(Protocol):
-    """A pool of `WORKERS` processes, with the four ways of giving it work."""
-
-    def one(self) -> int:
-        """One call, there and back; the answer is the id of the process that ran it."""
-        ...
-
-    def submit(self, n: int) -> int:
-        """`n` calls one by one, then every result."""
-        ...
-
-    def map(self, n: int) -> int:
-        """A map over `n` items."""
-        ...
-
-    def chord(self, n: int) -> int:
-        """`n` calls, then one call on all their results."""
-        ...
-
-    def close(self) -> None:
-        """Stop the processes."""
-        ...
+def warm(subject: Subject, ability: str) -> None:
+    """Start all that starts with the first calls."""
+    if ability in ("map", "frames"):
+        _check(sum(subject.map(work.increment, range(200))), 20_100)
+        return
+    for x in range(20):
+        _check(subject.call(work.leaf, x), x)
 
 
-class Taskflow:
-    """A client with an embedded store in a new file: every call is kept on disk."""
-
-    def __init__(self) -> None:
-        import taskflow
-
-        self._folder = tempfile.TemporaryDirectory(prefix="taskflow-bench-")
-        self._client = taskflow.Client(f"sqlite:///{self._folder.name}/runs.db", workers=WORKERS)
-
-    def one(self) -> int:
-        """See `Peer`."""
-        return self._client.submit(os.getpid).result()
-
-    def submit(self, n: int) -> int:
-        """See `Peer`."""
-        futures = [self._client.submit(increment, x) for x in range(n)]
-        return sum(future.result() for future in futures)
-
-    def map(self, n: int) -> int:
-        """See `Peer`."""
-        return sum(self._client.map(increment, range(n)))
-
-    def chord(self, n: int) -> int:
-        """Its own chord: the store releases the body, the client fetches one value."""
-        from taskflow import chord, signature
-
-        header = [signature(increment, (x,)) for x in range(n)]
-        value: int = chord(header, signature(total)).apply_async(client=self._client).result()
-        return value
-
-    def close(self) -> None:
-        """See `Peer`."""
-        self._client.shutdown()
-        self._folder.cleanup()
+# ── single calls ─────────────────────────────────────────────────────────────────────
 
 
-class Futures:
-    """`concurrent.futures.ProcessPoolExecutor`: nothing is kept."""
-
-    def __init__(self, chunk_of: Callable[[int], int] = lambda n: 1) -> None:
-        self._pool = concurrent.futures.ProcessPoolExecutor(WORKERS)
-        self._chunk_of = chunk_of
-
-    def one(self) -> int:
-        """See `Peer`."""
-        return self._pool.submit(os.getpid).result()
-
-    def submit(self, n: int) -> int:
-        """See `Peer`."""
-        futures = [self._pool.submit(increment, x) for x in range(n)]
-        return sum(future.result() for future in futures)
-
-    def map(self, n: int) -> int:
-        """See `Peer`."""
-        return sum(self._pool.map(increment, range(n), chunksize=self._chunk_of(n)))
-
-    def chord(self, n: int) -> int:
-        """The client collects all results and sends them back."""
-        header = [self._pool.submit(increment, x) for x in range(n)]
-        return self._pool.submit(total, [future.result() for future in header]).result()
-
-    def close(self) -> None:
-        """See `Peer`."""
-        self._pool.shutdown()
-
-
-class Pool:
-    """`multiprocessing.Pool`: nothing is kept; its map sends large chunks by default."""
-
-    def __init__(self) -> None:
-        self._pool = multiprocessing.Pool(WORKERS)
-
-    def one(self) -> int:
-        """See `Peer`."""
-        return self._pool.apply(os.getpid)
-
-    def submit(self, n: int) -> int:
-        """See `Peer`."""
-        results = [self._pool.apply_async(increment, (x,)) for x in range(n)]
-        return sum(result.get() for result in results)
-
-    def map(self, n: int) -> int:
-        """See `Peer`."""
-        return sum(self._pool.map(increment, range(n)))
-
-    def chord(self, n: int) -> int:
-        """The client collects all results and sends them back."""
-        header = [self._pool.apply_async(increment, (x,)) for x in range(n)]
-        return self._pool.apply(total, ([result.get() for result in header],))
-
-    def close(self) -> None:
-        """See `Peer`."""
-        self._pool.close()
-        self._pool.join()
-
-
-def _tuned() -> Futures:
-    return Futures(chunk_of=lambda n: max(1, n // (16 * WORKERS)))
-
-
-PEERS: dict[str, Callable[[], Peer]] = {
-    "taskflow": Taskflow,
-    "futures": Futures,
-    "futures, tuned": _tuned,
-    "Pool": Pool,
-}
-
-
-# ── what is measured ─────────────────────────────────────────────────────────────────
-
-
-def submit_per_s(peer: Peer, scale: float) -> dict[str, float]:
-    """Calls a second, submitted one by one, every result fetched."""
-    n = int(10_000 * scale)
-    took_s = _timed(lambda: peer.submit(n), n * (n + 1) // 2)
-    return {"submit, calls/s": n / took_s}
-
-
-def latency_us(peer: Peer, scale: float) -> dict[str, float]:
-    """One call at a time, there and back."""
-    took: list[float] = []
-    for _ in range(max(100, int(2_000 * scale))):
-        begin = perf_counter()
-        peer.one()
-        took.append((perf_counter() - begin) * 1e6)
-    cuts = statistics.quantiles(took, n=100)
-    return {"latency p50, µs": cuts[49], "latency p99, µs": cuts[98]}
-
-
-def map_100k_per_s(peer: Peer, scale: float) -> dict[str, float]:
-    """Items a second of a map over 100,000 trivial items."""
-    return _map_per_s(peer, "map of 100,000, items/s", int(100_000 * scale))
-
-
-def map_1m_per_s(peer: Peer, scale: float) -> dict[str, float]:
-    """Items a second of a map over 1,000,000 trivial items."""
-    return _map_per_s(peer, "map of 1,000,000, items/s", int(1_000_000 * scale))
-
-
-def chord_s(peer: Peer, scale: float) -> dict[str, float]:
-    """Milliseconds for 1,000 calls and one call on all their results."""
-    n = int(1_000 * scale)
-    return {"chord of 1,000, ms": _timed(lambda: peer.chord(n), n * (n + 1) // 2) * 1e3}
-
-
-def memory_mb(peer: Peer, scale: float) -> dict[str, float]:
-    """Memory of a process that runs calls, and of all processes beside the client, after some work."""
-    peer.submit(int(1_000 * scale))
-    child = _memory_of(peer.one())
-    others = [_memory_of(pid) for pid in _descendants(os.getpid())]
-    return {
-        "worker process RSS, MB": child["Rss"],
-        "worker process USS, MB": child["Private_Clean"] + child["Private_Dirty"],
-        "all processes PSS, MB": sum(other["Pss"] for other in others),
-        "processes": len(others),
+def submit(subject: Subject, scale: float) -> Iterator[Figures]:
+    """Calls a second, sent one by one, every result fetched."""
+    items = range(int(5_000 * scale))
+    yield {
+        "submit_per_s": len(items) / _time(lambda: subject.submit(work.increment, items), _plus_one(items))
     }
 
 
-CASES: dict[str, Callable[[Peer, float], dict[str, float]]] = {
-    "submit": submit_per_s,
-    "latency": latency_us,
-    "map-100k": map_100k_per_s,
-    "map-1m": map_1m_per_s,
-    "chord": chord_s,
-    "memory": memory_mb,
-}
-NOT_RUN = {("map-1m", "futures")}
-"""More than a minute each: ProcessPoolExecutor.map sends items one by one unless it is tuned."""
-
-
-def measure(name: str, case: str, scale: float) -> dict[str, float]:
-    """One measurement in this process, after a first call that starts everything."""
-    peer = PEERS[name]()
-    try:
-        peer.submit(100)
-        return CASES[case](peer, scale)
-    finally:
-        peer.close()
-
-
-def first_result(name: str) -> None:
-    """For the cold start: say so as soon as there is a result."""
-    peer = PEERS[name]()
-    peer.one()
-    print("ready", flush=True)
-    peer.close()
-
-
-def cold_start_ms(command: list[str]) -> float:
-    """From the start of a new interpreter to its first result."""
-    begin = perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        took_s = perf_counter() - begin
-    if line.strip() != b"ready" or process.returncode:
-        raise RuntimeError(f"the cold start failed: {command}")
-    return took_s * 1e3
-
-
-def import_ms(statement: str) -> float:
-    """What an import costs in a new interpreter."""
-    code = f"from time import perf_counter as t\nb = t()\n{statement}\nprint(t() - b)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(done.stdout) * 1e3
-
-
-def pipe_echo_us(n: int = 2_000) -> float:
-    """The floor of every latency: a message to another process and back, p50."""
-    near, far = multiprocessing.Pipe()
-    echo = multiprocessing.Process(target=_echo, args=(far, n), daemon=True)
-    echo.start()
-    took: list[float] = []
-    for _ in range(n):
+def latency(subject: Subject, scale: float) -> Iterator[Figures]:
+    """One call at a time, there and back."""
+    took_us: list[float] = []
+    until = perf_counter() + 2 * scale
+    while len(took_us) < 100 or (perf_counter() < until and len(took_us) < 5_000):
         begin = perf_counter()
-        near.send_bytes(b"x" * 64)
-        near.recv_bytes()
-        took.append((perf_counter() - begin) * 1e6)
-    echo.join()
+        _check(subject.call(work.increment, 1), 2)
+        took_us.append((perf_counter() - begin) * 1e6)
+    cuts = statistics.quantiles(took_us, n=100)
+    yield {"latency_p50_us": cuts[49], "latency_p99_us": cuts[98]}
+
+
+def memory(subject: Subject, scale: float) -> Iterator[Figures]:
+    """What the processes hold after some work."""
+    for x in range(int(500 * scale)):
+        subject.call(work.increment, x)
+    worker = processes.memory_of(subject.call(work.process_id))
+    others = [processes.memory_of(pid) for pid in processes.descendants(os.getpid())]
+    yield {
+        "worker_rss_mb": worker["Rss"],
+        "worker_uss_mb": worker["Private_Clean"] + worker["Private_Dirty"],
+        "all_pss_mb": sum(other["Pss"] for other in others),
+        "process_count": sum(other["Rss"] > 0 for other in others),
+    }
+
+
+# ── maps and chords ──────────────────────────────────────────────────────────────────
+
+
+def map_items(subject: Subject, scale: float) -> Iterator[Figures]:
+    """Items a second of a map over 100,000 trivial items."""
+    items = range(int(100_000 * scale))
+    yield {"map_per_s": len(items) / _time(lambda: subject.map(work.increment, items), _plus_one(items))}
+
+
+def map_million(subject: Subject, scale: float) -> Iterator[Figures]:
+    """A map over 1,000,000 trivial items, and by how much all processes grew meanwhile."""
+    items = range(int(1_000_000 * scale))
+    before = processes.resident_mb(os.getpid())
+    took_s = _time(lambda: subject.map(work.increment, items), _plus_one(items), runs=1)
+    peaks = processes.peak_mb(os.getpid())
+    grown = sum(max(0.0, peak - before.get(pid, 0.0)) for pid, peak in peaks.items())
+    yield {"map_1m_per_s": len(items) / took_s, "map_1m_mb": grown}
+
+
+def chord(subject: Subject, scale: float) -> Iterator[Figures]:
+    """Calls, then one call on all their results."""
+    for key, count in (("chord_1k_ms", 1_000), ("chord_10k_ms", 10_000)):
+        items = range(int(count * scale))
+        took_s = _time(partial(subject.chord, work.increment, items), _same(_sum_of(items)))
+        yield {key: took_s * 1e3}
+
+
+# ── graphs ───────────────────────────────────────────────────────────────────────────
+
+
+def dag(subject: Subject, scale: float) -> Iterator[Figures]:
+    """Nodes a second, from a list of layers to the checked sum of the last one."""
+    for key, width in (("dag_2k_per_s", 20), ("dag_20k_per_s", 200)):
+        graph = work.layered(int(100 * max(scale, 0.05)), width)
+        took_s = _time(partial(_run, subject, graph), _same(work.answer(graph)))
+        yield {key: sum(map(len, graph)) / took_s}
+
+
+def _run(subject: Subject, graph: work.Graph) -> int:
+    return subject.graph(graph)()
+
+
+def graph_100k(subject: Subject, scale: float) -> Iterator[Figures]:
+    """A graph of 100,000 nodes: until it is handed over, and until its result is there."""
+    graph = work.layered(100, int(1_000 * max(scale, 0.003)))
+    begin = perf_counter()
+    wait = subject.graph(graph)
+    if subject.keeps_graphs:
+        yield {"graph_100k_submit_s": perf_counter() - begin}
+    _check(wait(), work.answer(graph))
+    yield {"graph_100k_s": perf_counter() - begin}
+
+
+# ── frames ───────────────────────────────────────────────────────────────────────────
+
+
+def frames(subject: Subject, scale: float) -> Iterator[Figures]:
+    """A frame in this process is cut into partitions, and what comes back is put together."""
+    whole = work.frame(int(work.FRAME_BYTES * scale))
+    parts = work.split(whole)
+    tiny = work.split(whole.iloc[: 16 * work.PARTITIONS])
+    for key, fn in (("small", work.summary), ("full", work.widened), ("heavy", work.ranked)):
+        subject.frames(fn, tiny)
+        yield {f"frame_{key}_s": _time(partial(subject.frames, fn, parts), _like(fn, parts), _concat)}
+
+
+def frames_put(subject: Subject, scale: float) -> Iterator[Figures]:
+    """The same partitions, handed over before the time begins to run."""
+    whole = work.frame(int(work.FRAME_BYTES * scale))
+    parts = work.split(whole)
+    subject.frames(work.widened, work.split(whole.iloc[: 16 * work.PARTITIONS]))
+    there = subject.put(parts)
+    for key, fn in (("small", work.summary), ("full", work.widened)):
+        yield {f"frame_{key}_put_s": _time(partial(subject.frames, fn, there), _like(fn, parts), _concat)}
+
+
+# ── ranges: quick, middling and slow items, untuned ──────────────────────────────────
+
+
+def microseconds(subject: Subject, scale: float) -> Iterator[Figures]:
+    """1,000,000 items of about 1 µs; the ideal is half of a plain loop, measured before and after."""
+    items = range(int(1_000_000 * scale))
+    expected, before_s = _plain_loop(items)
+    took_s = _time(lambda: subject.map(work.microsecond, items), _same(expected), runs=1)
+    ideal_s = (before_s + _plain_loop(items)[1]) / 2 / WORKERS
+    yield {"items_1us_of_ideal": took_s / ideal_s, "item_1us_us": ideal_s * WORKERS / len(items) * 1e6}
+
+
+def milliseconds(subject: Subject, scale: float) -> Iterator[Figures]:
+    """10,000 items that keep a processor busy for 1 ms."""
+    items = range(int(10_000 * scale))
+    took_s = _time(lambda: subject.map(work.millisecond, items), _plus_one(items), runs=1)
+    yield {"items_1ms_of_ideal": took_s / work.ideal_s([0.001] * len(items), WORKERS)}
+
+
+def skewed(subject: Subject, scale: float) -> Iterator[Figures]:
+    """50 items of 0.1 to 2 s, which wait."""
+    items = work.skewed(max(4, int(50 * scale)))
+    took_s = _time(lambda: subject.map(work.wait, items), _same(items), runs=1)
+    yield {"items_skewed_of_ideal": took_s / work.ideal_s(items, WORKERS)}
+
+
+# ── timing and checking ──────────────────────────────────────────────────────────────
+
+Check = Callable[[Any], None]
+
+
+def _time(
+    call: Callable[[], Any], check: Check, finish: Callable[[Any], Any] | None = None, runs: int = 0
+) -> float:
+    """The median of a few runs, or one run that takes long; the check is not timed."""
+    took: list[float] = []
+    while not took or (len(took) < (runs or MOST_RUNS) and sum(took) < ENOUGH_S):
+        begin = perf_counter()
+        answer = call()
+        if finish is not None:
+            answer = finish(answer)
+        took.append(perf_counter() - begin)
+        check(answer)
     return statistics.median(took)
 
 
-def _echo(end: multiprocessing.connection.Connection, n: int) -> None:
-    for _ in range(n):
-        end.send_bytes(end.recv_bytes())
-
-
-def _timed(call: Callable[[], int], expected: int) -> float:
-    begin = perf_counter()
-    answer = call()
-    took_s = perf_counter() - begin
+def _check(answer: object, expected: object) -> None:
     if answer != expected:
-        raise RuntimeError(f"wrong answer: {answer}, not {expected}")
-    return took_s
+        raise AssertionError(f"wrong answer: {str(answer)[:200]}, not {str(expected)[:200]}")
 
 
-def _map_per_s(peer: Peer, label: str, n: int) -> dict[str, float]:
-    return {label: n / _timed(lambda: peer.map(n), n * (n + 1) // 2)}
+def _same(expected: object) -> Check:
+    return partial(_check, expected=expected)
 
 
-def _memory_of(pid: int) -> dict[str, float]:
-    """Megabytes by the names of the kernel (Linux only)."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
-    return {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines}
+def _plus_one(items: range) -> Check:
+    return _same(list(range(items.start + 1, items.stop + 1)))
 
 
-def _descendants(root: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        except OSError:
-            continue  # it has just ended
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found = list(children.get(root, ()))
-    for pid in found:
-        found += children.get(pid, ())
-    return found
+def _sum_of(items: range) -> int:
+    return sum(items) + len(items)
+
+
+def _concat(parts: list[Any]) -> Any:
+    import pandas as pd
+
+    return pd.concat(parts)
+
+
+def _like(fn: Callable[[Any], Any], parts: list[Any]) -> Check:
+    """The first and the last partition must be what pandas makes of them here, and nothing be missing."""
+    import pandas as pd
+
+    first, last = fn(parts[0]), fn(parts[-1])
+    rows = len(first) * (len(parts) - 1) + len(last)
+
+    def check(answer: Any) -> None:
+        _check(len(answer), rows)
+        pd.testing.assert_frame_equal(answer.iloc[: len(first)], first)
+        pd.testing.assert_frame_equal(answer.iloc[-len(last) :], last)
+
+    return check
+
+
+def _plain_loop(items: range) -> tuple[list[int], float]:
+    begin = perf_counter()
+    answer = [work.microsecond(item) for item in items]
+    return answer, perf_counter() - begin
+
+
+CASES: dict[str, Case] = {
+    "submit": Case("submit", {"submit_per_s": "5,000 single calls, results fetched, calls/s"}, submit),
+    "latency": Case(
+        "call", {"latency_p50_us": "one call, p50, µs", "latency_p99_us": "one call, p99, µs"}, latency
+    ),
+    "map": Case("map", {"map_per_s": "map of 100,000, items/s"}, map_items, timeout_s=40),
+    "map-1m": Case(
+        "map",
+        {"map_1m_per_s": "map of 1,000,000, items/s", "map_1m_mb": "… memory it took, all processes, MB"},
+        map_million,
+        timeout_s=120,
+        after="map",
+    ),
+    "chord": Case(
+        "chord", {"chord_1k_ms": "chord of 1,000, ms", "chord_10k_ms": "chord of 10,000, ms"}, chord
+    ),
+    "dag": Case(
+        "graph",
+        {
+            "dag_2k_per_s": "graph of 100 layers of 20, nodes/s",
+            "dag_20k_per_s": "graph of 100 layers of 200, nodes/s",
+        },
+        dag,
+    ),
+    "graph-100k": Case(
+        "graph",
+        {
+            "graph_100k_submit_s": "graph of 100,000 nodes: handed over, s",
+            "graph_100k_s": "… its result is there, s",
+        },
+        graph_100k,
+        timeout_s=90,
+    ),
+    "frames": Case(
+        "frames",
+        {
+            "frame_small_s": "400 MB frame, 16 partitions: small result, s",
+            "frame_full_s": "… full-size result, s",
+            "frame_heavy_s": "… work for a processor, s",
+        },
+        frames,
+        timeout_s=120,
+    ),
+    "frames-put": Case(
+        "put",
+        {
+            "frame_small_put_s": "… already put: small result, s",
+            "frame_full_put_s": "… already put: full-size result, s",
+        },
+        frames_put,
+        timeout_s=120,
+    ),
+    "items-1us": Case(
+        "map",
+        {
+            "items_1us_of_ideal": "1,000,000 items of 1 µs, time ÷ ideal",
+            "item_1us_us": "… an item in a plain loop, µs",
+        },
+        microseconds,
+        timeout_s=120,
+        after="map-1m",
+    ),
+    "items-1ms": Case("map", {"items_1ms_of_ideal": "10,000 items of 1 ms, time ÷ ideal"}, milliseconds),
+    "items-skewed": Case("map", {"items_skewed_of_ideal": "50 items of 0.1 to 2 s, time ÷ ideal"}, skewed),
+    "memory": Case(
+        "call",
+        {
+            "worker_rss_mb": "worker process RSS, MB",
+            "worker_uss_mb": "worker process USS, MB",
+            "all_pss_mb": "all processes beside the client, PSS, MB",
+            "process_count": "processes beside the client",
+        },
+        memory,
+    ),
+}
+COLD = "cold-start"
+COLD_FIGURES = {"cold_start_ms": "start of Python to first result, ms"}
+NO_RATIO = ("process_count", "item_1us_us")
+
+NAMES = (*CASES, COLD)
+TITLES: dict[str, str] = {
+    key: title for case in CASES.values() for key, title in case.figures.items()
+} | COLD_FIGURES

@@ -1,201 +1,216 @@
-"""Measure taskflow and the standard library's pools in one run, print one table, keep it.
+"""Measure taskflow and its rivals in turns, print one table, keep it.
 
 ::
 
-    python -m benchmarks.run                 all of it, a few minutes
-    python -m benchmarks.run --quick         a tenth of the work, once: only to see that it runs
-    python -m benchmarks.run --only submit,latency --rounds 5
+    python -m benchmarks.run                              all of it: half an hour on two busy processors
+    python -m benchmarks.run --subjects taskflow,futures --cases submit,map
+    python -m benchmarks.run --quick                                        what moved since the kept table
+    python -m benchmarks.run --scale 0.01 --rounds 1                        small sizes: does it all work?
 
-Every measurement is made in a process of its own; the order of the peers is turned round from one
-round to the next; the table shows medians, and ratios of the medians of the same run.
+Every measurement is made in a process of its own, with two workers; the order of the subjects is turned
+round from one round to the next; the table shows medians, and ratios of the medians of the same run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import platform
-import sqlite3
-import statistics
 import subprocess
 import sys
-from collections import defaultdict
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import taskflow
-from benchmarks import cases
+from benchmarks import processes, report
+from benchmarks.cases import CASES, COLD, NAMES
+from benchmarks.one import MARK
+from benchmarks.setting import Setting, look_around
+from benchmarks.subject import reason_against
+from benchmarks.subjects import NAMES as SUBJECTS
+from benchmarks.subjects import load
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
-MORE_IS_BETTER = "/s"
-NOT_TIMED = ("processes",)
+HOME = Path(__file__).parent
+RESULTS = HOME / "RESULTS.md"
+KEPT = HOME / "results.json"
+QUICK_SUBJECTS = ("taskflow", "futures")
+QUICK_CASES = ("submit", "latency", "map", "chord", "dag", "cold-start", "memory")
+REPEAT_BELOW_S = 8.0
+COLD_TIMEOUT_S = 60.0
+TO_STOP_S = 8.0
 
-NOTES = """\
-Medians of {rounds} rounds, each measurement in a process of its own; {workers} worker processes each; items
-are `x + 1`. taskflow commits every call to a SQLite file, the others keep nothing. A ratio above 1 is in
-favour of taskflow. On a shared machine trust ratios above 1.5, and no p99.
 
-*futures* is `ProcessPoolExecutor` as it comes, *tuned* has a chunksize chosen for the map, *Pool* is
-`multiprocessing.Pool`. – means not measured: an untuned `ProcessPoolExecutor.map` of 1,000,000 items takes
-over a minute.
-"""
+@dataclass
+class Samples:
+    """All figures of a run, and why there are none.
 
-Samples = dict[str, dict[str, list[float]]]
-"""By figure, by peer: one number a round."""
+    Attributes:
+        values: By figure, by subject: one number a round.
+        reasons: By case, by subject: why there is no figure.
+    """
+
+    values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    reasons: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def add(self, subject: str, figures: dict[str, float]) -> None:
+        """Take the figures of one measurement."""
+        for key, value in figures.items():
+            self.values.setdefault(key, {}).setdefault(subject, []).append(value)
+
+    def refuse(self, case: str, subject: str, reason: str) -> None:
+        """Note why there is no figure, or not every figure."""
+        self.reasons.setdefault(case, {})[subject] = reason
+
+    def reason(self, case: str, subject: str) -> str:
+        """Why a subject is asked no more; empty when it is."""
+        return self.reasons.get(case, {}).get(subject, "")
 
 
 def main() -> int:
     """Run what the command line asks for."""
     options = _arguments()
-    if options.one:
-        peer, case = options.one
-        print(json.dumps(cases.measure(peer, case, options.scale)))
+    processes.adopt_orphans()
+    setting = look_around(options.subjects, options.rivals)
+    samples = collect(options, setting)
+    setting.look_again()
+    if options.quick:
+        print(report.moved(samples.values, json.loads(KEPT.read_text(encoding="utf-8"))["values"]))
         return 0
-    if options.first:
-        cases.first_result(options.first)
-        return 0
-    chosen = options.only.split(",") if options.only else [*cases.CASES, "cold-start", "import"]
-    samples = collect(chosen, rounds=options.rounds, scale=options.scale)
-    text = report(samples, rounds=options.rounds, scale=options.scale)
+    text = report.table(
+        samples.values, samples.reasons, options.subjects, setting, options.rounds, options.scale
+    )
     print(text)
-    if options.scale == 1 and not options.only:
+    if options.is_whole:
         RESULTS.write_text(text, encoding="utf-8")
-        print(f"written to {os.path.relpath(RESULTS)}")
+        KEPT.write_text(json.dumps(asdict(samples), indent=1) + "\n", encoding="utf-8")
+        print(f"written to {os.path.relpath(RESULTS)} and {os.path.relpath(KEPT)}")
     return 0
 
 
-def collect(chosen: list[str], *, rounds: int, scale: float) -> Samples:
-    """All measurements, the peers in turn and in turned order."""
-    samples: Samples = defaultdict(lambda: defaultdict(list))
-    for round_no in range(rounds):
-        for case in chosen:
-            peers = [p for p in cases.PEERS if (case, p) not in cases.NOT_RUN and _applies(case, p)]
-            for peer in peers if round_no % 2 == 0 else reversed(peers):
-                _progress(f"round {round_no + 1} of {rounds}: {case}, {peer}")
-                for figure, value in _figures(case, peer, scale).items():
-                    samples[figure][peer].append(value)
-        if "latency" in chosen:
-            samples["pipe echo p50, µs (the floor)"]["pipe"].append(cases.pipe_echo_us())
-    _progress("")
+def collect(options: argparse.Namespace, setting: Setting) -> Samples:
+    """All measurements, the subjects in turn and in turned order; what takes long is measured once."""
+    samples = Samples()
+    slow: set[tuple[str, str]] = set()
+    for case in options.cases:
+        for subject in options.subjects:
+            _refuse_beforehand(samples, case, subject, setting)
+    for round_no in range(options.rounds):
+        for case in options.cases:
+            for subject in options.subjects if round_no % 2 == 0 else options.subjects[::-1]:
+                if (case, subject) in slow or samples.reason(case, subject):
+                    continue
+                _progress(f"round {round_no + 1} of {options.rounds}: {case}, {subject}")
+                began = time.monotonic()
+                _measure(samples, case, subject, setting, options.scale)
+                if time.monotonic() - began > REPEAT_BELOW_S:
+                    slow.add((case, subject))
     return samples
 
 
-def report(samples: Samples, *, rounds: int, scale: float = 1.0) -> str:
-    """The table as Markdown."""
-    peers = list(cases.PEERS)
-    rivals = [p for p in peers if p != "taskflow"]
-    head = ["", *peers, *(f"against {p}" for p in rivals)]
-    lines = [
-        "# Benchmarks",
-        "",
-        f"Written by `make bench`. {_setting()}",
-        "",
-        NOTES.format(rounds=rounds, workers=cases.WORKERS),
-        *([] if scale == 1 else [f"**Sizes are {scale:g} of what the table says.**", ""]),
-        _row(head),
-        _row(["---", *("---:" for _ in head[1:])]),
-    ]
-    for figure, by_peer in samples.items():
-        medians = {peer: statistics.median(values) for peer, values in by_peer.items()}
-        shown = [_number(medians.get(peer)) for peer in peers]
-        if "pipe" in medians:
-            shown = [_number(medians["pipe"]), *("" for _ in rivals)]
-        lines.append(_row([figure, *shown, *(_ratio(figure, medians, rival) for rival in rivals)]))
-    lines += ["", "Spread of taskflow's rounds:", ""]
-    lines += [f"- {figure}: {_spread(by['taskflow'])}" for figure, by in samples.items() if "taskflow" in by]
-    return "\n".join(lines) + "\n"
+def _refuse_beforehand(samples: Samples, case: str, subject: str, setting: Setting) -> None:
+    ability = "call" if case == COLD else CASES[case].ability
+    reason = setting.missing.get(subject) or reason_against(load(subject), ability)
+    if reason:
+        samples.refuse(case, subject, reason)
+
+
+def _measure(samples: Samples, case: str, subject: str, setting: Setting, scale: float) -> None:
+    """One measurement; a second one that fails after a first that did not is said as well."""
+    smaller = "" if case == COLD else CASES[case].after
+    if samples.reason(smaller, subject):
+        before = samples.reason(smaller, subject)
+        told = before if before.startswith("not tried") else f"not tried, see {smaller}: {before}"
+        samples.refuse(case, subject, told)
+        return
+    timeout_s = COLD_TIMEOUT_S if case == COLD else CASES[case].timeout_s
+    command = [setting.python_of(subject), "-m", "benchmarks.one", subject, case, str(scale)]
+    figures, reason = _ask(command, timeout_s)
+    samples.add(subject, figures)
+    if reason:
+        samples.refuse(case, subject, reason)
+
+
+def _ask(command: list[str], timeout_s: float) -> tuple[dict[str, float], str]:
+    """The figures of a measurement, and what went wrong; nothing of it is left running."""
+    environment = os.environ | {"PYTHONPATH": str(HOME.parent), "PYTHONWARNINGS": "ignore"}
+    child = subprocess.Popen(
+        [*command, repr(time.perf_counter())],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+        cwd=HOME.parent,
+        start_new_session=True,
+    )
+    reason = ""
+    try:
+        out, err = child.communicate(timeout=timeout_s)
+        if child.returncode:
+            reason = "failed: " + " ".join((err.strip().splitlines() or ["no word"])[-1].split())[:200]
+    except subprocess.TimeoutExpired:
+        reason = f"over {timeout_s:.0f} s"
+        child.terminate()
+        try:
+            out, _ = child.communicate(timeout=TO_STOP_S)
+        except subprocess.TimeoutExpired:
+            processes.end([*processes.descendants(child.pid), child.pid])
+            out, _ = child.communicate()
+    _tidy()
+    return _figures(out.splitlines()), reason
+
+
+def _tidy() -> None:
+    """What a subject left behind, and this process has adopted."""
+    left = processes.wait_until_gone(processes.descendants(os.getpid()), 3.0)
+    processes.end(left)
+    processes.wait_until_gone(left, 3.0)
+
+
+def _figures(lines: Iterable[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for line in lines:
+        if line.startswith(MARK):
+            found |= json.loads(line.removeprefix(MARK))
+    return found
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured (default 3)")
-    parser.add_argument("--only", help="comma-separated cases: submit, latency, map-100k, …")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round, nothing kept")
-    parser.add_argument("--scale", type=float, default=1.0, help=argparse.SUPPRESS)
-    parser.add_argument("--one", nargs=2, metavar=("PEER", "CASE"), help=argparse.SUPPRESS)
-    parser.add_argument("--first", metavar="PEER", help=argparse.SUPPRESS)
+    parser.add_argument("--subjects", type=_names(SUBJECTS), help="comma-separated: " + ", ".join(SUBJECTS))
+    parser.add_argument("--cases", type=_names(NAMES), help="comma-separated: " + ", ".join(NAMES))
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="how often what is quick is measured (default 3)"
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="sizes of the cases, as a part of the whole")
+    parser.add_argument("--rivals", type=Path, default=HOME.parent / ".venv-rivals", help="their environment")
+    parser.add_argument("--quick", action="store_true", help="compare with the kept table, below two minutes")
     options = parser.parse_args()
-    if options.quick:
-        options.rounds, options.scale = 1, 0.1
+    options.is_whole = not (options.subjects or options.cases) and options.scale == 1
+    options.subjects = options.subjects or (QUICK_SUBJECTS if options.quick else SUBJECTS)
+    options.cases = options.cases or (QUICK_CASES if options.quick else NAMES)
     return options
 
 
-def _applies(case: str, peer: str) -> bool:
-    """Tuning means a chunksize, which only a map has; memory is read from Linux."""
-    if case == "memory" and sys.platform != "linux":
-        return False
-    return case.startswith("map") or peer != "futures, tuned"
+class _names:  # noqa: N801 - it is used as a type of argparse
+    """Comma-separated names, in their own order."""
 
+    def __init__(self, known: tuple[str, ...]) -> None:
+        self._known = known
 
-def _figures(case: str, peer: str, scale: float) -> dict[str, float]:
-    again = [sys.executable, "-m", "benchmarks.run"]
-    if case == "cold-start":
-        return {"cold start to first result, ms": cases.cold_start_ms([*again, "--first", peer])}
-    if case == "import":
-        return _import_figures(peer)
-    done = subprocess.run(
-        [*again, "--one", peer, case, "--scale", str(scale)], stdout=subprocess.PIPE, text=True, check=True
-    )
-    figures: dict[str, float] = json.loads(done.stdout)
-    return figures
-
-
-def _import_figures(peer: str) -> dict[str, float]:
-    """Names are loaded on first use, so the import alone would flatter: the class is asked for, too."""
-    of_class = {
-        "taskflow": "from taskflow import Client",
-        "futures": "from concurrent.futures import ProcessPoolExecutor",
-        "Pool": "from multiprocessing.pool import Pool",
-    }[peer]
-    figures = {"import of the class, ms": _import_ms(of_class)}
-    if peer == "taskflow":
-        figures["import taskflow, ms"] = _import_ms("import taskflow")
-    return figures
-
-
-def _import_ms(statement: str) -> float:
-    return statistics.median(cases.import_ms(statement) for _ in range(5))
-
-
-def _setting() -> str:
-    return ", ".join(
-        (
-            f"taskflow {taskflow.__version__}",
-            f"Python {platform.python_version()}",
-            f"SQLite {sqlite3.sqlite_version}",
-            f"{platform.system()} {platform.machine()}",
-            f"{os.cpu_count()} CPUs",
-            f"start method of the pools: {multiprocessing.get_start_method()}.",
-        )
-    )
-
-
-def _ratio(figure: str, medians: dict[str, float], rival: str) -> str:
-    if rival not in medians or "taskflow" not in medians or figure in NOT_TIMED:
-        return "–" if "pipe" not in medians else ""
-    ours, theirs = medians["taskflow"], medians[rival]
-    better = ours / theirs if figure.endswith(MORE_IS_BETTER) else theirs / ours
-    return f"{better:.2g} ×" if better < 10 else f"{better:.0f} ×"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
-
-
-def _spread(values: list[float]) -> str:
-    return f"{_number(min(values))} to {_number(max(values))}"
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    def __call__(self, text: str) -> tuple[str, ...]:
+        asked = text.split(",")
+        if unknown := set(asked).difference(self._known):
+            raise argparse.ArgumentTypeError(f"no such name: {', '.join(sorted(unknown))}")
+        return tuple(name for name in self._known if name in asked)
 
 
 def _progress(text: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,17 @@
+"""Who is measured: one file each, in the order of the columns."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from benchmarks.subject import Subject
+
+__all__ = ["NAMES", "load"]
+
+NAMES = ("taskflow", "futures", "pool", "joblib", "mpire", "dask", "ray", "ipyparallel", "floor")
+
+
+def load(name: str) -> type[Subject]:
+    """The class of a subject; its library need not be there."""
+    found: type[Subject] = import_module(f"benchmarks.subjects.{name}").SUBJECT
+    return found
