@@ -13,8 +13,8 @@ import pytest
 from taskflow.ids import NodeId
 from taskflow.states import TERMINAL, State
 from taskflow.testing.checker import Expected
-from tests.acceptance.stage import end
-from tests.crash.stage import Stage, family
+from tests.acceptance.stage import end, family
+from tests.crash.stage import Stage
 from tests.model.graphs import GRAPHS, parents_of
 from tests.model.meaning import Meaning, flatten
 from tests.model.recipes import build, drawn
