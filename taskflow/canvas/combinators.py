@@ -294,6 +294,8 @@ class chord(_Canvas):  # noqa: N801 - Celery's name
             body = copy(body)
             body["options"] = {k: v for k, v in body.options.items() if k != "link_error"}
         elif isinstance(body, group):
+            # A header that fails stops every member, and none of them would tell of it.
+            draw_errbacks(sheet, errbacks, header, self, EdgeMode.BROKEN)
             body, errbacks = body.with_errbacks(errbacks), []
         shape = body.draw(sheet, header, {**self._passed_behind(inherited), **self._own_id(inherited)})
         draw_errbacks(sheet, errbacks, shape, last, EdgeMode.BROKEN)

@@ -73,7 +73,7 @@ def refusal_of(rows: Rows, parent: NodeRow, edge: Edge) -> Refusal | None:
         return Refusal(parent, parent.policy.on_failure == "skip") if bad else None
     ok, by_choice = parent.state is State.SUCCEEDED, is_by_choice(parent)
     if mode is EdgeMode.FAILED:
-        return None if parent.state in FAILURES else Refusal(parent, True)
+        return None if _has_failed(rows, parent) else Refusal(parent, True)
     if mode is EdgeMode.BROKEN:
         broken = not ok and not by_choice and not _was_cancelled(rows, parent)
         return None if broken else Refusal(parent, True)
@@ -87,6 +87,12 @@ def is_by_choice(row: NodeRow) -> bool:
     if row.state is State.SKIPPED:
         return row.root is None
     return row.state in FAILURES and row.policy.on_failure == "skip"
+
+
+def _has_failed(rows: Rows, row: NodeRow) -> bool:
+    """Whether a node failed itself, or left its place to calls of which one failed."""
+    within = row.final is not None and row.state is State.SKIPPED and not is_by_choice(row)
+    return row.state in FAILURES or (within and not _was_cancelled(rows, row))
 
 
 def _was_cancelled(rows: Rows, row: NodeRow) -> bool:

@@ -614,7 +614,8 @@ class Oracle:
             return parent.node.policy.on_failure == "skip" if bad and mode.needs_success else None
         failed = parent.ended in _FAILURES
         because = failed or (parent.ended is State.SKIPPED and not self._unwanted(parent))
-        wanted = {EdgeMode.FAILED: failed, EdgeMode.BROKEN: because and not parent.chosen}
+        broken = because and not parent.chosen
+        wanted = {EdgeMode.FAILED: failed or (broken and parent.final is not None), EdgeMode.BROKEN: broken}
         if mode in wanted:
             return None if wanted[mode] else True
         if parent.ended is State.SUCCEEDED or mode in (EdgeMode.KEEP, EdgeMode.DROP, EdgeMode.ENDED):

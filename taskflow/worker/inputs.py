@@ -71,7 +71,7 @@ class Inputs:
             for edge in edges
         }
         for edge in edges:
-            if edge.mode is EdgeMode.BROKEN:
+            if edge.mode in (EdgeMode.FAILED, EdgeMode.BROKEN):
                 found[edge] = self._reasons(found[edge])
         return found
 

@@ -306,6 +306,24 @@ def test_a_replacement_that_fails_fails_what_it_replaced(client: Client) -> None
         result.children[2].get()
 
 
+def test_an_errback_is_told_when_the_first_step_of_a_replacement_fails(client: Client, book: Path) -> None:
+    @task
+    def member(x: int) -> Any:
+        replace(fail.s(x) | add.s(1))
+
+    result = member.s(1).on_error(tell.s(book)).apply_async()
+    over(client, result)
+
+    assert [entry[2:] for entry in entries(book)] == [["ValueError('broken')", True]]
+
+
+def test_a_header_that_fails_before_a_group_is_told_of(client: Client, book: Path) -> None:
+    result = chord([fail.s(1), add.s(1)], group(total.s(), total.s())).on_error(tell.s(book)).apply_async()
+    over(client, result)
+
+    assert [entry[2:] for entry in entries(book)] == [["ValueError('broken')", True]]
+
+
 def test_a_member_may_add_to_its_chord(client: Client) -> None:
     @task
     def member(x: int) -> int:

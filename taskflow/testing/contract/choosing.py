@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from taskflow.ids import RunId
+from taskflow.ids import NodeId, RunId
 from taskflow.policy import Policy
-from taskflow.records import EdgeMode, Kind
+from taskflow.records import EdgeMode, Growth, Kind
 from taskflow.states import State
 from taskflow.testing.contract.told import Told
 from taskflow.testing.story import ERROR, Story, array, call, drop, edge, ended, one
@@ -131,6 +131,32 @@ class Choosing(Told):
 
         assert story.states("d", "e") == [State.QUEUED, State.SKIPPED]
         assert story.failure("c").root == "a"
+
+    @pytest.mark.parametrize("mode", [EdgeMode.FAILED, EdgeMode.BROKEN])
+    def test_what_fails_within_a_replacement_failed_in_the_place_that_it_took(
+        self, story: Story, mode: EdgeMode
+    ) -> None:
+        """The first step of the replacement fails, and the last one, which gives the value, never runs."""
+        story.submit(call("a"), call("b", edge("a", mode)))
+        lease = story.take()
+        growth = Growth((call("x"), call("y", "x")), final=NodeId("y"))
+        story.settle(lease, one(lease, Kind.REPLACED), grow=growth)
+
+        story.fail(story.take())
+
+        assert story.states("a", "b") == [State.SKIPPED, State.QUEUED]
+
+    @pytest.mark.parametrize("mode", [EdgeMode.FAILED, EdgeMode.BROKEN])
+    def test_no_handler_is_called_when_a_replacement_is_cancelled(self, story: Story, mode: EdgeMode) -> None:
+        """Nor when its first step is."""
+        story.submit(call("a"), call("b", edge("a", mode)))
+        lease = story.take()
+        growth = Growth((call("x"), call("y", "x")), final=NodeId("y"))
+        story.settle(lease, one(lease, Kind.REPLACED), grow=growth)
+
+        story.cancel("x")
+
+        assert story.states("a", "b") == [State.SKIPPED, State.SKIPPED]
 
     def test_no_handler_is_called_for_what_was_cancelled(self, story: Story) -> None:
         """Whoever cancelled knows."""
