@@ -60,7 +60,8 @@ class EdgeMode(StrEnum):
     is left out. ``KEEP``: it ended; failed items arrive as exceptions. ``DROP``: it ended; failed items are
     left out. ``AFTER``: it succeeded; gives nothing. ``ENDED``: it ended, whatever the outcome; gives
     nothing. ``FAILED``: it failed, itself or in what took its place; gives why. ``BROKEN``: it failed, or
-    was skipped because something before it failed; gives why. ``ITEM``: item `Edge.lo` of the successor takes its outcome.
+    was skipped because something before it failed; gives why. ``ITEM``: item `Edge.lo` of the successor
+    takes its outcome.
 
     When the need cannot be met the successor is *skipped*: because something failed, or by choice, when the
     predecessor was skipped by choice or did not fail as wanted. What is skipped by choice fails no run.
