@@ -314,6 +314,7 @@ def test_an_errback_is_told_when_the_first_step_of_a_replacement_fails(client: C
     result = member.s(1).on_error(tell.s(book)).apply_async()
     over(client, result)
 
+    assert result.state == "FAILURE"
     assert [entry[2:] for entry in entries(book)] == [["ValueError('broken')", True]]
 
 
