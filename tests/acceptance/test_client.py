@@ -652,7 +652,8 @@ def test_runs_are_found_and_cancelled_by_their_tags(client: Client) -> None:
 
     assert len(rows) == 2
     assert client.cancel(tags={"exp": 7}) == 2
-    assert mine[0].cancelled()
+    with pytest.raises(TaskCancelled):
+        mine[0].result(DEADLINE_S)
     assert not other.done()
     assert client.cancel(other, tags={"exp": 7}) == 1
 
