@@ -12,11 +12,7 @@ from taskflow.canvas import Signature
 from taskflow.canvas.shape import split_id
 from taskflow.crew import Terms
 from taskflow.engine import Engine, inline_engine
-from taskflow.errors import (
-    ConfigError,
-    UsageError,
-    nearest,
-)
+from taskflow.errors import ConfigError, UsageError, nearest
 from taskflow.future import Future
 from taskflow.gathering import as_completed, gather
 from taskflow.handles import future_by_id, handle_of, run_by_id

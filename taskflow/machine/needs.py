@@ -71,12 +71,10 @@ def refusal_of(rows: Rows, parent: NodeRow, edge: Edge) -> Refusal | None:
     if edge.hi is not None and parent.state is not State.SKIPPED:
         bad = mode.needs_success and rows.ended_in(parent, edge.lo, edge.hi)[1]
         return Refusal(parent, parent.policy.on_failure == "skip") if bad else None
+    if mode in (EdgeMode.FAILED, EdgeMode.BROKEN):
+        asked = _has_failed if mode is EdgeMode.FAILED else _is_broken
+        return None if asked(rows, parent) else Refusal(parent, True)
     ok, by_choice = parent.state is State.SUCCEEDED, is_by_choice(parent)
-    if mode is EdgeMode.FAILED:
-        return None if _has_failed(rows, parent) else Refusal(parent, True)
-    if mode is EdgeMode.BROKEN:
-        broken = not ok and not by_choice and not _was_cancelled(rows, parent)
-        return None if broken else Refusal(parent, True)
     if ok or not mode.needs_success or (by_choice and mode is EdgeMode.TAKEN):
         return None
     return Refusal(parent, by_choice)
@@ -91,8 +89,12 @@ def is_by_choice(row: NodeRow) -> bool:
 
 def _has_failed(rows: Rows, row: NodeRow) -> bool:
     """Whether a node failed itself, or left its place to calls of which one failed."""
-    within = row.final is not None and row.state is State.SKIPPED and not is_by_choice(row)
-    return row.state in FAILURES or (within and not _was_cancelled(rows, row))
+    return row.state in FAILURES or (row.final is not None and _is_broken(rows, row))
+
+
+def _is_broken(rows: Rows, row: NodeRow) -> bool:
+    """Whether a node has no value because something failed, and somebody minds."""
+    return row.state is not State.SUCCEEDED and not is_by_choice(row) and not _was_cancelled(rows, row)
 
 
 def _was_cancelled(rows: Rows, row: NodeRow) -> bool:

@@ -218,20 +218,6 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
 
     wait = get  # type: ignore[assignment]  # Celery's word for it
 
-    def join(
-        self,
-        timeout: float | None = None,
-        propagate: bool = True,
-        interval: float = 0.5,
-        callback: Callable[[str, Any], object] | None = None,
-        no_ack: bool = True,
-        on_message: Callable[[dict[str, Any]], object] | None = None,
-        disable_sync_subtasks: bool = True,
-        on_interval: Callable[[], object] | None = None,
-    ) -> Any:
-        """The same as `get`."""
-        return self.get(timeout, propagate, callback=callback, on_message=on_message)
-
     def when_over(self, tell: Callable[[], object]) -> None:
         """Call a function when all members have ended: in a thread of the client, or now if that is so."""
         handles = [self._handle(node) for node in self.shape.nodes()]

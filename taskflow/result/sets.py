@@ -157,7 +157,7 @@ class ResultSet:
         on_interval: Callable[[], object] | None = None,
     ) -> list[Any]:
         """The values of its results, one after the other; see `get`."""
-        return ResultSet.get(self, timeout, propagate, callback=callback, on_message=on_message)
+        return self.get(timeout, propagate, callback=callback, on_message=on_message)
 
     def join_native(
         self,
