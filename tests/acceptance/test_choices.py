@@ -13,7 +13,7 @@ import pytest
 from taskflow import Client, Skip, Workflow
 from taskflow.errors import ConfigError, GraphError, TaskSkipped
 from taskflow.hooks import using
-from tests.acceptance.stage import opened
+from tests.acceptance.stage import opened, until
 
 
 @pytest.fixture(scope="module")
@@ -219,10 +219,7 @@ def test_a_tree_folds_as_parts_arrive(tmp_path: Path, dynamic: bool) -> None:
     wf = Workflow()
     wf.reduce(add, wf.map(item, wf.add(numbers, 8) if dynamic else range(8), name="map"), tree=2, name="sum")
     run = wf.run()
-    end = time.monotonic() + 20
-    while not folded.exists():
-        assert time.monotonic() < end, "nothing is folded while the map goes on"
-        time.sleep(0.01)
+    until(folded.exists, 20)  # while the map goes on
     gate.touch()
 
     assert run.result("sum") == 28

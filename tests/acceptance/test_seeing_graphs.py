@@ -18,10 +18,7 @@ from tests.acceptance.stage import DEADLINE_S, until
 
 
 def _wait_for(path: str, value: Any = None) -> Any:
-    end = time.monotonic() + DEADLINE_S
-    while not Path(path).exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    until(Path(path).exists)
     return value
 
 
