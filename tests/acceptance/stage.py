@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,26 @@ class Desk:
             end(worker)
         self._bell.close()
         self.store.close()
+
+
+def pause(worker: Process, url: str) -> None:
+    """Stop a worker between two of its steps: within one it would hold the lock of the file."""
+    file = url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(file, timeout=0.2, isolation_level=None)) as other:
+        for _ in range(100):
+            os.kill(worker.pid, signal.SIGSTOP)
+            until(lambda: is_stopped(worker.pid))
+            with suppress(sqlite3.OperationalError):
+                other.execute("BEGIN IMMEDIATE")
+                other.execute("ROLLBACK")
+                return
+            os.kill(worker.pid, signal.SIGCONT)
+    raise AssertionError("the worker never let go of the file")
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the kernel has stopped a process."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def end(worker: Process) -> None:

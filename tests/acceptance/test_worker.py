@@ -15,7 +15,7 @@ import pytest
 
 from taskflow.states import State
 from taskflow.worker.process import Process
-from tests.acceptance.stage import DEADLINE_S, Desk, family, gone_within
+from tests.acceptance.stage import DEADLINE_S, Desk, family, gone_within, pause
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_worker_that_was_paused_too_long_settles_nothing(desk: Desk, start: Ca
     paused = start(1, lease_s=3.0)
     node = desk.send(time.sleep, 4.0)
     desk.wait(node, State.RUNNING)
-    os.kill(paused.pid, signal.SIGSTOP)
+    pause(paused, desk.url)
 
     start(1, lease_s=3.0)
     desk.until(lambda: desk.item(node).deliveries == 2)

@@ -13,7 +13,7 @@ import pytest
 from taskflow import chord, task
 from taskflow.states import State
 from taskflow.testing.checker import Expected
-from tests.acceptance.stage import alive, end, family, gone_within
+from tests.acceptance.stage import alive, end, family, gone_within, is_stopped, pause
 from tests.crash import tasks
 from tests.crash.stage import Stage, squares
 
@@ -158,7 +158,7 @@ def test_a_worker_paused_past_its_lease_cannot_settle(stage: Stage) -> None:
     paused = stage.worker(2)
     run = stage.client().map(functools.partial(tasks.square, stage.ledger.path, 0.5), range(4))
     stage.until(lambda: stage.ledger.begun().total() >= 2)
-    os.kill(paused.pid, signal.SIGSTOP)
+    pause(paused, stage.url)
 
     stage.worker(2)
     stage.until(lambda: any(item.deliveries >= 2 for item in stage.items(run.node_id)))
@@ -176,7 +176,7 @@ def test_a_worker_stopped_inside_a_step_is_told_of_by_name(stage: Stage) -> None
     stopped = stage.worker(1, fault="settle.inside:stop")
     client = stage.client()
     call = client.submit(tasks.square, stage.ledger.path, 0.0, 3)
-    stage.until(lambda: Path(f"/proc/{stopped.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    stage.until(lambda: is_stopped(stopped.pid))
 
     from taskflow.errors import StoreUnavailable
     from taskflow.stores.sqlite import SQLiteStore
