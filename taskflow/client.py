@@ -279,7 +279,10 @@ class Client(concurrent.futures.Executor):
             return what.retry()
         if not isinstance(what, str):
             return what.retry_failed()
-        run, _ = self._engine.store.find(split_id(what.partition("/")[0])[0])
+        name, index = split_id(what.partition("/")[0])
+        run, _ = self._engine.store.find(name)
+        if index is not None and (future := self.future(what)).is_single:
+            return future.retry()
         new, names = self._engine.rerun(run)
         if not names:
             raise UsageError(f"Nothing of run {run} has failed: there is nothing to retry.")

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from taskflow.burst import Bursts
 from taskflow.causes import Causes
 from taskflow.codec import Codec, Keyring
 from taskflow.cores import cpu_count
@@ -25,6 +26,7 @@ from taskflow.stores import default_url, open_store
 if TYPE_CHECKING:
     from taskflow.future import Future
     from taskflow.ports import Store
+    from taskflow.waiting import Waiting
     from taskflow.worker.loop import Worker
 
 __all__ = ["Engine", "inline_engine"]
@@ -69,6 +71,7 @@ class Engine:
         self.codec = Codec(Keyring.load(), self._store.blobs)
         self.feed = Feed(self._store, None if inline else lambda: self._store.listen("watch"), self._tick)
         self.outbox = Outbox(self._store)
+        self.bursts = Bursts(self)
         self.causes = Causes(self._store)
         self.crew = Crew.join(self.url, slots, terms)
         self._hands: list[tuple[tuple[str, ...], Worker]] = []
@@ -92,10 +95,15 @@ class Engine:
 
     def post(self, plan: Plan, refused: Callable[[BaseException], None]) -> None:
         """Hand over a plan soon: a burst is committed together, a single one at once."""
-        quiet = self.inline or self.feed.pending <= max(2 * self.crew.slots, 1)
+        quiet = not self.is_busy
         self._about_to_send(plan)
         self.outbox.put(plan, refused, at_once=quiet)
         self.begin()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether more is on its way than the workers of this process can take up at once."""
+        return not self.inline and (self.bursts.going_on or self.feed.pending > max(2 * self.crew.slots, 1))
 
     def send(self, plan: Plan) -> None:
         """Hand over a plan now; raises what the store says of it."""
@@ -288,13 +296,13 @@ class Engine:
             not busy or any(row["queue"] in served or row.get("running") for row in busy)
         )
 
-    def interrupted(self, runs: Iterable[RunId]) -> None:
+    def interrupted(self, handles: Iterable[Future[Any] | Waiting]) -> None:
         """Ctrl-C ended a wait: cancel what it waited for, unless asked otherwise."""
         self.was_interrupted = True
         if self.cancel_on_interrupt:
-            for run in dict.fromkeys(runs):
+            for name, index in dict.fromkeys(map(_wanted, handles)):
                 try:
-                    self._store.cancel(run, reason="interrupted")
+                    self._store.cancel(name, index=index, reason="interrupted")
                 except TaskflowError:
                     continue
 
@@ -313,6 +321,8 @@ class Engine:
         """Submit a failed task anew."""
         from taskflow.future import Future
 
+        if future.is_single:
+            return self.bursts.retry(future)
         new, names = self.rerun(future.run_id)
         if future.node_id not in names:
             raise TaskflowError(f"{future!r} has not failed: there is nothing to retry.")
@@ -393,6 +403,13 @@ def _private_store() -> Store:
     from taskflow.stores.memory import MemoryStore
 
     return MemoryStore(url=f"memory://inline-{next(_inline_numbers)}")
+
+
+def _wanted(handle: Future[Any] | Waiting) -> tuple[NodeId | RunId, int | None]:
+    """What the one who waits for a handle does without, when he gives up: the run, or a call of a burst."""
+    if getattr(handle, "is_single", False):
+        return handle.node_id, handle.index  # type: ignore[union-attr]
+    return handle.run_id, None
 
 
 def _slots(workers: int | str) -> int:

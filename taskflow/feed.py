@@ -46,12 +46,8 @@ class Listener(Protocol):
         """Read the state itself: events may have been missed."""
         ...
 
-    def cancel(self) -> bool:
-        """Cancel what is waited for."""
-        ...
-
-    def running(self) -> bool:
-        """Whether it has started."""
+    def stop(self, *, running: bool) -> None:
+        """Cancel what is waited for; or, without `running`, what of it has not started."""
         ...
 
 
@@ -116,8 +112,7 @@ class Feed:
     def cancel_all(self, *, running: bool = True) -> None:
         """Cancel everything that is waited for; or, without `running`, what has not started."""
         for listener in self._all():
-            if running or not listener.running():
-                listener.cancel()
+            listener.stop(running=running)
 
     def catch_up(self, node: NodeId, listener: Listener) -> None:
         """Watch a node that may have begun, or ended, long ago."""

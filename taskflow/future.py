@@ -38,9 +38,12 @@ class Future(concurrent.futures.Future[R], Reference):
         run_id: The run it belongs to.
         node_id: Its node.
         index: Which item of an array node, or `None` for a call.
+        is_single: Whether it is an item only because its call was sent together with others: what is done to
+            it concerns none of those.
     """
 
     wants_values = True
+    is_single = False
 
     def __init__(
         self, engine: Engine, run: RunId, node: NodeId, index: int | None = None, label: str = ""
@@ -119,7 +122,7 @@ class Future(concurrent.futures.Future[R], Reference):
             try:
                 self._block(timeout)
             except KeyboardInterrupt:
-                self._engine.interrupted([self.run_id])
+                self._engine.interrupted([self])
                 raise
         if self.cancelled():
             raise TaskCancelled(
@@ -176,6 +179,11 @@ class Future(concurrent.futures.Future[R], Reference):
             return False
         self._cancelled("cancelled by its future")
         return True
+
+    def stop(self, *, running: bool) -> None:
+        """See `feed.Listener`."""
+        if running or not self.running():
+            self.cancel()
 
     def retry(self) -> Future[R]:
         """Submit the task anew, after it failed; the new task's future."""
@@ -279,7 +287,7 @@ def decode(engine: Engine, segment: Segment, index: int | None) -> tuple[Any, Ba
     """The value of a segment (of one item of it, when `index` is given) or its exception."""
     try:
         if segment.state is not State.SUCCEEDED:
-            return None, engine.causes.told(engine.codec.segment_error(segment))
+            return None, engine.causes.told(engine.codec.segment_error(segment), segment.node)
         found = engine.codec.load_segment(segment)
         return (found if index is None else found[index - segment.lo]), None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - rebuilding an object runs the user's code

@@ -65,7 +65,7 @@ def _cancel_waited(futures: Iterable[Any]) -> None:
     """Ctrl-C ended a wait for these."""
     for future in futures:
         if isinstance(future, Future | MapRun | Run) and not future.done():
-            future._engine.interrupted([future.run_id])
+            future._engine.interrupted([future])
 
 
 def _collect(futures: Any, errors: Errors) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from taskflow.burst import SHAPE as BURST
 from taskflow.canvas.shape import split_id
 from taskflow.errors import NoSuchRun, UsageError
 from taskflow.future import Future
@@ -59,6 +60,8 @@ def future_by_id(engine: Engine, id: str) -> Future[Any]:  # noqa: A002 - what t
     name, index = split_id(id)
     run, node = engine.store.find(name)
     view, _ = engine.store.snapshot(run)
+    if node is None and any(str(one.id) == run for one in view.nodes):
+        node = NodeId(run)
     if node is None and len(view.nodes) > 1:
         raise UsageError(f"{run} is a run of {len(view.nodes)} nodes: attach({id!r}) gives its handle.")
     found = next(one for one in view.nodes if one.id == (node or view.nodes[0].id))
@@ -70,7 +73,9 @@ def future_by_id(engine: Engine, id: str) -> Future[Any]:  # noqa: A002 - what t
             f"{found.id} is a map of {found.width} items: attach({id!r}) gives all of it,"
             f" future({found.id + '[0]'!r}) its first item."
         )
-    return handle[index]
+    future = handle[index]
+    future.is_single = view.meta.get("shape") == BURST
+    return future
 
 
 _GRAPHS = ("workflow", "map_reduce")

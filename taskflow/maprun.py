@@ -195,7 +195,7 @@ class MapRun(Waiting, Iterator[R], Reference):
         found = [item for item in self._engine.store.items(self.node_id) if item.lo <= index < item.hi]
         failure = Failure.from_json((found[0].error if found else None) or '{"kind": "skipped"}')
         engine = self._engine
-        return engine.causes.told(engine.codec.exception(failure, None, self.node_id, index, 0))
+        return engine.causes.told(engine.codec.exception(failure, None, self.node_id, index, 0), self.node_id)
 
     def _load(self, segment: Segment, index: int) -> tuple[Any, BaseException | None]:
         if segment.state is not State.SUCCEEDED:
@@ -320,7 +320,7 @@ class MapRun(Waiting, Iterator[R], Reference):
         try:
             yield from concurrent.futures.as_completed(futures)  # type: ignore[misc]
         except KeyboardInterrupt:
-            self._engine.interrupted([self.id])
+            self._engine.interrupted([self])
             raise
 
     def items(self) -> list[ItemView]:

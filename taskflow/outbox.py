@@ -1,7 +1,7 @@
 """Group commit: plans that were submitted at the same time go to the store in one step.
 
 There is no timer. While one step is under way the next plans gather; so a single call is committed
-by the thread that submits it, and a burst costs one transaction per hundred calls.
+by the thread that submits it, and a burst costs one transaction per hundreds of calls.
 """
 
 from __future__ import annotations
@@ -9,24 +9,35 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from taskflow.errors import UsageError
 from taskflow.ports import GraphPort
 from taskflow.records import Plan
 
+if TYPE_CHECKING:
+    from taskflow.burst import Burst
+    from taskflow.future import Future
+    from taskflow.policy import Options
+
 __all__ = ["Outbox"]
 
 BATCH = 128
+BATCH_CALLS = 512
 
 Refused = Callable[[BaseException], None]
+_Entry: TypeAlias = "tuple[Plan, Refused] | Burst"
 
 
 class Outbox:
-    """Plans on their way to the store."""
+    """Plans and bursts on their way to the store."""
 
     def __init__(self, store: GraphPort) -> None:
         self._store = store
-        self._plans: deque[tuple[Plan, Refused]] = deque()
+        self._entries: deque[_Entry] = deque()
+        self._open: dict[str, Burst] = {}
+        self._gathered = 0
+        self._gathering = threading.Lock()
         self._sending = threading.Lock()
         self._kick = threading.Event()
         self._thread: threading.Thread | None = None
@@ -40,8 +51,30 @@ class Outbox:
             refused: Called with the reason when the store does not take it.
             at_once: Return only when the store has it.
         """
-        self._plans.append((plan, refused))
-        if at_once or len(self._plans) >= BATCH:
+        self._entries.append((plan, refused))
+        self._soon(at_once or len(self._entries) >= BATCH)
+
+    def gather(self, digest: str, options: Options, item: Any, make: Callable[[], Burst]) -> Future[Any]:
+        """Send a call with those that come meanwhile and are like it.
+
+        Args:
+            digest: The function.
+            options: How the call is treated.
+            item: Its arguments.
+            make: Makes a burst for it, when there is none.
+        """
+        with self._gathering:
+            burst = self._open.get(digest)
+            if burst is None or burst.is_full or not (burst.options is options or burst.options == options):
+                burst = self._open[digest] = make()
+                self._entries.append(burst)
+            future = burst.add(item)
+            self._gathered += 1
+        self._soon(self._gathered >= BATCH_CALLS)
+        return future
+
+    def _soon(self, at_once: bool) -> None:
+        if at_once:
             self.flush()
         elif not self._kick.is_set():
             if self._thread is None:
@@ -50,11 +83,21 @@ class Outbox:
 
     def flush(self) -> None:
         """Return when everything that was put before is in the store, or was refused."""
-        if not self._plans and not self._sending.locked():
+        if not self._entries and not self._sending.locked():
             return
         with self._sending:
-            while self._plans:
-                self._send([self._plans.popleft() for _ in range(min(len(self._plans), 4 * BATCH))])
+            while self._entries:
+                self._send([self._take() for _ in range(min(len(self._entries), 4 * BATCH))])
+
+    def _take(self) -> tuple[Plan, Refused]:
+        with self._gathering:
+            entry = self._entries.popleft()
+            if isinstance(entry, tuple):
+                return entry
+            if self._open.get(entry.digest) is entry:
+                del self._open[entry.digest]
+            self._gathered = 0
+        return entry.seal(), entry.fail
 
     def _send(self, batch: list[tuple[Plan, Refused]]) -> None:
         try:

@@ -57,6 +57,9 @@ PAGE_BYTES = 256 * 1024
 FIRST_PAGE_ITEMS = 64
 
 _DEFAULTS = Options()
+_NO_STAND_IN: Mapping[tuple[NodeId, int], NodeId] = {}
+_SOME = (-1, -1)
+"""Where an edge asks for calls of a burst, until all of them are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +155,7 @@ class Draft:
             CannotPickle: The function or an argument cannot travel.
         """
         digest = self.codec.function(fn, retry=options.retries)
-        links = _Links(edges, options.after, self.alias, self.url)
-        value = self.codec.dump_args(digest, tuple(args), dict(kwargs or {}), links.position)
+        value, links = self._dump_args(fn, digest, args, kwargs or {}, edges, options)
         return self._add(fn, digest, value, links, options, node_id, label, 1, False, ())
 
     def map(
@@ -218,9 +220,8 @@ class Draft:
             fn, items, given = _with_slots(fn, items, star)
             args, star = (given, *args), False
         digest = self.codec.function(fn, retry=options.retries)
-        links = _Links(edges, options.after, self.alias, self.url)
-        shared = {**(kwargs or {}), STAR: True} if star else dict(kwargs or {})
-        value = self.codec.dump_args(digest, tuple(args), shared, links.position)
+        shared = {**(kwargs or {}), STAR: True} if star else kwargs or {}
+        value, links = self._dump_args(fn, digest, args, shared, edges, options)
         paged = tuple(pages(self.codec, digest, items, page_items))
         width = paged[-1].hi if paged else 0
         return self._add(fn, digest, value, links, options, node_id, label, width, True, paged), width
@@ -265,9 +266,9 @@ class Draft:
             edges=edges,
             label=HELPER.format(named),
         )
-        links = _Links((*edges, Edge(before, EdgeMode.AFTER)), options.after, self.alias, self.url)
-        shared = {**(kwargs or {}), STAR: True} if star else dict(kwargs or {})
-        value = self.codec.dump_args(digest, tuple(args), shared, links.position)
+        shared = {**(kwargs or {}), STAR: True} if star else kwargs or {}
+        edges = (*edges, Edge(before, EdgeMode.AFTER))
+        value, links = self._dump_args(fn, digest, args, shared, edges, options)
         return self._add(fn, digest, value, links, options, target, named, None, True, ())
 
     def find(self, node_id: NodeId) -> Node | None:
@@ -288,6 +289,35 @@ class Draft:
                 f"The id {first.id} is used twice, by {first.label!r} and by {last[first.id].label!r}."
             )
         return Plan(run_id, tuple(self.nodes), name, meta or {})
+
+    def _dump_args(
+        self,
+        fn: Callable[..., Any],
+        digest: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        edges: Iterable[Edge],
+        options: Options,
+    ) -> tuple[bytes, _Links]:
+        """The shared arguments of a node, and its edges.
+
+        An edge names one range of the items of a node. Where single calls are meant that lie apart among the
+        items of a burst, a small call for each of them stands in between.
+        """
+        links = _Links(edges, options.after, self.alias, self.url)
+        value = self.codec.dump_args(digest, tuple(args), dict(kwargs), links.position)
+        if links.apart:
+            around = Options(queue=options.queue, priority=options.priority)
+            label = HELPER.format(options.label or self.codec.describe(fn))
+            stand_in = {
+                (parent, index): self.call(
+                    given, (Output(parent, index, lo=index, hi=index + 1),), options=around, label=label
+                )
+                for parent, index in links.apart
+            }
+            links = _Links(edges, options.after, self.alias, self.url, stand_in)
+            value = self.codec.dump_args(digest, tuple(args), dict(kwargs), links.position)
+        return value, links
 
     def _add(
         self,
@@ -328,20 +358,28 @@ class Draft:
 class _Links:
     """The edges of one node, and the input position of each that gives a value."""
 
-    __slots__ = ("_alias", "_inputs", "_url", "_waits")
+    __slots__ = ("_alias", "_inputs", "_singles", "_stand_in", "_url", "_waits")
 
     def __init__(
-        self, edges: Iterable[Edge], after: Iterable[Any], alias: Mapping[NodeId, NodeId], url: str = ""
+        self,
+        edges: Iterable[Edge],
+        after: Iterable[Any],
+        alias: Mapping[NodeId, NodeId],
+        url: str = "",
+        stand_in: Mapping[tuple[NodeId, int], NodeId] = _NO_STAND_IN,
     ) -> None:
         self._alias = alias
         self._url = url
+        self._stand_in = stand_in
         self._inputs: dict[Edge, int] = {}
         self._waits: dict[Edge, None] = {}
+        self._singles: dict[NodeId, set[int]] = {}
         for edge in edges:
             self._take(edge._replace(parent=alias[edge.parent]) if edge.parent in alias else edge)
         for other in after:
             self._check_home(other)
-            self._take(Edge(alias.get(other.node_id, other.node_id), EdgeMode.AFTER))
+            parent = alias.get(other.node_id, other.node_id)
+            self._take(self._single(parent, other, EdgeMode.AFTER) or Edge(parent, EdgeMode.AFTER))
 
     def position(self, reference: Reference) -> int:
         """Where the value of a reference stands among the inputs; new ones get the next place."""
@@ -350,7 +388,28 @@ class _Links:
         parent = self._alias.get(node_id, node_id)
         if isinstance(reference, Output):
             return self._take(Edge(parent, reference.mode, reference.lo, reference.hi))
-        return self._take(Edge(parent, getattr(reference, "mode", EdgeMode.ALL)))
+        mode = getattr(reference, "mode", EdgeMode.ALL)
+        return self._take(self._single(parent, reference, mode) or Edge(parent, mode))
+
+    def _single(self, parent: NodeId, reference: Any, mode: EdgeMode) -> Edge | None:
+        """The edge to a call of a burst: which of its calls are meant is filled in at the end."""
+        if not getattr(reference, "is_single", False):
+            return None
+        found = self._stand_in.get((parent, reference.index))
+        if found is not None:
+            return Edge(found, mode)
+        self._singles.setdefault(parent, set()).add(reference.index)
+        return Edge(parent, mode, *_SOME)
+
+    @property
+    def apart(self) -> list[tuple[NodeId, int]]:
+        """The calls that are meant of bursts of which one range does not name them all."""
+        return [
+            (parent, index)
+            for parent, indexes in self._singles.items()
+            for index in sorted(indexes)
+            if max(indexes) - min(indexes) >= len(indexes)
+        ]
 
     def _check_home(self, reference: Any) -> None:
         home = getattr(reference, "url", self._url)
@@ -362,12 +421,19 @@ class _Links:
 
     def edges(self) -> tuple[Edge, ...]:
         """Inputs in their order, then what is only waited for."""
-        if not self._waits:
-            return tuple(self._inputs)
-        strict = {edge.parent for edge in self._inputs if edge.mode.needs_success}
-        inputs = {edge.parent for edge in self._inputs}
-        waits = (e for e in self._waits if e.parent not in (strict if e.mode.needs_success else inputs))
-        return (*self._inputs, *waits)
+        edges = tuple(self._inputs)
+        if self._waits:
+            strict = {edge.parent for edge in edges if edge.mode.needs_success}
+            inputs = {edge.parent for edge in edges}
+            waits = (e for e in self._waits if e.parent not in (strict if e.mode.needs_success else inputs))
+            edges = (*edges, *waits)
+        return tuple(map(self._spanned, edges)) if self._singles else edges
+
+    def _spanned(self, edge: Edge) -> Edge:
+        if edge[2:] != _SOME:
+            return edge
+        indexes = self._singles[edge.parent]
+        return edge._replace(lo=min(indexes), hi=max(indexes) + 1)
 
     def _take(self, edge: Edge) -> int:
         if edge.mode.gives_value:
@@ -412,6 +478,11 @@ def items_of(value: Any) -> Any:
             f"A map needs an iterable to take apart, and was given a {type(value).__name__!r}:"
             " let the step before it return a list or a generator."
         )
+    return value
+
+
+def given(value: Any) -> Any:
+    """What the call in front of a node runs that stands for another one: it passes a value on."""
     return value
 
 

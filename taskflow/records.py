@@ -363,12 +363,14 @@ class Segment(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What a node calls: digest of the function, shared arguments, predecessors that give a value."""
+    """What a node calls, and how: digest of the function, shared arguments, predecessors that give a value,
+    and how its items are treated."""
 
     fn: str
     args: Value
     array: bool
     inputs: tuple[Edge, ...]
+    policy: Policy = Policy()
 
 
 class ItemView(NamedTuple):

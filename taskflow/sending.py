@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from taskflow.burst import SHAPE as BURST
 from taskflow.canvas import compile as compile_canvas
 from taskflow.errors import GraphError, NoSuchRun, TaskflowError
 from taskflow.future import Future
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Sender"]
 
 _TRIES = 5
+_APART = ("key", "countdown", "eta", "expires", "after", "chunksize", "max_parallel", "run_parallel", "seed")
+"""Options with which a call is sent by itself: they name it, or speak of a node as a whole."""
 
 
 class Sender:
@@ -43,6 +46,7 @@ class Sender:
     def __init__(self, engine: Engine, options: Options) -> None:
         self._engine = engine
         self.options = options
+        self._gathers = not any(getattr(options, name) for name in _APART)
         self._done_with: deque[RunId] = deque()
 
     def having(self, **options: Any) -> Sender:
@@ -57,13 +61,18 @@ class Sender:
 
     def call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
         """Send one call: with others of a burst, if there is one."""
-        engine, draft = self._engine, self._draft()
-        key = self.options.key
+        engine = self._engine
+        if self._gathers and engine.is_busy:
+            engine.check_open()
+            item = engine.codec.snapshot(args, kwargs)
+            if item is not None:
+                return engine.bursts.add(fn, item, self.options, self._meta(BURST))
+        draft, key = self._draft(), self.options.key
         name = new_id() if key is None else id_from(key)
         draft.call(fn, args, kwargs, self.options, node_id=NodeId(name))
-        node = draft.nodes[0]
+        node = draft.nodes[-1]
         future: Future[Any] = Future(engine, RunId(name), node.id, None, node.label)
-        plan = Plan(RunId(name), (node,), node.label, self._meta())
+        plan = Plan(RunId(name), tuple(draft.nodes), node.label, self._meta())
         if key is not None:
             engine.send(plan)
             engine.feed.catch_up(node.id, future)

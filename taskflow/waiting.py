@@ -73,6 +73,11 @@ class Waiting:
         self._engine.flush()
         return self._engine.store.cancel(self.run_id, reason="cancelled by its handle")
 
+    def stop(self, *, running: bool) -> None:
+        """See `feed.Listener`."""
+        if running or not self.running():
+            self.cancel()
+
     # ── waiting ──────────────────────────────────────────────────────────────────────
 
     def wait(self, timeout: float | None = None, *, progress: bool = False) -> Self:
@@ -123,7 +128,7 @@ class Waiting:
                 if not engine.hold(self._changed, done, timeout):
                     raise self._timed_out(timeout)
         except KeyboardInterrupt:
-            engine.interrupted([self.run_id])
+            engine.interrupted([self])
             raise
 
     def _timed_out(self, timeout: float | None) -> WaitTimedOut:

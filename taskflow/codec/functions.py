@@ -21,7 +21,17 @@ from typing import Any, NamedTuple
 from taskflow.codec.pickling import ATOMS, importable
 from taskflow.errors import VersionMismatch
 
-__all__ = ["Capture", "Loaded", "captured", "check_header", "children", "describe", "header", "settle_in"]
+__all__ = [
+    "Capture",
+    "Loaded",
+    "captured",
+    "check_header",
+    "children",
+    "describe",
+    "header",
+    "is_here",
+    "settle_in",
+]
 
 _MOST_LABEL_CHARS = 200
 
@@ -393,6 +403,25 @@ def working_directory() -> str:
         return os.getcwd()
     except OSError:
         return ""
+
+
+def is_here(cwd: str) -> bool:
+    """Whether that is the current directory, as `working_directory` says it.
+
+    `os.getcwd` lets other threads run, who then keep the interpreter for a while: asked at every call of a
+    burst, it would be half of what that costs.
+    """
+    getcwd, path = _held_getcwd()
+    return bool(getcwd(path, len(path))) and path.value == os.fsencode(cwd)
+
+
+@functools.lru_cache(maxsize=1)
+def _held_getcwd() -> tuple[Callable[[Any, int], int | None], Any]:
+    import ctypes
+
+    getcwd = ctypes.PyDLL(None).getcwd  # a PyDLL keeps the interpreter locked
+    getcwd.restype, getcwd.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_size_t)
+    return getcwd, ctypes.create_string_buffer(4096)
 
 
 @functools.lru_cache(maxsize=1)

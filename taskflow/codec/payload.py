@@ -33,10 +33,11 @@ from taskflow.codec.functions import (
     check_header,
     describe,
     header,
+    is_here,
     settle_in,
     working_directory,
 )
-from taskflow.codec.pickling import ATOMS, Inputs, Packed, Position, load, pack, unpack
+from taskflow.codec.pickling import ATOMS, Inputs, Packed, Position, Snapshot, load, pack, unpack
 from taskflow.codec.signing import HEADER, MAGIC, TAG, Keyring, Purpose
 from taskflow.errors import (
     CannotPickle,
@@ -54,6 +55,9 @@ __all__ = ["INLINE_MAX", "Codec", "blob_names"]
 
 INLINE_MAX = 32 * 1024
 """Bytes up to which an object stays in its record; larger ones become blobs."""
+
+_ITEM_MAX = 4096
+"""Bytes up to which the arguments of a call travel in a page with those of others."""
 
 _SHARE_FROM = 1 << 20
 """Bytes from which an object that a function captured is stored on its own."""
@@ -158,7 +162,7 @@ class Codec:
             and sent.fn is fn
             and (sent.retry is retry or sent.retry == retry)
             and sent.capture.is_unchanged()
-            and sent.cwd == working_directory()
+            and is_here(sent.cwd)
             and sent.path == sys.path
             and sent.kid == self.keyring.kid
             and time.monotonic() < self._stored.get(sent.digest, 0.0)
@@ -275,6 +279,22 @@ class Codec:
             roots += [("argument", name, value) for name, value in kwargs.items()]
             raise cannot_pickle(error, roots, position) from error
         return self._value(_ARGS, fn, packed, [*shared.values(), *self._still(kept)])
+
+    def snapshot(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The arguments of a call as they are now, as an item that is loaded as the pair of both.
+
+        Returns:
+            `None` for what is better sent by itself: it is large, names other tasks, or cannot travel.
+        """
+        kinds = {*map(type, args), *map(type, kwargs.values())} if kwargs else {*map(type, args)}
+        if ATOMS.issuperset(kinds) and (_SMALL.issuperset(kinds) or (_fits(args) and _fits(kwargs.values()))):
+            return args, kwargs
+        try:
+            packed = pack((args, kwargs))
+        except Exception as error:  # noqa: BLE001 - the reason is told where it is sent by itself
+            _pass_on(error)
+            return None
+        return None if packed.buffers or packed.size > _ITEM_MAX else Snapshot(packed.pickle)
 
     def load_args(
         self, fn: str, value: Value, inputs: Inputs | None = None
@@ -544,6 +564,7 @@ class Codec:
 _FEW = 16
 _SEQUENCES = (list, tuple)
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+_TEXTS = frozenset({str, bytes})
 _SMALL = frozenset({int, float, bool, complex, type(None)})
 
 
@@ -557,6 +578,11 @@ def _is_plain(objects: Any) -> bool:
         type(obj) in ATOMS or (type(obj) in _SEQUENCES and ATOMS.issuperset(map(type, obj)))
         for obj in objects
     )
+
+
+def _fits(objects: Iterable[Any]) -> bool:
+    """Whether the texts among atoms are short."""
+    return sum(len(obj) for obj in objects if type(obj) in _TEXTS) <= _ITEM_MAX
 
 
 def _json(top: Mapping[str, Any]) -> bytes:

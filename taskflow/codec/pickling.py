@@ -32,6 +32,7 @@ __all__ = [
     "Packed",
     "Position",
     "Reference",
+    "Snapshot",
     "dumps",
     "importable",
     "load",
@@ -75,6 +76,18 @@ class Kept:
     __slots__ = ()
 
     blob: Any
+
+
+class Snapshot:
+    """A pickled object that is loaded as itself, wherever it is inside another."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce__(self) -> Any:
+        return pickle.loads, (self.data,)
 
 
 class Packed(NamedTuple):

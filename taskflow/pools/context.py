@@ -182,10 +182,13 @@ def rng() -> numpy.random.Generator:
     """
     from numpy.random import default_rng
 
+    from taskflow.canvas.shape import split_id
+
     request = current()
-    named = request.id if request.seed is None else str(request.seed)
+    # A call that was an item, and is retried by itself, has the name of the item for a seed.
+    named, index = (request.id, None) if request.seed is None else split_id(str(request.seed))
     entropy = int.from_bytes(hashlib.blake2b(named.encode(), digest_size=16).digest(), "big")
-    return default_rng([entropy, request.index])
+    return default_rng([entropy, request.index if index is None else index])
 
 
 def note(kind: str, data: Mapping[str, Any]) -> None:

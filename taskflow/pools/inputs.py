@@ -71,7 +71,7 @@ class Inputs:
 
     def _item(self, mode: str, segments: list[tuple[Any, ...]], index: int) -> Any:
         for segment in segments:
-            if segment[1] <= index < segment[2]:
+            if not segment[7] or segment[1] <= index < segment[2]:  # a call stands for the item
                 loaded = self._load(segment)
                 return loaded[index - segment[1]] if segment[3] == State.SUCCEEDED and segment[7] else loaded
         raise InternalError(f"item {index} of an input was not given")

@@ -266,7 +266,7 @@ class MemoryStore:
         """See `WatchPort.call`."""
         with self._lock:
             row = self._node(node).row
-            return Call(row.fn, row.args, row.array, row.inputs)
+            return Call(row.fn, row.args, row.array, row.inputs, row.policy)
 
     def items(self, node: NodeId, /) -> list[ItemView]:
         """See `WatchPort.items`."""

@@ -235,7 +235,7 @@ class SqliteReads(SqliteFile):
         if not found:
             raise self._missing(node)
         row = node_from(found[0])
-        return Call(row.fn, row.args, row.array, row.inputs)
+        return Call(row.fn, row.args, row.array, row.inputs, row.policy)
 
     def items(self, node: NodeId, /) -> list[ItemView]:
         """See `WatchPort.items`."""

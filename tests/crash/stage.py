@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from taskflow.client import Client
+from taskflow.future import Future
 from taskflow.ids import NodeId
 from taskflow.states import TERMINAL
 from taskflow.testing.checker import Expected, Ledger, Verdict, examine
@@ -88,3 +90,11 @@ class Stage(Desk):
 def squares(node: str, width: int) -> Expected:
     """A map of `tasks.square` over a range."""
     return Expected(NodeId(node), width, lambda index: index * index)
+
+
+def squares_of(calls: Sequence[Future[Any]]) -> list[Expected]:
+    """Calls of `tasks.square` with their places in the list; some may have been sent as a burst."""
+    values: dict[NodeId, dict[int, int]] = {}
+    for x, call in enumerate(calls):
+        values.setdefault(call.node_id, {})[call.index or 0] = x * x
+    return [Expected(node, len(items), lambda i, items=items: items[i]) for node, items in values.items()]

@@ -6,7 +6,6 @@ import functools
 import os
 import random
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from taskflow.states import State
 from taskflow.testing.checker import Expected
 from tests.acceptance.stage import alive, end, family, gone_within, is_stopped, pause
 from tests.crash import tasks
-from tests.crash.stage import Stage, squares
+from tests.crash.stage import Stage, squares, squares_of
 
 WORKER_POINTS = (
     *("claim.before", "claim.inside", "claim.after"),
@@ -43,7 +42,7 @@ def test_a_worker_killed_at_a_named_point_loses_nothing(stage: Stage, point: str
     assert [call.result(10) for call in calls] == [x * x for x in range(10)]
     verdict = stage.verdict(
         squares(run.node_id, width),
-        *(Expected(call.node_id, 1, lambda _, x=x: x * x) for x, call in enumerate(calls)),
+        *squares_of(calls),
     )
     assert verdict.faults == {}
     assert verdict.duplicates.total() <= 16, str(verdict)

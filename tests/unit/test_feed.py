@@ -38,12 +38,8 @@ class Ear:
     def look(self) -> None:
         self.looks += 1
 
-    def cancel(self) -> bool:
-        self.cancelled = True
-        return True
-
-    def running(self) -> bool:
-        return State.RUNNING in self.heard
+    def stop(self, *, running: bool) -> None:
+        self.cancelled |= running or State.RUNNING not in self.heard
 
 
 def call(name: str) -> Plan:
