@@ -33,7 +33,7 @@ from taskflow.records import (
     WorkerView,
 )
 from taskflow.states import TERMINAL
-from taskflow.stores.sqlite_file import WAL_BYTES
+from taskflow.stores.sqlite_columns import queues_with_work
 from taskflow.stores.sqlite_reads import SqliteReads
 from taskflow.stores.sqlite_retention import SqliteRetention
 
@@ -97,8 +97,7 @@ class SQLiteStore(SqliteReads, SqliteRetention):
             return moves.claim(rows, want)
 
     def _may_claim(self, queues: Sequence[str]) -> bool:
-        sql = "select 1 from node where state='queued' and queue=? limit 1"
-        return any(self._read(sql, (queue,)) for queue in queues)
+        return any(self._read(queues_with_work(len(queues)), queues)[0])
 
     def renew(self, held: Sequence[LeaseKey], /, *, lease_s: float) -> Renewal:
         """See `WorkPort.renew`."""
@@ -114,8 +113,7 @@ class SQLiteStore(SqliteReads, SqliteRetention):
 
     def reap(self, /, *, limit: int = 1000) -> float | None:
         """See `WorkPort.reap`. Also keeps the write-ahead log short."""
-        with self._lock:
-            self._checkpoint(WAL_BYTES)
+        self._checkpoint_aside()
         now = self._clock.now()
         alarm = self._read("select alarm_at from node where alarm_at is not null order by alarm_at limit 1")
         if not self._read("select 1 from todo limit 1") and (not alarm or alarm[0][0] > now):

@@ -39,6 +39,7 @@ __all__ = [
     "new_run",
     "node_from",
     "part_from",
+    "queues_with_work",
     "run_from",
     "segment_from",
 ]
@@ -115,10 +116,16 @@ UPDATE_ENDED_NODE = (
     f"update node set {', '.join(f'{c}=?' for c in (*_CHANGING, 'part_state', *_STORY))} where key=?"
 )
 PART_COLUMNS = "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
+_HAS_WORK = "exists(select 1 from node where state = 'queued' and queue = ?)"
 _NO_PART = (None,) * len(_PART)
 _ONE_SUCCEEDED = {State.SUCCEEDED: 1}
 INSERT_RUN = f"insert into run({', '.join(_RUN)}) values({', '.join('?' * len(_RUN))})"
 UPDATE_RUN = "update run set total=?, open=?, state=?, counts=?, ended_at=?, worst=?, held=? where key=?"
+
+
+def queues_with_work(queues: int) -> str:
+    """The statement that tells of each of so many queues whether anything can be claimed from it."""
+    return f"select {', '.join([_HAS_WORK] * queues)}"
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────

@@ -33,6 +33,7 @@ __all__ = ["CURSOR_BITS", "STEP", "WAL_BYTES", "SqliteFile"]
 
 EVENTS_PER_ROW = 10_000
 WAL_BYTES = 8 << 20
+STEPS_PER_CHECKPOINT = 100
 CURSOR_BITS = 16
 STEP = ("step.before", "step.inside", "step.after")
 _TABLES = "select name from sqlite_master where type='table'"
@@ -56,7 +57,8 @@ class SqliteFile:
         self._lock = threading.RLock()
         self._read_lock = threading.RLock()
         side = private_directory(self.path)
-        self._steps = 0
+        self._steps = self._checkpointed = 0
+        self._checkpointer = threading.Thread()
         self._bells = Bells(side / "bells")
         self._writer = self._connect()
         self._reader = self._connect()
@@ -193,8 +195,9 @@ class SqliteFile:
                     raise
             faults.point(after)
             self._steps += 1
-            if self._steps % 512 == 0:
-                self._checkpoint(WAL_BYTES * 8)
+            if self._steps % 512 == 0 and self._wal_bytes() > WAL_BYTES * 8:
+                with contextlib.suppress(sqlite3.Error):
+                    self._writer.execute("pragma wal_checkpoint(restart)").fetchall()
         self._ring(rows, own_bell)
 
     def _begin(self) -> None:
@@ -225,10 +228,31 @@ class SqliteFile:
         elif rows.freed:
             self._bells.ring("watch", others_only=not own_bell)
 
-    def _checkpoint(self, above_bytes: int) -> None:
-        with contextlib.suppress(OSError, sqlite3.Error):
-            if os.stat(f"{self.path}-wal").st_size > above_bytes:
-                self._writer.execute("pragma wal_checkpoint(restart)").fetchall()
+    def _wal_bytes(self) -> int:
+        try:
+            return os.stat(f"{self.path}-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+    def _checkpoint_aside(self) -> None:
+        """Write the log back into the file, in a thread: it takes milliseconds, for which nobody waits.
+
+        The log keeps its size, and is written from its beginning again: that it is long says only that it
+        was.
+        """
+        if self._wal_bytes() <= WAL_BYTES or self._checkpointer.is_alive():
+            return
+        if self._steps < self._checkpointed + STEPS_PER_CHECKPOINT:
+            return
+        self._checkpointed = self._steps
+        self._checkpointer = threading.Thread(target=self._write_back, name="taskflow-log", daemon=True)
+        self._checkpointer.start()
+
+    def _write_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            db = sqlite3.connect(self.path, isolation_level=None, timeout=0)
+            with contextlib.closing(db):
+                db.execute("pragma wal_checkpoint(passive)").fetchall()
 
     def listen(self, topic: str, /) -> SocketBell:
         """See `Store.listen`."""
@@ -240,6 +264,8 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close the file; a store that is forgotten is closed."""
+        if self._checkpointer.is_alive():
+            self._checkpointer.join()
         with self._lock, self._read_lock:
             self._bells.close()
             self._reader.close()

@@ -41,6 +41,7 @@ from taskflow.stores.sqlite_columns import (
     new_run,
     node_from,
     part_from,
+    queues_with_work,
     run_from,
 )
 
@@ -120,7 +121,8 @@ class SqliteRows:
     def ready(self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], /) -> Iterator[NodeRow]:
         """See `Rows.ready`. What `full` leaves out is passed over by SQLite: it may be thousands of nodes."""
         self.flush()
-        at: tuple[int, int] | None = (1 << 31, 0)
+        queues = self._with_work(queues)
+        at: tuple[int, int] | None = (1 << 31, 0) if queues else None
         while at is not None:
             found, left_out, at = self._queued(queues, full, at), len(full), None
             for t in found:
@@ -137,6 +139,11 @@ class SqliteRows:
                 if len(full) > left_out:
                     at = (t[9], t[0])
                     break
+
+    def _with_work(self, queues: Sequence[str]) -> list[str]:
+        """Those in which something is queued: the long statement is only run for these."""
+        found = self._db.execute(queues_with_work(len(queues)), queues).fetchone()
+        return [queue for queue, some in zip(queues, found, strict=True) if some]
 
     def _queued(
         self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], at: tuple[int, int]
