@@ -93,7 +93,7 @@ class SQLiteStore(SqliteReads, SqliteRetention):
         """See `WorkPort.claim`. Takes no lock while there is nothing to claim."""
         if not self._may_claim(want.queues):
             return []
-        with self._step(_CLAIM) as rows:
+        with self._step(_CLAIM, keep=True) as rows:
             return moves.claim(rows, want)
 
     def _may_claim(self, queues: Sequence[str]) -> bool:
@@ -101,12 +101,12 @@ class SQLiteStore(SqliteReads, SqliteRetention):
 
     def renew(self, held: Sequence[LeaseKey], /, *, lease_s: float) -> Renewal:
         """See `WorkPort.renew`."""
-        with self._step(_RENEW) as rows:
+        with self._step(_RENEW, keep=True) as rows:
             return moves.renew(rows, held, lease_s)
 
     def settle(self, done: Sequence[Settlement], /, *, want: Want | None = None) -> Settled:
         """See `WorkPort.settle`."""
-        with self._step(_SETTLE, own_bell=False) as rows:
+        with self._step(_SETTLE, own_bell=False, keep=True) as rows:
             lost = moves.settle(rows, done)
             leases = moves.claim(rows, want) if want is not None else []
         return Settled(lost, leases)

@@ -26,7 +26,7 @@ from taskflow.ports import Blobs
 from taskflow.states import TERMINAL
 from taskflow.stores.bells import Bells, SocketBell
 from taskflow.stores.place import private_directory, private_file
-from taskflow.stores.sqlite_rows import SqliteRows
+from taskflow.stores.sqlite_rows import Known, SqliteRows
 from taskflow.stores.sqlite_schema import SCHEMA, VERSION
 
 __all__ = ["CURSOR_BITS", "STEP", "WAL_BYTES", "SqliteFile"]
@@ -34,6 +34,7 @@ __all__ = ["CURSOR_BITS", "STEP", "WAL_BYTES", "SqliteFile"]
 EVENTS_PER_ROW = 10_000
 WAL_BYTES = 8 << 20
 STEPS_PER_CHECKPOINT = 100
+ROWS_KNOWN = 5000
 CURSOR_BITS = 16
 STEP = ("step.before", "step.inside", "step.after")
 _TABLES = "select name from sqlite_master where type='table'"
@@ -58,6 +59,8 @@ class SqliteFile:
         self._read_lock = threading.RLock()
         side = private_directory(self.path)
         self._steps = self._checkpointed = 0
+        self._known = Known()
+        self._known_version: int | None = None
         self._checkpointer = threading.Thread()
         self._bells = Bells(side / "bells")
         self._writer = self._connect()
@@ -175,21 +178,37 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def _step(
-        self, points: tuple[str, str, str] = STEP, *, own_bell: bool = True, go_on: bool = False
+        self,
+        points: tuple[str, str, str] = STEP,
+        *,
+        own_bell: bool = True,
+        go_on: bool = False,
+        keep: bool = False,
     ) -> Iterator[SqliteRows]:
+        """One transaction.
+
+        Args:
+            points: Where it can be made to fail, see `taskflow.faults`.
+            own_bell: Whether listeners of this process are rung too.
+            go_on: Go on with what an earlier step left to do.
+            keep: The rows it reads are of use to the next step that says so.
+        """
         before, inside, after = points
         with self._lock:
             faults.point(before)
             with self._explained():
                 try:
                     self._begin()
-                    rows = SqliteRows(self._writer, self._clock.now(), go_on=go_on)
+                    rows = SqliteRows(
+                        self._writer, self._clock.now(), go_on=go_on, known=self._rows_known(keep)
+                    )
                     yield rows
                     rows.finish()
                     self._append(rows)
                     faults.point(inside)
                     self._writer.execute("commit")
                 except BaseException:
+                    self._known.clear()
                     with contextlib.suppress(sqlite3.Error):
                         self._writer.execute("rollback")
                     raise
@@ -199,6 +218,18 @@ class SqliteFile:
                 with contextlib.suppress(sqlite3.Error):
                     self._writer.execute("pragma wal_checkpoint(restart)").fetchall()
         self._ring(rows, own_bell)
+
+    def _rows_known(self, keep: bool) -> Known:
+        """Rows that were read or written by the last steps and are still as they were.
+
+        A worker claims what it has just released, and settles what it has just claimed: while nobody else
+        writes to the file, which SQLite tells by the `data_version`, nothing is to be read again.
+        """
+        version = self._writer.execute("pragma data_version").fetchone()[0] if keep else None
+        if not keep or version != self._known_version or len(self._known.nodes) > ROWS_KNOWN:
+            self._known.clear()
+        self._known_version = version
+        return self._known
 
     def _begin(self) -> None:
         if self._writer.in_transaction:  # Ctrl-C came while the last step was rolled back

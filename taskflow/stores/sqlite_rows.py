@@ -45,9 +45,24 @@ from taskflow.stores.sqlite_columns import (
     run_from,
 )
 
-__all__ = ["SqliteRows"]
+__all__ = ["Known", "SqliteRows"]
 
 _log = logging.getLogger(__name__)
+
+_CHILDREN_AT_ONCE = 2000
+
+
+class Known:
+    """Rows as they are in the file. Those of nodes that have ended are let go: hardly any step needs them."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, NodeRow] = {}
+        self.runs: dict[str, RunRow] = {}
+
+    def clear(self) -> None:
+        """Know nothing."""
+        self.nodes.clear()
+        self.runs.clear()
 
 
 class SqliteRows:
@@ -57,16 +72,22 @@ class SqliteRows:
         db: A connection in a transaction.
         now: The time of this step.
         go_on: Go on with what an earlier step left to do.
+        known: Rows that need not be read; takes those that are.
     """
 
-    def __init__(self, db: sqlite3.Connection, now: float, *, go_on: bool = False) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, now: float, *, go_on: bool = False, known: Known | None = None
+    ) -> None:
         self.now = now
         self.events: list[tuple[str, str, int, int, State]] = []
         self.ranges_ended: list[tuple[NodeRow, int, int]] = []
         self.freed = False
         self._db = db
-        self._nodes: dict[str, NodeRow] = {}
-        self._runs: dict[str, RunRow] = {}
+        known = known or Known()
+        self._nodes = known.nodes
+        self._runs = known.runs
+        self._released: dict[str, list[tuple[NodeId, Edge]]] = {}
+        self._over: list[str] = []
         self._dirty: dict[str, NodeRow] = {}
         self._dirty_runs: dict[str, RunRow] = {}
         self._new: dict[str, NodeRow] = {}
@@ -205,6 +226,9 @@ class SqliteRows:
 
     def children(self, node: NodeId, after: str, limit: int, /) -> list[tuple[NodeId, Edge]]:
         """See `Rows.children`."""
+        read = self._released.pop(node, None)
+        if read is not None and not after and len(read) <= limit and not self._edges:
+            return read
         row = self.node(node)
         if row is None:
             return []
@@ -233,6 +257,7 @@ class SqliteRows:
         """See `Rows.release`."""
         row = self.node(child)
         if row is not None:
+            self._released.pop(node.id, None)
             self._db.execute("update edge set live = 0 where parent = ? and child = ?", (node.key, row.key))
 
     def ended_in(self, node: NodeRow, lo: int, hi: int, /) -> tuple[int, int]:
@@ -425,6 +450,7 @@ class SqliteRows:
             self._todo.append((node, after))
         else:
             self._unchecked.append(self._nodes[node])
+            self._over.append(node)
 
     def pop(self) -> tuple[NodeId, str] | None:
         """See `Rows.pop`."""
@@ -441,8 +467,29 @@ class SqliteRows:
         if self._edges:
             self._write_new()
         ended, self._unchecked = {row.key: row.id for row in self._unchecked}, []
+        keys = json.dumps(list(ended))
         sql = "select value from json_each(?) where exists (select 1 from edge where parent = value and live)"
-        return [ended[key] for (key,) in self._db.execute(sql, (json.dumps(list(ended)),))]
+        parents = [ended[key] for (key,) in self._db.execute(sql, (keys,))]
+        if len(parents) > 1:
+            self._read_children(ended, keys)
+        return parents
+
+    def _read_children(self, ended: Mapping[int, NodeId], keys: str) -> None:
+        """The successors of all of them at once, with their rows, unless there are very many."""
+        sql = (
+            "select e.parent, n.id, e.mode, e.lo, e.hi from edge e join node n on n.key = e.child"
+            " where e.parent in (select value from json_each(?)) and e.live"
+            " order by e.parent, e.child limit ?"
+        )
+        edges = self._db.execute(sql, (keys, _CHILDREN_AT_ONCE)).fetchall()
+        if len(edges) == _CHILDREN_AT_ONCE:
+            return
+        found: dict[str, list[tuple[NodeId, Edge]]] = {}
+        for key, child, *edge in edges:
+            parent = ended[key]
+            found.setdefault(parent, []).append((NodeId(child), edge_from(parent, *edge)))
+        self.load({child for children in found.values() for child, _ in children})
+        self._released.update(found)
 
     # ── writing ──────────────────────────────────────────────────────────────────────
 
@@ -453,6 +500,8 @@ class SqliteRows:
             self._todo.extend((node, "") for node in self._with_children())
         if self._todo:
             self._db.executemany("insert into todo(node, after) values(?,?)", self._todo)
+        for node in self._over:
+            self._nodes.pop(node, None)
 
     def flush(self) -> None:
         """Write everything that was changed since the last flush."""

@@ -20,10 +20,11 @@ _Name: TypeAlias = tuple[NodeId, int]
 class _Held:
     """A lease: its own key, by which the pool knows it, and the keys of what is open."""
 
-    __slots__ = ("key", "open", "stopped")
+    __slots__ = ("array", "key", "open", "stopped")
 
-    def __init__(self, key: LeaseKey) -> None:
+    def __init__(self, key: LeaseKey, array: bool) -> None:
         self.key = key
+        self.array = array
         self.open = [key]
         self.stopped: Kind | None = None
 
@@ -41,7 +42,7 @@ class Holding:
         """Hold these from now on."""
         for lease in leases:
             key = lease.key
-            self._held[key.node, key.fence] = _Held(key)
+            self._held[key.node, key.fence] = _Held(key, lease.array)
 
     def open_keys(self) -> list[LeaseKey]:
         """What has not been settled."""
@@ -50,6 +51,11 @@ class Holding:
     def has(self, key: LeaseKey) -> bool:
         """Whether any part of a lease is held."""
         return (key.node, key.fence) in self._held
+
+    def is_call(self, key: LeaseKey) -> bool:
+        """Whether a lease is held that is a call of its own, and no range of an array node."""
+        held = self._held.get((key.node, key.fence))
+        return held is not None and not held.array
 
     def drop(self, key: LeaseKey) -> LeaseKey | None:
         """Hold a lease no more; the key by which the pool knows it, if it was held."""

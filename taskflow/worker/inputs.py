@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from taskflow.ids import NodeId
-from taskflow.records import Edge, EdgeMode, Failure, Lease, Page, Segment
+from taskflow.records import Edge, EdgeMode, Failure, Kind, Lease, Page, Segment, Settlement
 from taskflow.states import State
 
 __all__ = ["Inputs", "Ready", "Source"]
@@ -61,6 +61,14 @@ class Inputs:
             else Ready(lease, _NO_INPUTS, ())
             for lease in leases
         ]
+
+    def made(self, done: Iterable[Settlement]) -> None:
+        """Keep what calls gave that were settled here: their successors are likely to run here too."""
+        for key, outcomes, grown in done:
+            if len(outcomes) == 1 and grown is None and outcomes[0].kind is Kind.SUCCEEDED:
+                value = outcomes[0].value
+                made = Segment(key.node, 0, 1, State.SUCCEEDED, value, None, key.fence)
+                self._values.keep(key.node, [made], len(value or b"") + 100)
 
     def _read_values(self, edges: set[Edge]) -> dict[Edge, list[Segment]]:
         whole = self._read_whole({edge.parent for edge in edges if edge.hi is None})

@@ -115,6 +115,7 @@ class Worker:
         self._inputs = Inputs(store)
         self._unread: list[Lease] = []
         self._ended: list[Settlement] = []
+        self._made: list[Settlement] = []
         self._notes: list[Note] = []
         self._dry = False
         self._share = pool.slots
@@ -307,7 +308,11 @@ class Worker:
         """Take what the pool has for us."""
         reports, notes = self._pool.finished()
         for report in reports:
-            self._ended += self._holding.settled(report)
+            is_call = self._holding.is_call(report.key)
+            settlements = self._holding.settled(report)
+            self._ended += settlements
+            if is_call:
+                self._made += settlements
         if notes:
             self._notes += notes
             del self._notes[:-NOTES_KEPT]
@@ -392,9 +397,13 @@ class Worker:
             raise
         except Exception:
             log.exception("settlements refused", extra={"action": "settle", "worker": self.name})
+            self._made = []
             self._settle_apart()
             return []
         self._ended = []
+        made, self._made = self._made, []
+        if not settled.lost:
+            self._inputs.made(made)
         self._count_delays(done)
         if not self._holding:
             self._be_quiet()
