@@ -37,7 +37,18 @@ from taskflow.codec.functions import (
     settle_in,
     working_directory,
 )
-from taskflow.codec.pickling import ATOMS, Inputs, Packed, Position, Snapshot, load, pack, unpack
+from taskflow.codec.pickling import (
+    ATOMS,
+    Asked,
+    Inputs,
+    Packed,
+    Position,
+    Reference,
+    Snapshot,
+    load,
+    pack,
+    unpack,
+)
 from taskflow.codec.signing import HEADER, MAGIC, TAG, Keyring, Purpose
 from taskflow.errors import (
     CannotPickle,
@@ -263,6 +274,11 @@ class Codec:
             if len(body) <= INLINE_MAX:
                 return _INLINE + self._seal(_ARGS, 0, fn.encode(), body)
         kwargs = dict(kwargs or {})
+        if position is not None and _is_linked(args) and _is_linked(kwargs.values()):
+            asked = [_ask(arg, position) for arg in args], {k: _ask(v, position) for k, v in kwargs.items()}
+            body = _dumps((tuple(asked[0]), asked[1]), 5)
+            if len(body) <= INLINE_MAX:
+                return _INLINE + self._seal(_ARGS, _LINKED, fn.encode(), body)
         kept: list[_Blob] = []
         try:
             packed = pack((args, kwargs), position, kept=kept)
@@ -578,6 +594,24 @@ def _is_plain(objects: Any) -> bool:
         type(obj) in ATOMS or (type(obj) in _SEQUENCES and ATOMS.issuperset(map(type, obj)))
         for obj in objects
     )
+
+
+def _is_linked(objects: Iterable[Any]) -> bool:
+    """Whether there is nothing but atoms and references, and lists and tuples of these."""
+    for obj in objects:
+        kind = type(obj)
+        if kind in _SEQUENCES:
+            if not all(type(part) in ATOMS or issubclass(type(part), Reference) for part in obj):
+                return False
+        elif kind not in ATOMS and not issubclass(kind, Reference):
+            return False
+    return True
+
+
+def _ask(obj: Any, position: Position) -> Any:
+    if type(obj) in _SEQUENCES:
+        return type(obj)(_ask(part, position) for part in obj)
+    return Asked(position(obj), obj.index) if issubclass(type(obj), Reference) else obj
 
 
 def _fits(objects: Iterable[Any]) -> bool:

@@ -27,6 +27,7 @@ from taskflow.ids import NodeId
 
 __all__ = [
     "ATOMS",
+    "Asked",
     "Inputs",
     "Kept",
     "Packed",
@@ -88,6 +89,19 @@ class Snapshot:
 
     def __reduce__(self) -> Any:
         return pickle.loads, (self.data,)
+
+
+class Asked:
+    """Stands for a `Reference` whose place is known, so that plain pickle does."""
+
+    __slots__ = ("index", "position")
+
+    def __init__(self, position: int, index: int | None) -> None:
+        self.position = position
+        self.index = index
+
+    def __reduce__(self) -> Any:
+        return _input, (self.position, self.index)
 
 
 class Packed(NamedTuple):
