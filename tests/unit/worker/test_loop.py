@@ -150,9 +150,8 @@ def test_inputs_and_pages_are_read_once_for_all_leases_of_a_turn(
     store: FlakyStore, pool: HeldPool, worker: Worker
 ) -> None:
     parent = submit_call(store)
-    settle_down(worker)
-    pool.end(only_key(pool), Outcome(0, 1, Kind.SUCCEEDED, b"seven"))
-    settle_down(worker)
+    (lease,) = store.claim(Want(WorkerId("another"), ("default",), 1))
+    store.settle([Settlement(lease.key, (Outcome(0, 1, Kind.SUCCEEDED, b"seven"),))])
     for _ in range(2):
         submit_call(store, edges=(Edge(parent),))
     store.asked.clear()
@@ -160,8 +159,30 @@ def test_inputs_and_pages_are_read_once_for_all_leases_of_a_turn(
     settle_down(worker)
 
     assert store.asked.count("values") == 1
-    for _, inputs, _ in pool.started[1:]:
-        assert inputs == {Edge(parent): [Segment(parent, 0, 1, State.SUCCEEDED, b"seven", None, 1)]}
+    assert [inputs for _, inputs, _ in pool.started] == [
+        {Edge(parent): [Segment(parent, 0, 1, State.SUCCEEDED, b"seven", None, 1)]}
+    ] * 2
+
+
+def test_what_its_own_calls_gave_is_not_read(store: FlakyStore, pool: HeldPool, worker: Worker) -> None:
+    parent, array = submit_call(store), submit_map(store, 1)
+    settle_down(worker)
+    for key in list(pool.running):
+        pool.end(key, Outcome(0, 1, Kind.SUCCEEDED, b"seven"))
+    settle_down(worker)
+    store.asked.clear()
+
+    submit_call(store, edges=(Edge(parent),))
+    settle_down(worker)
+
+    assert store.asked.count("values") == 0
+    assert pool.started[-1][1] == {Edge(parent): [Segment(parent, 0, 1, State.SUCCEEDED, b"seven", None, 1)]}
+
+    submit_call(store, edges=(Edge(array),))
+    settle_down(worker)
+
+    assert store.asked.count("values") == 1
+    assert pool.started[-1][1][Edge(array)] == store.values([array])[array]
 
 
 def test_a_range_comes_with_its_pages_and_they_are_read_once(
