@@ -26,8 +26,10 @@ alternating order; results are fetched and checked. Behind each figure stands ho
 worse (below 1) taskflow is, of the medians of this run. On a shared machine trust ratios beyond 1.5, and no
 p99. Nothing is tuned: everyone is used as it comes. The *ideal* is a schedule on {workers} workers that
 costs nothing (each item goes, in order, to the first free worker); for items of 1 µs it is half of a plain
-loop in the same process. taskflow has no calls for frames yet: partitions are items of a map, or were handed
-over by `client.scatter`. Empty cells are explained below the table.
+loop in the same process. Before a frame is measured, memory of five times its size is used and given back,
+by all alike: a virtual machine is slow with memory that it never had. taskflow has no calls for frames yet:
+partitions are items of a map, or were handed over by `client.scatter`. Empty cells are explained below the
+table.
 """
 
 

@@ -382,7 +382,7 @@ class Codec:
         """The exception that item `lo` raised, or `None` when it cannot be pickled and unpickled again."""
         try:
             packed = pack(error)
-            again = load(packed.pickle, packed.buffers)
+            again = unpack(memoryview(b"".join(packed.parts())), packed.head())
             if type(again) is not type(error):
                 return None
             return self._value(_ERROR, f"{node}|{lo}|{fence}", packed)

@@ -49,6 +49,7 @@ SOURCE_CHARS = 8 * 1024
 
 _ALIGN = 64
 _LEAST_BUFFER_BYTES = 4096
+_LEAST_ROW_BYTES = 64 * 1024
 _COUNTS = struct.Struct("<IQ")
 
 Position: TypeAlias = "Callable[[Reference], int]"
@@ -104,11 +105,23 @@ class Asked:
         return _input, (self.position, self.index)
 
 
+class Rows(NamedTuple):
+    """The buffer of an array whose rows lie apart, as those of a slice of a DataFrame do: in pieces, so that
+    nothing is copied before it is written."""
+
+    parts: list[memoryview]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of them."""
+        return sum(part.nbytes for part in self.parts)
+
+
 class Packed(NamedTuple):
     """A pickled object: `linked` when it names inputs or shared parts, and needs them to be loaded."""
 
     pickle: bytes
-    buffers: list[memoryview]
+    buffers: list[memoryview | Rows]
     linked: bool
 
     @property
@@ -128,7 +141,7 @@ class Packed(NamedTuple):
         at = len(parts[0])
         for buffer in self.buffers:
             gap = -at % _ALIGN
-            parts += [bytes(gap), buffer]
+            parts += [bytes(gap), *(buffer.parts if isinstance(buffer, Rows) else (buffer,))]
             at += gap + buffer.nbytes
         return parts
 
@@ -153,9 +166,13 @@ def pack(
     Raises:
         Exception: Whatever the object raises when it is pickled; `CannotPickle` for a stray `Reference`.
     """
-    buffers: list[memoryview] = []
+    buffers: list[memoryview | Rows] = []
+    apart: dict[int, tuple[pickle.PickleBuffer, Rows]] = {}
 
     def aside(buffer: pickle.PickleBuffer) -> bool:
+        if id(buffer) in apart:
+            buffers.append(apart[id(buffer)][1])
+            return False
         raw = buffer.raw()
         if raw.nbytes < _LEAST_BUFFER_BYTES:
             return True
@@ -167,6 +184,7 @@ def pack(
     pickler.position, pickler.shared = position, shared
     pickler.kept, pickler.first_kept = kept, len(shared or ())
     pickler.source_chars = source_chars
+    pickler.apart = apart
     pickler.dump(obj)
     return Packed(file.getvalue(), buffers, pickler.linked)
 
@@ -267,6 +285,7 @@ class _Rules:
     first_kept = 0
     linked = False
     source_chars = SOURCE_CHARS
+    apart: dict[int, tuple[pickle.PickleBuffer, Rows]] | None = None
     origins: dict[str, tuple[str, str | None]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -282,6 +301,8 @@ class _Rules:
         if issubclass(kind, Kept):
             return self._name(obj)
         reduced = _reduce_special(kind, obj)
+        if kind.__module__ in _HAVE_ROWS and self.apart is not None:
+            reduced = self._reduce_rows(obj)
         if reduced is NotImplemented:
             reduced = super().reducer_override(obj)  # type: ignore[misc]
         if kind is _CODE:
@@ -289,6 +310,17 @@ class _Rules:
         if isinstance(reduced, tuple) and issubclass(kind, type):
             return _keep_originals(obj, reduced)
         return reduced
+
+    def _reduce_rows(self, obj: Any) -> Any:
+        """As numpy and pandas do it, but for the copy of an array whose rows lie apart."""
+        if _has_rows(getattr(obj, "values", None)):
+            return obj.__reduce__()  # from protocol 5 on, `__reduce_ex__` of a block makes a copy
+        if not _has_rows(obj) or self.apart is None:
+            return NotImplemented
+        rows = Rows([memoryview(row).cast("B") for row in obj])
+        first = pickle.PickleBuffer(rows.parts[0])  # it stands for all of them until `pack` has it
+        self.apart[id(first)] = first, rows
+        return _array, (first, obj.dtype, obj.shape)
 
     def _reduce_code(self, code: types.CodeType, reduced: Any) -> Any:
         """Keep the name of the file, which cloudpickle leaves out from 3.1.3 on."""
@@ -350,6 +382,30 @@ def _pickler(rules: type[_Rules]) -> Any:
 
 def _code(make: Callable[..., types.CodeType], args: tuple[Any, ...], name: str, text: str | None) -> Any:
     return make(*args).replace(co_filename=name if text is None else show(name, text))
+
+
+_HAVE_ROWS = frozenset({"numpy", "pandas.core.internals.blocks"})
+
+
+def _has_rows(obj: Any) -> bool:
+    """Whether an object is an array in large rows that do not follow one another."""
+    kind = type(obj)
+    return bool(
+        kind.__module__ == "numpy"
+        and kind.__name__ == "ndarray"
+        and obj.ndim == 2
+        and obj.strides[1] == obj.itemsize
+        and obj.shape[1] * obj.itemsize >= _LEAST_ROW_BYTES
+        and not obj.flags.c_contiguous
+        and not obj.dtype.hasobject
+        and obj.dtype.kind in "biufc"
+    )
+
+
+def _array(buffer: memoryview, dtype: Any, shape: tuple[int, ...]) -> Any:
+    import numpy as np
+
+    return np.frombuffer(buffer, dtype).reshape(shape)
 
 
 _CODE = types.CodeType

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from taskflow.blobs.files import FileBlobs
 from taskflow.codec import INLINE_MAX, Codec, Keyring, Reference, blob_names
+from taskflow.codec.pickling import Rows, pack
 from taskflow.errors import CannotPickle, PayloadError, ResultExpired, Untrusted
 
 FN = "f" * 40
@@ -207,6 +208,43 @@ def test_views_and_strided_arrays_arrive(codec: Codec) -> None:
 
     for array in (base[::3, 5:900], base.T, np.asfortranarray(base), base[:0], base[5]):
         np.testing.assert_array_equal(_result(codec, array), array)
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+def test_rows_that_lie_apart_are_not_copied_before_they_are_written(codec: Codec, writeable: bool) -> None:
+    whole = np.arange(600_000.0).reshape(6, 100_000)
+    whole.flags.writeable = writeable
+    rows = whole[1:5, 20_000:60_000]
+
+    (buffer,) = pack([rows, "and more"]).buffers
+    again = _result(codec, [rows, rows, whole])
+
+    assert isinstance(buffer, Rows)
+    assert all(np.shares_memory(np.frombuffer(part), rows) for part in buffer.parts)
+    np.testing.assert_array_equal(again[0], rows)
+    np.testing.assert_array_equal(again[2], whole)
+    assert again[1] is again[0]
+    assert again[0].flags.writeable == writeable
+
+
+def test_a_slice_of_a_frame_is_not_copied_before_it_is_written(codec: Codec) -> None:
+    whole = pd.DataFrame({name: np.arange(100_000.0) for name in "abc"}) * 2
+    part = whole.iloc[30_000:70_000]
+    mixed = part.assign(d=part.a + 1, e="text", f=np.arange(40_000))
+
+    assert [type(buffer) for buffer in pack(part).buffers] == [Rows]
+    pd.testing.assert_frame_equal(_result(codec, part), part)
+    pd.testing.assert_frame_equal(_result(codec, mixed), mixed)
+    pd.testing.assert_frame_equal(codec.load_args(FN, codec.dump_args(FN, (part,)))[0][0], part)
+
+
+def test_an_exception_may_hold_such_rows(codec: Codec) -> None:
+    error = ValueError(np.arange(400_000.0).reshape(4, 100_000)[:, :50_000])
+
+    value = codec.dump_error("n", 0, 1, error)
+
+    assert value is not None
+    np.testing.assert_array_equal(codec.load_error("n", 0, 1, value).args[0], error.args[0])
 
 
 def test_a_large_argument_is_stored_once_for_all_calls(codec: Codec) -> None:
