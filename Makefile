@@ -77,11 +77,14 @@ bench: setup $(RIVALS)/.made  ## Measure beside others, write benchmarks/RESULTS
 bench-quick: setup  ## Say what has become faster or slower since benchmarks/RESULTS.md, in two minutes
 	@$(BIN)/python -m benchmarks.run --quick $(ARGS)
 
+bench-growth: setup $(VENV)/.plots  ## Draw how the cost grows with items, nodes, workers and bytes (docs/growth)
+	@$(BIN)/python -m benchmarks.growth $(ARGS)
+
 clean:  ## Remove environments, caches and build output
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup fmt lint types floors tests unit contract crash acceptance mutation bench bench-quick clean
+.PHONY: help demo test setup fmt lint types floors tests unit contract crash acceptance mutation bench bench-quick bench-growth clean
 
 # ── stamps: a second run does none of this ───────────────────────────────────────────
 
@@ -93,6 +96,10 @@ $(VENV)/.made:
 	@touch $@
 
 # One by one: a rival that cannot be installed costs its own column only, and the table says so.
+$(VENV)/.plots: $(VENV)/.package
+	@$(BIN)/python -m pip --quiet --disable-pip-version-check install "matplotlib>=3.8"
+	@touch $@
+
 $(RIVALS)/.made: benchmarks/rivals.txt
 	@echo "installing the rivals into $(RIVALS)"
 	@$(PYTHON) -m venv --clear $(RIVALS)
