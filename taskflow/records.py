@@ -194,7 +194,7 @@ class Want:
     slots: int
     lease_s: float = 15.0
     pace_s: Mapping[str, float] = field(default_factory=dict)
-    batch_s: float = 0.02
+    batch_s: float = 0.05
     share: int = 2
 
 

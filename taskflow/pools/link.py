@@ -23,8 +23,9 @@ __all__ = ["Item", "Link", "Message", "Target"]
 Item = tuple[int, int, int]
 """Message, entry and index."""
 
-_MESSAGE_S = 0.002
-_AHEAD_S = 0.01
+_MESSAGE_S = 0.01
+_AHEAD_S = 0.05
+_SOON_S = 0.05
 _MESSAGE_ITEMS = 3000
 """At most so many items in a message: results of that many numbers still fit into a record."""
 _MESSAGE_BYTES = PACKET_BYTES * 2 // 3
@@ -184,13 +185,15 @@ class Link:
         return sum(count * pace_s.get(fn, _UNKNOWN_S) for fn, count in self.counts.items())
 
     def free(self, pace_s: Mapping[str, float]) -> int:
-        """How many of its slots have less than one message of known work."""
+        """How many of its slots have less than one message of known work, or one item that ends soon."""
         if self.retiring or self.stuck:
             return 0
         if not self.counts:
             return self.lanes
         units = sum(min(1.0, pace_s.get(fn, _UNKNOWN_S) / _MESSAGE_S) * n for fn, n in self.counts.items())
-        return max(0, self.lanes - int(units + 1e-9))
+        if all(pace_s.get(fn, _UNKNOWN_S) < _SOON_S for fn in self.counts):
+            units -= 1.0  # its last item ends soon: that is when the next should be there
+        return max(0, self.lanes - max(0, int(units + 1e-9)))
 
     def add(self, work: Work) -> None:
         """Mean work for this child."""
@@ -278,12 +281,9 @@ class Link:
             return False
         paces = [pace_s.get(m.works[0].lease.fn) if m.works else 0.0 for m in self.flying.values()]
         head = pace_s.get(self.backlog[0].lease.fn)
-        return (
-            None not in paces
-            and head is not None
-            and head < _AHEAD_S
-            and flying * _MESSAGE_S < _AHEAD_S * self.lanes
-        )
+        if head is None or not all(pace is not None and pace < _SOON_S for pace in paces):
+            return False
+        return flying < 2 * self.lanes or (head < _AHEAD_S and flying * _MESSAGE_S < _AHEAD_S * self.lanes)
 
     def _packet(self, message: Message) -> tuple[Any, ...]:
         def wanted(node: str, page: Page) -> bool:

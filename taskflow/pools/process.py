@@ -119,7 +119,7 @@ class ProcessPool:
     # ── the port ────────────────────────────────────────────────────────────────────
 
     def free(self) -> int:
-        """Slots that have less than two milliseconds of known work: quick calls are double-buffered."""
+        """Slots that will have nothing to do within a moment: the next work should be there by then."""
         if self._children.closing:
             return 0
         if self._single:
