@@ -51,7 +51,7 @@ class MapRun(Waiting, Iterator[R], Reference):
         self._waiting: dict[int, Future[R]] = {}
         self._futures: weakref.WeakValueDictionary[int, Future[R]] = weakref.WeakValueDictionary()
         self._window: list[Segment] = []
-        self._loaded: tuple[Segment, Any] | None = None
+        self._values: Iterator[R] = iter(())
         self._deadline: float | None = None
 
     @property
@@ -158,24 +158,37 @@ class MapRun(Waiting, Iterator[R], Reference):
 
     # ── iterating ────────────────────────────────────────────────────────────────────
 
-    def __iter__(self) -> MapRun[R]:
-        return self
+    def __iter__(self) -> Iterator[R]:
+        """The results from here on, by way of a generator: it hands them out several times as fast.
+
+        What it has not handed out is still here, for `next` and for another ``for``.
+        """
+        while True:
+            yield from self._values
+            if not self._go_on():
+                return
 
     def __next__(self) -> R:
+        while True:
+            for value in self._values:
+                return value
+            if not self._go_on():
+                raise StopIteration
+
+    def _go_on(self) -> bool:
+        """Have the values behind those that were handed out; `False` when there are none."""
         index = self._next
         if index >= self.width:
-            raise StopIteration
-        loaded = self._loaded
-        if loaded is not None and loaded[0].lo <= index < loaded[0].hi:
-            self._next += 1
-            return loaded[1][index - loaded[0].lo]  # type: ignore[no-any-return]
+            return False
         left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         segment = self._segment(index, left)
-        self._next += 1
-        value, error = self._load(segment, index)
+        self._next = index + 1
+        values, error = decode(self._engine, segment, None)
         if error is not None:
             raise error
-        return value  # type: ignore[no-any-return]
+        self._next = segment.hi
+        self._values = iter(values[index - segment.lo :])
+        return True
 
     def _segment(self, index: int, timeout: float | None) -> Segment:
         """The segment that holds an item, when that has ended; reads a window of them at a time."""
@@ -196,15 +209,6 @@ class MapRun(Waiting, Iterator[R], Reference):
         failure = Failure.from_json((found[0].error if found else None) or '{"kind": "skipped"}')
         engine = self._engine
         return engine.causes.told(engine.codec.exception(failure, None, self.node_id, index, 0), self.node_id)
-
-    def _load(self, segment: Segment, index: int) -> tuple[Any, BaseException | None]:
-        if segment.state is not State.SUCCEEDED:
-            return decode(self._engine, segment, None)
-        values, error = decode(self._engine, segment, None)
-        if error is not None:
-            return None, error
-        self._loaded = (segment, values)
-        return values[index - segment.lo], None
 
     def _has(self, index: int) -> bool:
         return self._over or index in self._ended
