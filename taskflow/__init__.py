@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
     from taskflow import errors as errors
     from taskflow.canvas import Signature, chain, chord, chunks, group, signature, task, xmap, xstarmap
-    from taskflow.client import Client, as_completed, gather, get_client
+    from taskflow.client import Client, get_client
     from taskflow.cores import cpu_count
     from taskflow.errors import Ignore, Reject, Skip
     from taskflow.future import Future
+    from taskflow.gathering import as_completed, gather
     from taskflow.maprun import MapRun
     from taskflow.policy import Options, RetryPolicy
     from taskflow.pools.context import add_to_chord, current, replace, rng
@@ -97,9 +98,10 @@ _ROOMS = {
         "xmap",
         "xstarmap",
     ),
-    "taskflow.client": ("Client", "as_completed", "gather", "get_client"),
+    "taskflow.client": ("Client", "get_client"),
     "taskflow.cores": ("cpu_count",),
     "taskflow.future": ("Future",),
+    "taskflow.gathering": ("as_completed", "gather"),
     "taskflow.result": ("AsyncResult", "EagerResult", "GroupResult", "ResultSet"),
     "taskflow.workflowrun": ("WorkflowRun",),
     "taskflow.maprun": ("MapRun",),

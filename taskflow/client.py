@@ -1,34 +1,32 @@
-"""`Client`: the futures face. Call now, get later."""
+"""`Client`: the futures face. Call now, get later.
+
+This module imports little: the worker process of a client is started first, and most of what the client needs
+is loaded while that starts too.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from taskflow import ending, hooks
-from taskflow.canvas import Signature
-from taskflow.canvas.shape import split_id
-from taskflow.crew import Terms
-from taskflow.engine import Engine, inline_engine
+from taskflow.crew import Crew, Terms, slots_of
 from taskflow.errors import ConfigError, UsageError, nearest
-from taskflow.future import Future
-from taskflow.gathering import as_completed, gather
-from taskflow.handles import future_by_id, handle_of, run_by_id
-from taskflow.maprun import Errors, MapRun
-from taskflow.observe.overview import dead_rows, finding_rows, run_rows, version_rows, worker_rows
-from taskflow.policy import Options
 from taskflow.pools import context
-from taskflow.ref import Ref
-from taskflow.result import AsyncResult
-from taskflow.result.finding import find_result
-from taskflow.sending import Sender
-from taskflow.states import LIVE
-from taskflow.tables import rows_or_frame
-from taskflow.workflowrun import WorkflowRun
+from taskflow.stores import default_url, is_private, place_of
 
-__all__ = ["Client", "as_completed", "gather", "get_client"]
+if TYPE_CHECKING:
+    from taskflow.canvas import Signature
+    from taskflow.engine import Engine
+    from taskflow.future import Future
+    from taskflow.maprun import Errors, MapRun
+    from taskflow.ref import Ref
+    from taskflow.result import AsyncResult
+    from taskflow.workflowrun import WorkflowRun
+
+__all__ = ["Client", "get_client"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -84,16 +82,23 @@ class Client(concurrent.futures.Executor):
             raise ConfigError(f"threads={threads} is not possible: use a number above 0, or None.")
         if url is None and context.inside():
             url = context.current().url or None
-        inline = mode == "inline" or pool == "inline"
-        shared = inline_engine(url)
-        self._is_guest = shared is not None
         terms = Terms(pool, tuple(queues), detach, threads)
-        self._engine = shared or Engine(url, workers=workers, terms=terms, inline=inline)
+        shared = _inline_engine(url)
+        self._is_guest = shared is not None
+        if shared is not None:
+            self._engine = shared
+        elif mode == "inline" or pool == "inline":
+            self._engine = _open(None, Crew.join("", 0, terms))
+        else:
+            slots = slots_of(workers, inside=context.inside())
+            self._engine = _open(url, _begin(url or default_url(), slots, terms))
+        from taskflow.policy import Options
+        from taskflow.sending import Sender
+
         self._sender = Sender(self._engine, Options())
         if not self._is_guest:
             self._engine.cancel_on_interrupt = cancel_on_interrupt
             ending.engines.add(self._engine)
-            self._engine.crew.ensure()
 
     # ── options ──────────────────────────────────────────────────────────────────────
 
@@ -183,6 +188,8 @@ class Client(concurrent.futures.Executor):
         Raises:
             NoSuchRun: The store knows no such task; ResultExpired: it did.
         """
+        from taskflow.result.finding import find_result
+
         return find_result(self._engine, id)
 
     def submit_workflow(
@@ -206,12 +213,16 @@ class Client(concurrent.futures.Executor):
 
     def gather(self, futures: Any, errors: Errors = "raise") -> Any:
         """The values of futures, in the nesting of lists, tuples and dicts they come in; see `gather`."""
+        from taskflow.gathering import gather
+
         return gather(futures, errors)
 
     def as_completed(
         self, futures: Iterable[Future[R]] | MapRun[R], with_results: bool = False
     ) -> Iterator[Any]:
         """The futures as they end; with `with_results` pairs of future and value."""
+        from taskflow.gathering import as_completed
+
         for future in as_completed(futures):
             yield (future, future.result()) if with_results else future
 
@@ -221,6 +232,8 @@ class Client(concurrent.futures.Executor):
         Raises:
             NoSuchRun: The store knows no such task; ResultExpired: it did.
         """
+        from taskflow.handles import future_by_id
+
         return future_by_id(self._engine, id)
 
     def attach(self, run: str | None = None) -> Any:
@@ -237,6 +250,8 @@ class Client(concurrent.futures.Executor):
         Raises:
             NoSuchRun: The store knows no such run, or none that has not ended.
         """
+        from taskflow.handles import handle_of, run_by_id
+
         view = run_by_id(self._engine, run)
         self._engine.begin()
         return handle_of(self._engine, view)
@@ -257,6 +272,9 @@ class Client(concurrent.futures.Executor):
             tags: Cancel all runs that have these tags, whoever sent them.
             reason: Told to who waits.
         """
+        from taskflow.canvas.shape import split_id
+        from taskflow.states import LIVE
+
         self._engine.flush()
         if tags:
             store = self._engine.store
@@ -275,6 +293,9 @@ class Client(concurrent.futures.Executor):
 
     def retry(self, what: Any) -> Any:
         """Submit what failed anew: a future, a run's handle, or an id; gives the new handle."""
+        from taskflow.canvas.shape import split_id
+        from taskflow.future import Future
+
         if isinstance(what, Future):
             return what.retry()
         if not isinstance(what, str):
@@ -310,6 +331,8 @@ class Client(concurrent.futures.Executor):
         Raises:
             CannotPickle: The message says which part of it cannot travel.
         """
+        from taskflow.ref import Ref
+
         return Ref(self._engine.codec, data)
 
     # ── looking ──────────────────────────────────────────────────────────────────────
@@ -330,26 +353,34 @@ class Client(concurrent.futures.Executor):
             match: Only those whose id begins so, or whose name has this in it.
             tags: Only those that were sent with these tags, among others: ``client.options(tags=...)``.
         """
+        from taskflow.observe.overview import run_rows
+
         self._engine.flush()
         store = self._engine.store
-        return rows_or_frame(run_rows(store.runs(limit=limit, states=states, match=match, tags=tags)))
+        return _table(run_rows(store.runs(limit=limit, states=states, match=match, tags=tags)))
 
     def workers(self) -> Any:
         """Workers that serve the store: one row each (a DataFrame with pandas)."""
-        return rows_or_frame(worker_rows(self._engine.store))
+        from taskflow.observe.overview import worker_rows
+
+        return _table(worker_rows(self._engine.store))
 
     def queues(self) -> Any:
         """Items by queue and state: one row for each queue (a DataFrame with pandas)."""
         self._engine.flush()
-        return rows_or_frame([dict(row) for row in self._engine.store.queues()])
+        return _table([dict(row) for row in self._engine.store.queues()])
 
     def dead_letters(self, *, limit: int = 1000) -> Any:
         """What failed for good: one row each (a DataFrame with pandas)."""
-        return rows_or_frame(dead_rows(self._engine.store, limit))
+        from taskflow.observe.overview import dead_rows
+
+        return _table(dead_rows(self._engine.store, limit))
 
     def doctor(self) -> Any:
         """Examine the store and the workers: one row for each finding (a DataFrame with pandas)."""
-        return rows_or_frame(finding_rows(self._engine.store))
+        from taskflow.observe.overview import finding_rows
+
+        return _table(finding_rows(self._engine.store))
 
     def versions(self, check: bool = False) -> Any:
         """Versions here and on the workers, one row each (a DataFrame with pandas).
@@ -357,7 +388,9 @@ class Client(concurrent.futures.Executor):
         Args:
             check: Raise `VersionMismatch` when they differ in what matters.
         """
-        return rows_or_frame(version_rows(self._engine.store, check))
+        from taskflow.observe.overview import version_rows
+
+        return _table(version_rows(self._engine.store, check))
 
     # ── ending ───────────────────────────────────────────────────────────────────────
 
@@ -390,6 +423,40 @@ class Client(concurrent.futures.Executor):
         return f"<Client {self.url}, {self._engine.crew.slots} slots of its own>"
 
 
+def _table(rows: list[dict[str, Any]]) -> Any:
+    from taskflow.tables import rows_or_frame
+
+    return rows_or_frame(rows)
+
+
+def _begin(url: str, slots: int, terms: Terms) -> Crew:
+    """Start the worker process of a store, if there is to be one, before the store is opened here."""
+    if is_private(url):
+        return Crew.join(url, 0, terms)
+    crew = Crew.join(place_of(url), slots, terms)
+    crew.ensure()
+    return crew
+
+
+def _open(url: str | None, crew: Crew) -> Engine:
+    try:
+        from taskflow.engine import Engine
+
+        return Engine(url, crew, inline=not crew.url)
+    except BaseException:
+        crew.leave(at_once=True)
+        raise
+
+
+def _inline_engine(url: str | None) -> Engine | None:
+    """The engine of this process that runs inline and has that URL."""
+    if url is None or not is_private(url):
+        return None
+    from taskflow.engine import inline_engine
+
+    return inline_engine(url)
+
+
 # ── one client for those who name none ───────────────────────────────────────────────
 
 _default: Client | None = None
@@ -404,7 +471,7 @@ def get_client() -> Client:
     """
     global _default  # noqa: PLW0603 - one per process, on purpose
     home = context.current().url if context.inside() else None
-    if inline_engine(home) is not None:  # the task runs in this process, whose own client may be another
+    if _inline_engine(home) is not None:  # the task runs in this process, whose own client may be another
         return Client(home)
     if _default is None or _default._engine.closed or _default._engine.pid != os.getpid():
         _default = Client()

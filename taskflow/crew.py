@@ -9,7 +9,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Crew", "Terms"]
+from taskflow.cores import cpu_count
+from taskflow.errors import ConfigError
+
+__all__ = ["Crew", "Terms", "slots_of"]
 
 IDLE_EXIT_S = 600.0
 STOP_S = 5.0
@@ -72,14 +75,16 @@ class Crew:
                 crew.scale(slots)
             return crew
 
-    def leave(self) -> None:
-        """Need it no more: when nobody does, it stops at once."""
+    def leave(self, *, at_once: bool = False) -> None:
+        """Need it no more: when nobody does, it stops; or is ended, `at_once`, without a word."""
         with _joining:
             self._members -= 1
             if self._members > 0:
                 return
             for key in [key for key, crew in _crews.items() if crew is self]:
                 del _crews[key]
+        if at_once and self._process is not None:
+            self._process.kill()
         self._stop()
 
     @property
@@ -138,6 +143,23 @@ class Crew:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def slots_of(workers: int | str, *, inside: bool) -> int:
+    """How many slots are meant.
+
+    Args:
+        workers: A number, or ``"auto"``.
+        inside: Whether this is a task: it has none of its own by default.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if workers == "auto":
+        return 0 if inside else cpu_count()
+    if isinstance(workers, int) and workers >= 0:
+        return int(workers)
+    raise ConfigError(f"workers={workers!r} is not possible: give a number of at least 0, or 'auto'.")
 
 
 _crews: dict[tuple[int, str, Terms], Crew] = {}

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 from taskflow.burst import Bursts
 from taskflow.causes import Causes
 from taskflow.codec import Codec, Keyring
-from taskflow.cores import cpu_count
-from taskflow.crew import Crew, Terms
-from taskflow.errors import ConfigError, TaskflowError
+from taskflow.errors import TaskflowError
 from taskflow.feed import Feed
 from taskflow.ids import NodeId, RunId, new_id
 from taskflow.outbox import Outbox
@@ -24,6 +22,7 @@ from taskflow.records import Plan
 from taskflow.stores import default_url, open_store
 
 if TYPE_CHECKING:
+    from taskflow.crew import Crew
     from taskflow.future import Future
     from taskflow.ports import Store
     from taskflow.waiting import Waiting
@@ -43,8 +42,7 @@ class Engine:
 
     Args:
         url: The store; see `taskflow.stores.open_store`.
-        workers: Slots of the embedded worker process; 0 leaves the work to others.
-        terms: What the embedded workers serve, and how.
+        crew: The embedded workers.
         inline: Run everything in the calling thread over a store in memory.
 
     Attributes:
@@ -55,9 +53,8 @@ class Engine:
     def __init__(
         self,
         url: str | None,
+        crew: Crew,
         *,
-        workers: int | str,
-        terms: Terms,
         inline: bool = False,
     ) -> None:
         self.inline = inline
@@ -65,7 +62,6 @@ class Engine:
         self.cancel_on_interrupt = True
         self.was_interrupted = False
         self.closed = False
-        slots = 0 if inline else _slots(workers)
         self._store: Store = _private_store() if inline else open_store(url or default_url())
         self.url = self._store.url
         self.codec = Codec(Keyring.load(), self._store.blobs)
@@ -73,7 +69,7 @@ class Engine:
         self.outbox = Outbox(self._store)
         self.bursts = Bursts(self)
         self.causes = Causes(self._store)
-        self.crew = Crew.join(self.url, slots, terms)
+        self.crew = crew
         self._hands: list[tuple[tuple[str, ...], Worker]] = []
         self._named_queues: tuple[str, ...] = ("default",)
         self._driving: list[Worker] = []
@@ -410,14 +406,6 @@ def _wanted(handle: Future[Any] | Waiting) -> tuple[NodeId | RunId, int | None]:
     if getattr(handle, "is_single", False):
         return handle.node_id, handle.index  # type: ignore[union-attr]
     return handle.run_id, None
-
-
-def _slots(workers: int | str) -> int:
-    if workers == "auto":
-        return 0 if context.inside() else cpu_count()
-    if isinstance(workers, int) and workers >= 0:
-        return int(workers)
-    raise ConfigError(f"workers={workers!r} is not possible: give a number of at least 0, or 'auto'.")
 
 
 def _forked() -> TaskflowError:

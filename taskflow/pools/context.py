@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from taskflow.errors import UsageError
 from taskflow.ids import NodeId, RunId
-from taskflow.pools.growing import Replaced
 
 if TYPE_CHECKING:
     import numpy
@@ -154,6 +153,8 @@ def replace(by: Any) -> NoReturn:
         GraphError: It cannot run: the task fails with it.
     """
     current()
+    from taskflow.pools.growing import Replaced
+
     raise Replaced(by)
 
 

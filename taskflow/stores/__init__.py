@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from taskflow.clock import Clock
     from taskflow.ports import Store
 
-__all__ = ["blobs_directory", "default_url", "open_store"]
+__all__ = ["blobs_directory", "default_url", "is_private", "open_store", "place_of"]
 
 _OPTIONS: dict[str, frozenset[str]] = {"sqlite": frozenset({"sync"}), "memory": frozenset()}
 
@@ -70,6 +70,24 @@ def blobs_directory(url: str) -> Path:
     from taskflow.stores.place import blobs_directory
 
     return blobs_directory(path)
+
+
+def place_of(url: str) -> str:
+    """The URL of a store in a file as every process that opens it has it; the place is made private.
+
+    Raises:
+        ConfigError: Unknown scheme or option, or a place that others could touch.
+    """
+    from taskflow.stores.place import url_of
+
+    blobs_directory(url)
+    _, path, options = _parse(url)
+    return url_of(Path(path).expanduser().absolute(), options.get("sync", "normal"))
+
+
+def is_private(url: str) -> bool:
+    """Whether a store is for this process only, and so has no worker process."""
+    return _parse(url)[0] == "memory"
 
 
 def _parse(url: str) -> tuple[str, str, dict[str, str]]:

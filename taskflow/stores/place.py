@@ -10,7 +10,7 @@ from pathlib import Path
 
 from taskflow.errors import ConfigError, QueueFull
 
-__all__ = ["blobs_directory", "private_directory", "private_file"]
+__all__ = ["blobs_directory", "private_directory", "private_file", "url_of"]
 
 _making = threading.Lock()
 
@@ -18,6 +18,11 @@ _making = threading.Lock()
 def blobs_directory(path: str | Path) -> Path:
     """Where the blobs of the store at `path` are, whether it is open or not; the place is made private."""
     return private_directory(Path(path).expanduser().absolute()) / "blobs"
+
+
+def url_of(path: Path, sync: str) -> str:
+    """The URL of a store in a file."""
+    return f"sqlite:///{path}" + ("" if sync == "normal" else f"?sync={sync}")
 
 
 def private_directory(path: Path) -> Path:

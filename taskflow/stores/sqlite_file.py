@@ -25,7 +25,7 @@ from taskflow.errors import (
 from taskflow.ports import Blobs
 from taskflow.states import TERMINAL
 from taskflow.stores.bells import Bells, SocketBell
-from taskflow.stores.place import private_directory, private_file
+from taskflow.stores.place import private_directory, private_file, url_of
 from taskflow.stores.sqlite_rows import Known, SqliteRows
 from taskflow.stores.sqlite_schema import SCHEMA, VERSION
 
@@ -51,7 +51,7 @@ class SqliteFile:
         if sync not in ("normal", "full"):
             raise ConfigError(f"sync={sync!r} is not known: use 'normal' or 'full'.")
         self.path = Path(path).expanduser().absolute()
-        self.url = f"sqlite:///{self.path}"
+        self.url = url_of(self.path, sync)
         self._clock = clock or SystemClock()
         self._sync = sync
         self._wait_s = wait_s
