@@ -89,6 +89,8 @@ class Outcomes:
         self._tooks: list[float] = []
         self._first = 0
         self._begun = 0.0
+        self._ended: list[Any] = []
+        self._ended_at = self._ended_lo = 0
         self._is_copy = False
         self._growing = Growing(codec, url)
 
@@ -102,8 +104,30 @@ class Outcomes:
         self.cut = (entry, index + 1) if array and index + 1 < hi else (entry + 1, -1)
         self.alarm.append("back")
         self._emit_calls()
+        self._emit_ended()
         self._reports.add((Say.BACK, number, *self.cut))
         self._reports.flush()
+
+    def _emit_ended(self) -> None:
+        """Report the items of a range that have ended before the one that is held up.
+
+        The task may be in the middle of anything: what cannot be pickled now is told of when it has ended.
+        """
+        lo, node, fence = self._ended_lo, self._entry[0], self._entry[3]
+        done = self._ended[: max(0, self.lane.ints[Lane.INDEX] - lo)]
+        if not done:
+            return
+        hi = lo + len(done)
+        try:
+            kept = [None] * len(done) if self._head[8] else done
+            value = self._codec.dump_result(node, lo, hi, fence, kept)
+        except BaseException:  # noqa: BLE001 - see above
+            return
+        del self._ended[: len(done)]
+        self._ended_lo = hi
+        began, self._begun = self._begun, self.lane.reals[Lane.START]
+        took = max(0.0, self._begun - began)
+        self._emit(self._ended_at, lo, hi, Kind.SUCCEEDED, value, began=began, took=took)
 
     def _emit_calls(self) -> None:
         if not self._values:

@@ -207,10 +207,11 @@ class Running(Outcomes):
             # A message before this one carried the page and was taken back.
             self._emit(at, lo, hi, Kind.RELEASED)
             return
-        limited, base, index = self._head[6], lo, lo
+        limited, index = self._head[6], lo
         fn, size = self._block_size
         size = size if fn == self._head[0] else 1
-        out: list[Any] = []
+        out = self._ended = []
+        self._ended_at, self._ended_lo = at, lo
         while index < hi and (self.cut is None or self.cut > (at, index)):
             begun = self.lane.reals[_START] = time.monotonic()
             index, error = self._block(call, items, lo, index, 1 if limited else size, out)
@@ -220,7 +221,7 @@ class Running(Outcomes):
                 hi = min(hi, self.cut[1])
                 if index >= hi:  # what ran behind the cut, and how it ended, is another's by now
                     index, error = hi, None
-            done = index if error is None else index + 1
+            done, base = index if error is None else index + 1, self._ended_lo
             del out[index - base :]
             log = self._aftermath() if self.alarm or took > _QUICK_S or error is not None else None
             growth = self._growing.take() if error is None else None
@@ -243,10 +244,11 @@ class Running(Outcomes):
             else:
                 size = min(_BLOCK_ITEMS, size * 2) if took < _QUICK_S else max(1, size // 4)
                 continue
-            base = index = done
-            out = []
+            index = self._ended_lo = done
+            out = self._ended = []
         self._block_size = self._head[0], size
-        self._emit_range(at, base, index, out, loaded)
+        self._ended = []
+        self._emit_range(at, self._ended_lo, index, out, loaded)
 
     def _block(
         self, call: Callable[[Any], Any], items: list[Any], lo: int, index: int, size: int, out: list[Any]

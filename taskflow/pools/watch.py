@@ -69,7 +69,7 @@ class Watch:
             for number, lane, item, work in list(link.running()):
                 elapsed = now - lane.since
                 self._watch_time(link, lane, item, work, now, elapsed)
-                if self._holds_up(link, work, now, elapsed):
+                if self._holds_up(link, work, work.hi - item[2] - 1, now, elapsed):
                     held_up.append(link)
                     if not self._single:
                         self.wish(link, lane, BACK, item)
@@ -143,11 +143,11 @@ class Watch:
                     if limit is not None:
                         self.again(now + max(0.01, min(limit, _STREAM_S)))
 
-    def _holds_up(self, link: Link, work: Work, now: float, elapsed: float) -> bool:
+    def _holds_up(self, link: Link, work: Work, behind: int, now: float, elapsed: float) -> bool:
         """Whether an item takes much longer than expected while others wait for the child."""
         if link.lent:
             return False
-        many = len(link.flying) > link.lanes or bool(link.backlog)
+        many = len(link.flying) > link.lanes or bool(link.backlog) or behind > 0
         if not many and (self._single or sum(len(m.works) - m.at for m in link.flying.values()) <= 1):
             return False
         patience = max(_STUCK_S, 5.0 * self._ledger.pace_s.get(work.lease.fn, 0.0))

@@ -12,6 +12,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from taskflow.codec import blob_names
@@ -124,7 +125,7 @@ class SqliteRows:
             self.load((node,))
         return self._nodes.get(node)
 
-    def load(self, nodes: Iterable[NodeId], /) -> None:
+    def load(self, nodes: Iterable[NodeId], /, columns: str = LOAD_NODE) -> None:
         """See `Rows.load`."""
         missing = [node for node in nodes if node not in self._nodes]
         if not missing:
@@ -132,7 +133,7 @@ class SqliteRows:
         one = len(missing) == 1
         where = "n.id = ?" if one else "n.id in (select value from json_each(?))"
         values = str(missing[0]) if one else json.dumps(missing)
-        sql = f"select {LOAD_NODE}, {LOAD_RUN_BRIEFLY} from node n join run r on r.key = n.run where {where}"
+        sql = f"select {columns}, {LOAD_RUN_BRIEFLY} from node n join run r on r.key = n.run where {where}"
         for t in self._db.execute(sql, (values,)):
             row = node_from(t)
             self._nodes[row.id] = row
@@ -140,13 +141,47 @@ class SqliteRows:
                 self._keep_run(t[NODE_WIDTH:])
 
     def ready(self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], /) -> Iterator[NodeRow]:
-        """See `Rows.ready`. What `full` leaves out is passed over by SQLite: it may be thousands of nodes."""
-        self.flush()
+        """See `Rows.ready`.
+
+        What this step has queued itself is not in the file yet, and will mostly never be there as queued:
+        it is claimed in the same step.
+        """
+        self._write_new()
+        changed = {row.key for row in self._dirty.values()}
+        fresh = sorted(
+            (r for r in self._dirty.values() if r.state is State.QUEUED and r.queue in queues), key=_turn
+        )
+        stored = self._stored(queues, full, changed)
+        for row in heapq.merge(self._with_args(fresh), stored, key=_turn) if fresh else stored:
+            if row.state is State.QUEUED and (row.run, row.policy) not in full:
+                yield row
+
+    def _with_args(self, rows: Sequence[NodeRow]) -> Iterator[NodeRow]:
+        """Rows with the arguments that a lease needs; these are read for some of them at a time."""
+        source, most = iter(rows), 16
+        while batch := list(islice(source, most)):
+            keys = {row.key: row for row in batch if not row.args}
+            if keys:
+                sql = "select key, args from node where key in (select value from json_each(?))"
+                for key, args in self._db.execute(sql, (json.dumps(list(keys)),)):
+                    keys[key].args = args
+            yield from batch
+            most *= 2
+
+    def _stored(
+        self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], changed: Collection[int]
+    ) -> Iterator[NodeRow]:
+        """Those in the file, as far as this step has not changed them.
+
+        What `full` leaves out is passed over by SQLite: it may be thousands of nodes.
+        """
         queues = self._with_work(queues)
         at: tuple[int, int] | None = (1 << 31, 0) if queues else None
         while at is not None:
             found, left_out, at = self._queued(queues, full, at), len(full), None
             for t in found:
+                if t[0] in changed:
+                    continue
                 try:
                     row = self._known(t)
                 except (LookupError, TypeError, ValueError) as error:
@@ -488,7 +523,7 @@ class SqliteRows:
         for key, child, *edge in edges:
             parent = ended[key]
             found.setdefault(parent, []).append((NodeId(child), edge_from(parent, *edge)))
-        self.load({child for children in found.values() for child, _ in children})
+        self.load({child for children in found.values() for child, _ in children}, LOAD_NODE_ARGS)
         self._released.update(found)
 
     # ── writing ──────────────────────────────────────────────────────────────────────
@@ -570,6 +605,11 @@ class SqliteRows:
             wider = [(inputs_of(row), row.key) for row in (self._nodes[node] for node in self._widened)]
             self._db.executemany("update node set inputs=? where key=?", wider)
             self._widened.clear()
+
+
+def _turn(row: NodeRow) -> tuple[int, int]:
+    """The order in which nodes are claimed."""
+    return -row.priority, row.key
 
 
 class _Meta(Mapping[str, Any]):

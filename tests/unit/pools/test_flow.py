@@ -594,3 +594,29 @@ def test_a_failure_is_told_though_the_value_is_ignored(bench: Workbench) -> None
     outcome = bench.one(bench.call(lambda: 1 // 0, policy=Policy(ignore_result=True)))
 
     assert Failure.from_json(outcome.error or "").type.endswith("ZeroDivisionError")
+
+
+def test_what_has_ended_is_told_while_the_next_item_of_the_range_is_held_up(
+    open_bench: Open, flag: Path
+) -> None:
+    bench = open_bench(1, again=False)
+
+    def third_holds(x: int) -> int:
+        if x == 3:
+            hold(flag)
+        return x
+
+    learn(bench, *[bench.call(third_holds, 0) for _ in range(300)])
+    lease = bench.array(third_holds, range(8), page=8)
+    bench.start(lease)
+
+    def ended() -> list[tuple[int, int]]:
+        return sorted((o.lo, o.hi) for o in bench.outcomes.get(lease.key.node, ()))
+
+    bench.until(lambda: sum(hi - lo for lo, hi in ended()) == 3 and len(bench.released) > 0, 4)
+
+    assert max(hi for _, hi in ended()) == 3
+    assert min(o.lo for _, o in bench.released) == 4
+    flag.touch()
+    bench.until(lambda: sum(hi - lo for lo, hi in ended()) == 4, 4)
+    assert ended()[-1] == (3, 4)

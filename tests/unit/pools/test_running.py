@@ -62,4 +62,8 @@ def test_what_ran_behind_what_is_wanted_back_is_not_told() -> None:
 
         running._block = interrupted  # type: ignore[method-assign]
 
-    assert ran(abs, late) == [(Say.BACK, 1, 0, 151), (Say.OUTCOME, 1, 0, 0, 151, "succeeded")]
+    assert ran(abs, late) == [
+        (Say.OUTCOME, 1, 0, 0, 150, "succeeded"),
+        (Say.BACK, 1, 0, 151),
+        (Say.OUTCOME, 1, 0, 150, 151, "succeeded"),
+    ]
