@@ -508,7 +508,8 @@ class Codec:
         if not self.blobs.has(name):
             self.blobs.put(name, parts)
         if of is not None and packed.size >= _SHARE_FROM:
-            _keep(self._kept_of, id(of), (name, self.blobs.open(name)), _KEPT_OBJECTS)
+            with suppress(ResultExpired):  # it was only weighed
+                _keep(self._kept_of, id(of), (name, self.blobs.open(name)), _KEPT_OBJECTS)
         return _Blob(name, sum(len(part) for part in parts), len(parts[0]), _digest(parts[:1]))
 
     def _share(self, objects: Iterable[Any], size: int) -> dict[int, _Blob]:

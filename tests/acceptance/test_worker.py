@@ -166,12 +166,12 @@ def test_workers_and_children_go_with_the_process_that_started_them(desk: Desk) 
     kernel = _kernel(desk.url)
     node = desk.send(time.sleep, 60)
     desk.wait(node, State.RUNNING)
+    desk.until(lambda: len(family(kernel.pid)) > 3)  # worker, template, children
     pids = family(kernel.pid) - {kernel.pid}
 
     kernel.kill()
     kernel.wait()
 
-    assert len(pids) >= 3
     assert gone_within(pids, 5.0)
     assert desk.item(node).state is State.QUEUED
 
