@@ -8,7 +8,18 @@ from benchmarks.subject import Subject
 
 __all__ = ["NAMES", "load"]
 
-NAMES = ("taskflow", "futures", "pool", "joblib", "mpire", "dask", "ray", "ipyparallel", "floor")
+NAMES = (
+    "taskflow",
+    "futures",
+    "futures_chunked",
+    "pool",
+    "joblib",
+    "mpire",
+    "dask",
+    "ray",
+    "ipyparallel",
+    "floor",
+)
 
 
 def load(name: str) -> type[Subject]:
