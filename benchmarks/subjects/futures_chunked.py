@@ -1,4 +1,4 @@
-"""The standard library's `ProcessPoolExecutor.map` with a chunksize, as somebody would give it who has tried."""
+"""`ProcessPoolExecutor.map` with a chunksize, as somebody would give it who has tried."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FuturesChunked(Futures):
     """The one subject that is tuned: for the case it is tuned for."""
 
     title = "concurrent.futures, chunksize=5,000"
-    notes = "the chunksize that is best for maps of trivial items; nothing else is measured"
+    notes = "the chunksize that is best for maps of trivial items, and bad for slow ones"
     cannot: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("call", "submit", "chord", "graph", "frames", "put"), "it is the same as without a chunksize"
     )
