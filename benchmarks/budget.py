@@ -40,8 +40,10 @@ _STORE = (
 )
 CLIENT: tuple[Step, ...] = (
     Step("compile: pickle a call", "taskflow.plan:Draft.call"),
-    Step("compile: draw the workflow", "taskflow.client:compiled"),
+    Step("compile: draw the workflow", "taskflow.sending:compiled"),
     Step("compile: build the workflow", "taskflow.workflow.graph:Workflow.add"),
+    Step("burst: take a call", "taskflow.burst:Bursts.add"),
+    Step("burst: pack", "taskflow.burst:Burst.seal"),
     Step("submit: the rest", "taskflow.client:Client.submit"),
     Step("submit: outbox", "taskflow.outbox:Outbox.flush"),
     Step("watch", "taskflow.feed:Feed.watch"),
@@ -50,6 +52,7 @@ CLIENT: tuple[Step, ...] = (
     Step("feed: read events", "taskflow.stores.sqlite_reads:SqliteReads.events"),
     Step("feed: unpickle", "taskflow.codec:Codec.load_segment"),
     Step("feed: set result", "taskflow.future:Future.take"),
+    Step("feed: tell the calls of a burst", "taskflow.maprun:MapRun.happened"),
     Step("feed: the rest", "taskflow.feed:Feed.pump"),
     Step("feed: sleep (waits)", "taskflow.feed:Feed._rest"),
     Step("result: sleep (waits)", "taskflow.future:Future._block"),

@@ -1,0 +1,123 @@
+"""What nothing in Python can be faster than on this machine: ``python -m benchmarks.limits``.
+
+The bare pieces that a call is made of, without taskflow around them: what `benchmarks.budget` shows is to be
+held against them. Medians.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sqlite3
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter, sleep
+
+TIMES = 3000
+COPY_BYTES = 256 << 20
+
+
+def transaction_us(folder: Path, rows: int) -> float:
+    """One transaction of a SQLite file (WAL, no flush to the disk) that writes so many rows of 200 bytes."""
+    db = sqlite3.connect(folder / "limits.db", isolation_level=None)
+    db.execute("pragma journal_mode=wal")
+    db.execute("pragma synchronous=normal")
+    db.execute("create table if not exists t(key integer primary key, body blob)")
+    body = [(os.urandom(200),)] * rows
+
+    def once() -> None:
+        db.execute("begin immediate")
+        db.executemany("insert into t(body) values(?)", body)
+        db.execute("commit")
+
+    took = _median_us(once)
+    db.close()
+    return took
+
+
+def wake_us(idle_s: float) -> float:
+    """There and back between two processes over a socket pair; both were asleep for so long before."""
+    mine, theirs = socket.socketpair()
+    child = os.fork()
+    if not child:
+        mine.close()
+        while said := theirs.recv(64):
+            theirs.send(said)
+        os._exit(0)
+    theirs.close()
+
+    def once() -> None:
+        mine.send(b"x" * 64)
+        mine.recv(64)
+
+    took = _median_us(once, pause_s=idle_s, times=300 if idle_s else TIMES)
+    mine.close()
+    os.waitpid(child, 0)
+    return took
+
+
+def copy_gb_per_s(fresh: bool) -> float:
+    """A copy within memory that this process has used before, or has not."""
+    source = bytearray(os.urandom(1 << 20)) * (COPY_BYTES >> 20)
+    target = bytearray(COPY_BYTES)
+    took = []
+    for _ in range(5):
+        began = perf_counter()
+        if fresh:
+            target = bytearray(source)
+        else:
+            target[:] = source
+        took.append(perf_counter() - began)
+    return COPY_BYTES / statistics.median(took) / 1e9
+
+
+def write_gb_per_s(folder: Path) -> float:
+    """A new file in the page cache, from memory."""
+    source = bytearray(os.urandom(1 << 20)) * (COPY_BYTES >> 20)
+    took = []
+    for number in range(5):
+        path = folder / f"blob{number}"
+        began = perf_counter()
+        path.write_bytes(source)
+        took.append(perf_counter() - began)
+        path.unlink()
+    return COPY_BYTES / statistics.median(took) / 1e9
+
+
+def _median_us(once: Callable[[], object], *, pause_s: float = 0.0, times: int = TIMES) -> float:
+    took = []
+    for _ in range(times):
+        if pause_s:
+            sleep(pause_s)
+        began = perf_counter()
+        once()
+        took.append(perf_counter() - began)
+    return statistics.median(took) * 1e6
+
+
+def main() -> int:
+    """Print all of them."""
+    with tempfile.TemporaryDirectory(prefix="taskflow-limits-") as name:
+        folder = Path(name)
+        arguments = ((1,), {})
+        rows = (
+            ("a SQLite transaction of one row, µs", transaction_us(folder, 1)),
+            ("a SQLite transaction of 100 rows, µs", transaction_us(folder, 100)),
+            ("another process woken, and back, µs", wake_us(0.0)),
+            ("the same after a rest of 2 ms, µs", wake_us(0.002)),
+            ("arguments of one number: pickle, µs", _median_us(lambda: pickle.dumps(arguments, 5))),
+            ("a copy in memory, GB/s", copy_gb_per_s(fresh=False)),
+            ("a copy into new memory, GB/s", copy_gb_per_s(fresh=True)),
+            ("a new file in the page cache, GB/s", write_gb_per_s(folder)),
+        )
+    for title, value in rows:
+        print(f"{title:<42} {value:10.3g}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
