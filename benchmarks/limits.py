@@ -103,7 +103,7 @@ def main() -> int:
     """Print all of them."""
     with tempfile.TemporaryDirectory(prefix="taskflow-limits-") as name:
         folder = Path(name)
-        arguments = ((1,), {})
+        arguments: tuple[tuple[int, ...], dict[str, int]] = ((1,), {})
         rows = (
             ("a SQLite transaction of one row, µs", transaction_us(folder, 1)),
             ("a SQLite transaction of 100 rows, µs", transaction_us(folder, 100)),
