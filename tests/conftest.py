@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,14 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hypothesis prints how to repeat a failure, and is not hurried by a busy machine."""
+    """Hypothesis prints how to repeat a failure, and is not hurried by a busy machine.
+
+    Ctrl-C is heard, also by the processes that tests start: a shell that runs the suite in the background has
+    switched it off.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     from hypothesis import HealthCheck, settings
 
     settings.register_profile(
