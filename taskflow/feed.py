@@ -120,28 +120,27 @@ class Feed:
         with self._lock:
             listener.look()
 
-    def pump(self) -> bool:
-        """Read and tell what happened; `True` when there was anything."""
+    def pump(self) -> int:
+        """Read and tell what happened; how many events that were, `BATCH` when there may be more."""
         with self._lock:
             try:
                 events = self._store.events(self._cursor, limit=BATCH)
             except ResultExpired:
                 self._read_again()
-                return True
-            if not events:
-                return False
-            # The cursor moves last: when the store cannot be read meanwhile, everything is told again.
-            self._tell(events)
-            self._cursor = events[-1].cursor
-            return True
+                return BATCH
+            if events:
+                # The cursor moves last: when the store cannot be read meanwhile, everything is told again.
+                self._tell(events)
+                self._cursor = events[-1].cursor
+            return len(events)
 
-    def _skip(self) -> bool:
+    def _skip(self) -> int:
         """Nobody listens: what happens meanwhile is passed over."""
         newest = self._store.events(-1)
         with self._lock:
             if not self._listeners and newest:
                 self._cursor = newest[0].cursor
-        return False
+        return 0
 
     def close(self) -> None:
         """Stop; listeners hear nothing more."""
@@ -172,19 +171,20 @@ class Feed:
             while not self._ending.is_set():
                 bell.hush()
                 try:
-                    moved = self.pump() if self._listeners else self._skip()
+                    told = self.pump() if self._listeners else self._skip()
                 except StoreError as error:
                     if self._ending.is_set():
                         return
                     log.warning("the feed could not read the store: %s", error)
-                    moved = False
+                    told = 0
                 except Exception:
                     if self._ending.is_set():
                         return
                     log.exception("the feed stumbled; it reads the state again")
-                    moved = False
+                    told = 0
                     self._stumble()
-                if not moved and not self._ending.is_set():
+                # Whatever came since the bell was hushed has rung it again.
+                if told < BATCH and not self._ending.is_set():
                     self._rest(poll)
         finally:
             bell.close()
