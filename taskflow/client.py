@@ -432,7 +432,7 @@ def _table(rows: list[dict[str, Any]]) -> Any:
 def _begin(url: str, slots: int, terms: Terms) -> Crew:
     """Start the worker process of a store, if there is to be one, before the store is opened here."""
     if is_private(url):
-        return Crew.join(url, 0, terms)
+        raise ConfigError(f"{url} is a store of one process: Client(mode='inline') runs everything over one.")
     crew = Crew.join(place_of(url), slots, terms)
     crew.ensure()
     return crew

@@ -87,9 +87,23 @@ class Outbox:
             return
         with self._sending:
             while self._entries:
-                self._send([self._take() for _ in range(min(len(self._entries), 4 * BATCH))])
+                self._send(self._batch())
 
-    def _take(self) -> tuple[Plan, Refused]:
+    def _batch(self) -> list[tuple[Plan, Refused]]:
+        """The next ones; when that is interrupted they stay where they were."""
+        batch: list[tuple[Plan, Refused]] = []
+        try:
+            while self._entries and len(batch) < 4 * BATCH:
+                entry = self._take()
+                if entry is not None:
+                    batch.append(entry)
+        except BaseException:
+            self._entries.extendleft(reversed(batch))
+            raise
+        return batch
+
+    def _take(self) -> tuple[Plan, Refused] | None:
+        """The next one, ready to submit; `None` when that cannot be, which its calls have been told."""
         with self._gathering:
             entry = self._entries.popleft()
             if isinstance(entry, tuple):
@@ -97,9 +111,17 @@ class Outbox:
             if self._open.get(entry.digest) is entry:
                 del self._open[entry.digest]
             self._gathered = 0
-        return entry.seal(), entry.fail
+        try:
+            return entry.seal(), entry.fail
+        except BaseException as error:
+            entry.fail(error)
+            if not isinstance(error, Exception):
+                raise
+            return None
 
     def _send(self, batch: list[tuple[Plan, Refused]]) -> None:
+        if not batch:
+            return
         try:
             self._store.submit([plan for plan, _ in batch])
         except BaseException as error:

@@ -25,7 +25,7 @@ Item = tuple[int, int, int]
 
 _MESSAGE_S = 0.01
 _AHEAD_S = 0.05
-_SOON_S = 0.05
+_SOON_S = 0.02
 _MESSAGE_ITEMS = 3000
 """At most so many items in a message: results of that many numbers still fit into a record."""
 _MESSAGE_BYTES = PACKET_BYTES * 2 // 3

@@ -677,3 +677,8 @@ def test_a_wait_ends_when_the_worker_dies_at_every_start(
 
         with pytest.raises(WaitTimedOut, match="dies at every start"):
             {"future": future.result, "map": run.results, "progress": lambda: run.wait(progress=True)}[wait]()
+
+
+def test_a_store_in_memory_has_no_workers_and_says_what_to_use() -> None:
+    with pytest.raises(ConfigError, match="mode='inline'"):
+        Client("memory://")

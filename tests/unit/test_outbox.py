@@ -20,9 +20,11 @@ class Shelf:
         self.batches: list[list[str]] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.asked = threading.Event()
         self.refuses: dict[str, BaseException] = {}
 
     def submit(self, plans: Sequence[Plan], /) -> None:
+        self.asked.set()
         assert self.gate.wait(10)
         for plan in plans:
             if plan.run in self.refuses:
@@ -156,3 +158,103 @@ def test_closing_sends_what_is_left(desk: Desk) -> None:
     desk.outbox.close()
 
     assert desk.shelf.names == ["a", "b"]
+
+
+# ── bursts ───────────────────────────────────────────────────────────────────────────
+
+
+class Basket:
+    """What calls are gathered in; may be impossible to pack."""
+
+    is_full = False
+
+    def __init__(self, name: str, options: object = None) -> None:
+        self.digest, self.options, self.name = "f", options, name
+        self.items: list[int] = []
+        self.error: BaseException | None = None
+        self.told: BaseException | None = None
+
+    def add(self, item: int) -> int:
+        self.items.append(item)
+        return len(self.items) - 1
+
+    def seal(self) -> Plan:
+        if self.error is not None:
+            raise self.error
+        return Plan(RunId(f"{self.name}:{','.join(map(str, self.items))}"), ())
+
+    def fail(self, error: BaseException) -> None:
+        self.told = error
+
+
+def busy(desk: Desk) -> threading.Thread:
+    """The store is at work until its gate is opened."""
+    desk.shelf.gate.clear()
+    thread = threading.Thread(target=lambda: desk.put("ahead", at_once=True))
+    thread.start()
+    assert desk.shelf.asked.wait(10)
+    return thread
+
+
+def gather(desk: Desk, item: int, basket: Basket, options: object = None) -> int:
+    return desk.outbox.gather("f", options, item, lambda: basket)  # type: ignore[arg-type, return-value]
+
+
+def test_calls_gather_until_they_are_taken(desk: Desk) -> None:
+    first, second = Basket("first"), Basket("second")
+    thread = busy(desk)
+    places = [gather(desk, x, first) for x in range(3)]
+
+    desk.shelf.gate.set()
+    thread.join(10)
+    desk.outbox.flush()
+    gather(desk, 3, second)
+    desk.outbox.flush()
+
+    assert places == [0, 1, 2]
+    assert desk.shelf.names == ["ahead", "first:0,1,2", "second:3"]
+
+
+def test_a_full_burst_and_other_options_begin_a_new_one(desk: Desk) -> None:
+    thread = busy(desk)
+    first, second, third = Basket("first"), Basket("second", "other"), Basket("third", "other")
+    gather(desk, 0, first)
+    gather(desk, 1, second, "other")
+    second.is_full = True
+    gather(desk, 2, third, "other")
+
+    desk.shelf.gate.set()
+    thread.join(10)
+    desk.outbox.flush()
+
+    assert desk.shelf.names == ["ahead", "first:0", "second:1", "third:2"]
+
+
+def test_a_burst_that_cannot_be_packed_harms_only_itself(desk: Desk) -> None:
+    bad, good = Basket("bad"), Basket("good", "other")
+    bad.error = QueueFull("disk full")
+    thread = busy(desk)
+    gather(desk, 0, bad)
+    gather(desk, 1, good, "other")
+
+    desk.shelf.gate.set()
+    thread.join(10)
+    desk.outbox.flush()
+
+    assert desk.shelf.names == ["ahead", "good:1"]
+    assert bad.told is bad.error
+
+
+def test_an_interrupt_while_a_burst_is_packed_loses_nothing_else(desk: Desk) -> None:
+    bad = Basket("bad")
+    bad.error = KeyboardInterrupt()
+    desk.outbox._entries.append((Plan(RunId("a"), ()), lambda error: None))
+    desk.outbox._entries.append(bad)  # type: ignore[arg-type]
+    desk.outbox._entries.append((Plan(RunId("b"), ()), lambda error: None))
+
+    with pytest.raises(KeyboardInterrupt):
+        desk.outbox.flush()
+    desk.outbox.flush()
+
+    assert desk.shelf.names == ["a", "b"]
+    assert isinstance(bad.told, KeyboardInterrupt)
