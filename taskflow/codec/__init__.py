@@ -1,8 +1,9 @@
 """Objects to sealed bytes and back; the only place where anything is pickled or unpickled.
 
-``payload`` is the door: `Codec`. Behind it: ``pickling`` (objects and bytes), ``sources`` (the lines of code
-that is in no file), ``functions`` (what a function takes along), ``signing`` (keys and seals), ``failure``
-(errors as text and as exceptions) and ``culprit`` (what cannot travel).
+``payload`` is the door: `Codec`. Behind it: ``pickling`` (objects and bytes), ``plain`` (what plain pickle
+does), ``stored`` (what is stored on its own, by its content), ``functions`` (what a function takes along),
+``sources`` (the lines of code that is in no file), ``signing`` (keys and seals), ``failure`` (errors as text and
+as exceptions) and ``culprit`` (what cannot travel).
 """
 
 from __future__ import annotations

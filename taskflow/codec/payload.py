@@ -18,11 +18,9 @@ import os
 import pickle
 import struct
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn
 
 from taskflow.codec.culprit import cannot_pickle
 from taskflow.codec.failure import describe_failure, stand_in, with_traceback
@@ -39,17 +37,17 @@ from taskflow.codec.functions import (
 )
 from taskflow.codec.pickling import (
     ATOMS,
-    Asked,
     Inputs,
     Packed,
     Position,
-    Reference,
     Snapshot,
     load,
     pack,
     unpack,
 )
+from taskflow.codec.plain import CONTAINERS, SMALL, ask, fits, is_linked, is_plain
 from taskflow.codec.signing import HEADER, MAGIC, TAG, Keyring, Purpose
+from taskflow.codec.stored import SHARE_FROM, Blob, Blobs, Objects, keep
 from taskflow.errors import (
     CannotPickle,
     PayloadError,
@@ -70,9 +68,6 @@ INLINE_MAX = 32 * 1024
 _ITEM_MAX = 4096
 """Bytes up to which the arguments of a call travel in a page with those of others."""
 
-_SHARE_FROM = 1 << 20
-"""Bytes from which an object that a function captured is stored on its own."""
-
 _MOST_SOURCE_CHARS = 256 * 1024
 """The longest cell whose text travels with a function of it; that of a function is stored once."""
 
@@ -82,29 +77,11 @@ _PACKED, _LINKED, _BLOBS = 1, 2, 4
 _LENGTH = struct.Struct("<I")
 _CACHED_FUNCTIONS = 256
 _LOADED_FUNCTIONS = 64
-_KEPT_OBJECTS = 16
 _TRUST_STORED_S = 600.0
 
 _FUNCTION, _ARGS, _ITEMS, _RESULT, _ERROR = (int(purpose) for purpose in Purpose)
 _dumps = pickle.dumps
 _loads = pickle.loads
-
-
-class _Blobs(Protocol):
-    """The part of `taskflow.ports.Blobs` that is needed here, one floor below it."""
-
-    def put(self, name: str, parts: Sequence[bytes | memoryview], /) -> None: ...
-    def open(self, name: str, /) -> memoryview: ...
-    def has(self, name: str, /) -> bool: ...
-
-
-class _Blob(NamedTuple):
-    """A blob as a payload names it: `head` bytes of it are interpreted, and `digest` is theirs."""
-
-    name: str
-    size: int
-    head: int
-    digest: str
 
 
 class _Sent(NamedTuple):
@@ -146,7 +123,7 @@ class Codec:
         blobs: Where functions and large objects are kept.
     """
 
-    def __init__(self, keyring: Keyring, blobs: _Blobs) -> None:
+    def __init__(self, keyring: Keyring, blobs: Blobs) -> None:
         self.keyring = keyring
         self.blobs = blobs
         self._seal = keyring.seal
@@ -154,7 +131,7 @@ class Codec:
         self._sent: dict[int, _Sent] = {}
         self._stored: dict[str, float] = {}
         self._loaded: dict[str, Loaded] = {}
-        self._kept_of: dict[int, tuple[str, memoryview]] = {}
+        self._objects = Objects(blobs)
 
     # ── functions ───────────────────────────────────────────────────────────────────
 
@@ -190,7 +167,7 @@ class Codec:
         digest = self._store_function(fn, retry)
         if capture is not None:
             sent = _Sent(fn, retry, digest, self.keyring.kid, working_directory(), list(sys.path), capture)
-            _keep(self._sent, id(fn), sent, _CACHED_FUNCTIONS)
+            keep(self._sent, id(fn), sent, _CACHED_FUNCTIONS)
         return digest
 
     def _store_function(self, fn: Callable[..., Any], retry: RetryPolicy | None) -> str:
@@ -203,18 +180,18 @@ class Codec:
         if time.monotonic() >= self._stored.get(digest, 0.0):
             if not self.blobs.has(digest):
                 self.blobs.put(digest, [self.keyring.seal(_FUNCTION, 0, digest.encode(), body)])
-            _keep(self._stored, digest, time.monotonic() + _TRUST_STORED_S, 4 * _CACHED_FUNCTIONS)
+            keep(self._stored, digest, time.monotonic() + _TRUST_STORED_S, 4 * _CACHED_FUNCTIONS)
         return digest
 
     def _pack_function(
         self, fn: Callable[..., Any], retry: RetryPolicy | None, label: str
-    ) -> tuple[Packed, list[_Blob]]:
+    ) -> tuple[Packed, list[Blob]]:
         try:
             packed = pack((fn, retry), source_chars=_MOST_SOURCE_CHARS)
-            if packed.size <= _SHARE_FROM:
+            if packed.size <= SHARE_FROM:
                 return packed, []
             objects = list(captured(fn))  # Kept until the end: they are known by their ids.
-            shared = self._share(objects, _SHARE_FROM)
+            shared = self._objects.share(objects, SHARE_FROM)
             numbers = {key: number for number, key in enumerate(shared)}
             packed = pack((fn, retry), shared=numbers, source_chars=_MOST_SOURCE_CHARS)
             return packed, list(shared.values())
@@ -234,7 +211,7 @@ class Codec:
         loaded = self._loaded.get(digest)
         if loaded is None:
             loaded = self._fetch(digest)
-            _keep(self._loaded, digest, loaded, _LOADED_FUNCTIONS)
+            keep(self._loaded, digest, loaded, _LOADED_FUNCTIONS)
         return loaded
 
     def _fetch(self, digest: str) -> Loaded:
@@ -244,7 +221,7 @@ class Codec:
         top, rest = _split(body)
         check_header(top)
         settle_in(top)
-        shared = self._shared(top["blobs"]) if top["linked"] else None
+        shared = self._objects.loader(top["blobs"]) if top["linked"] else None
         try:
             fn, retry = _unpack_inline(rest, None, shared)
         except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
@@ -271,22 +248,22 @@ class Codec:
         Raises:
             CannotPickle: The message names the argument.
         """
-        if (ATOMS.issuperset(map(type, args)) or _is_plain(args)) and (not kwargs or _is_plain(kwargs)):
+        if (ATOMS.issuperset(map(type, args)) or is_plain(args)) and (not kwargs or is_plain(kwargs)):
             body = _dumps((args, kwargs), 5)
             if len(body) <= INLINE_MAX:
                 return _INLINE + self._seal(_ARGS, 0, fn.encode(), body)
         kwargs = dict(kwargs or {})
-        if position is not None and _is_linked(args) and _is_linked(kwargs.values()):
-            asked = [_ask(arg, position) for arg in args], {k: _ask(v, position) for k, v in kwargs.items()}
+        if position is not None and is_linked(args) and is_linked(kwargs.values()):
+            asked = [ask(arg, position) for arg in args], {k: ask(v, position) for k, v in kwargs.items()}
             body = _dumps((tuple(asked[0]), asked[1]), 5)
             if len(body) <= INLINE_MAX:
                 return _INLINE + self._seal(_ARGS, _LINKED, fn.encode(), body)
-        kept: list[_Blob] = []
+        kept: list[Blob] = []
         try:
             packed = pack((args, kwargs), position, kept=kept)
             if packed.size <= INLINE_MAX:
                 return self._value(_ARGS, fn, packed, self._still(kept))
-            shared = self._share([*args, *kwargs.values()], INLINE_MAX)
+            shared = self._objects.share([*args, *kwargs.values()], INLINE_MAX)
             if shared:
                 numbers = {key: number for number, key in enumerate(shared)}
                 kept.clear()
@@ -305,7 +282,9 @@ class Codec:
             `None` for what is better sent by itself: it is large, names other tasks, or cannot travel.
         """
         kinds = {*map(type, args), *map(type, kwargs.values())} if kwargs else {*map(type, args)}
-        if ATOMS.issuperset(kinds) and (_SMALL.issuperset(kinds) or (_fits(args) and _fits(kwargs.values()))):
+        if ATOMS.issuperset(kinds) and (
+            SMALL.issuperset(kinds) or (fits(args, _ITEM_MAX) and fits(kwargs.values(), _ITEM_MAX))
+        ):
             return args, kwargs
         try:
             packed = pack((args, kwargs))
@@ -427,7 +406,7 @@ class Codec:
 
     # ── objects that are stored on their own ─────────────────────────────────────────
 
-    def keep(self, obj: Any) -> _Blob:
+    def keep(self, obj: Any) -> Blob:
         """Store an object on its own, by its content: an equal one is stored once.
 
         Returns:
@@ -437,20 +416,20 @@ class Codec:
             CannotPickle: The message says which part of it.
         """
         try:
-            return self._put(pack(obj), of=obj)
+            return self._objects.put(pack(obj), of=obj)
         except Exception as error:
             _pass_on(error)
             raise cannot_pickle(error, [("variable", "data", obj)]) from error
 
-    def kept(self, blob: _Blob) -> Any:
+    def kept(self, blob: Blob) -> Any:
         """What `keep` was given.
 
         Raises:
             ResultExpired: It was removed.
         """
-        return self._unpack_blob(_Blob(*blob))
+        return self._objects.load(Blob(*blob))
 
-    def _still(self, kept: list[_Blob]) -> list[_Blob]:
+    def _still(self, kept: list[Blob]) -> list[Blob]:
         """The same blobs, when they are all there: asking keeps them for the time until they are used."""
         for blob in kept:
             if not self.blobs.has(blob.name):
@@ -467,11 +446,11 @@ class Codec:
         self, purpose: int, context: str, obj: Any, roots: Callable[[], Iterable[tuple[str, str, Any]]]
     ) -> Value:
         kind = type(obj)
-        if kind in ATOMS or (kind in _CONTAINERS and _is_plain(obj)):
+        if kind in ATOMS or (kind in CONTAINERS and is_plain(obj)):
             body = _dumps(obj, 5)
             if len(body) <= INLINE_MAX:
                 return _INLINE + self._seal(purpose, 0, context.encode(), body)
-        kept: list[_Blob] = []
+        kept: list[Blob] = []
         try:
             packed = pack(obj, kept=kept)
         except Exception as error:
@@ -479,9 +458,9 @@ class Codec:
             raise cannot_pickle(error, roots()) from error
         return self._value(purpose, context, packed, self._still(kept))
 
-    def _value(self, purpose: int, context: str, packed: Packed, shared: Sequence[_Blob] = ()) -> Value:
+    def _value(self, purpose: int, context: str, packed: Packed, shared: Sequence[Blob] = ()) -> Value:
         if packed.size > INLINE_MAX:
-            blob = self._put(packed, os.urandom(16).hex())
+            blob = self._objects.put(packed, os.urandom(16).hex())
             top = _json({"blobs": [blob, *shared], "whole": True})
             flags = _BLOBS | (_LINKED if packed.linked else 0)
             return _NAMES_BLOBS + self._seal(purpose, flags, context.encode(), top)
@@ -491,49 +470,6 @@ class Codec:
             return _INLINE + self._seal(purpose, flags, context.encode(), body)
         body = _json({"blobs": shared, "whole": False}) + body
         return _NAMES_BLOBS + self._seal(purpose, flags | _BLOBS, context.encode(), body)
-
-    def _put(self, packed: Packed, name: str | None = None, of: object = None) -> _Blob:
-        """Store packed bytes, by their digest when no name is given.
-
-        Args:
-            packed: The bytes.
-            name: What to call them.
-            of: The object that they are made of: it is often stored again, and has rarely changed. To compare
-                it with what was stored is five times as fast as to make a digest of it.
-        """
-        parts = packed.parts()
-        if name is None:
-            known = self._kept_of.get(id(of)) if of is not None else None
-            name = known[0] if known is not None and _is_same(known[1], parts) else _digest(parts)
-        if not self.blobs.has(name):
-            self.blobs.put(name, parts)
-        if of is not None and packed.size >= _SHARE_FROM:
-            with suppress(ResultExpired):  # it was only weighed
-                _keep(self._kept_of, id(of), (name, self.blobs.open(name)), _KEPT_OBJECTS)
-        return _Blob(name, sum(len(part) for part in parts), len(parts[0]), _digest(parts[:1]))
-
-    def _share(self, objects: Iterable[Any], size: int) -> dict[int, _Blob]:
-        """Store those of the objects that take more than `size` bytes on their own, by content.
-
-        Returns:
-            By the `id` of each object where it is.
-        """
-        large: dict[int, tuple[Any, Packed]] = {}
-        for obj in objects:
-            if type(obj) not in _SMALL and id(obj) not in large:
-                with suppress(CannotPickle):  # A future is somewhere inside: it stays with the arguments.
-                    packed = pack(obj)
-                    if packed.size > size:
-                        large[id(obj)] = obj, packed
-        shared: dict[int, _Blob] = {}
-        numbers: dict[int, int] = {}
-        # What is inside of another is smaller: it is stored first, and so stays the same object.
-        for obj, packed in sorted(large.values(), key=lambda pair: pair[1].size):
-            if numbers and pack(obj, shared=numbers).linked:
-                continue
-            numbers[id(obj)] = len(shared)
-            shared[id(obj)] = self._put(packed, of=obj)
-        return shared
 
     # ── values to objects ───────────────────────────────────────────────────────────
 
@@ -554,82 +490,19 @@ class Codec:
         shared = None
         if flags & _BLOBS:
             top, body = _split(body)
-            blobs = [_Blob(*entry) for entry in top["blobs"]]
+            blobs = [Blob(*entry) for entry in top["blobs"]]
             if top["whole"]:
-                shared = self._shared(blobs[1:]) if flags & _LINKED else None
-                return self._unpack_blob(blobs[0], inputs if flags & _LINKED else None, shared)
-            shared = self._shared(blobs)
+                shared = self._objects.loader(blobs[1:]) if flags & _LINKED else None
+                return self._objects.load(blobs[0], inputs if flags & _LINKED else None, shared)
+            shared = self._objects.loader(blobs)
         if not flags & _LINKED:
             inputs = None
         if flags & _PACKED:
             return _unpack_inline(body, inputs, shared)
         return load(body, (), inputs, shared)
 
-    def _unpack_blob(
-        self, blob: _Blob, inputs: Inputs | None = None, shared: Callable[[int], Any] | None = None
-    ) -> Any:
-        data = self.blobs.open(blob.name)
-        head = bytes(data[: blob.head])
-        if len(data) != blob.size or _digest([head]) != blob.digest:
-            raise Untrusted(
-                f"The blob {blob.name} is not what was stored under that name. It was not opened."
-            )
-        return unpack(data, head, inputs, shared)
-
-    def _shared(self, blobs: Sequence[Any]) -> Callable[[int], Any]:
-        """Gives the shared objects by number, each once."""
-        loaded: dict[int, Any] = {}
-
-        def shared(number: int) -> Any:
-            if number not in loaded:
-                loaded[number] = self._unpack_blob(_Blob(*blobs[number]))
-            return loaded[number]
-
-        return shared
-
 
 # ── pieces ───────────────────────────────────────────────────────────────────────────
-
-_FEW = 16
-_SEQUENCES = (list, tuple)
-_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
-_TEXTS = frozenset({str, bytes})
-_SMALL = frozenset({int, float, bool, complex, type(None)})
-
-
-def _is_plain(objects: Any) -> bool:
-    """Whether plain pickle does: nothing but atoms, in a container or, if it is small, in one more."""
-    if isinstance(objects, dict):
-        return ATOMS.issuperset(map(type, objects)) and _is_plain(objects.values())
-    if ATOMS.issuperset(map(type, objects)):
-        return True
-    return len(objects) <= _FEW and all(
-        type(obj) in ATOMS or (type(obj) in _SEQUENCES and ATOMS.issuperset(map(type, obj)))
-        for obj in objects
-    )
-
-
-def _is_linked(objects: Iterable[Any]) -> bool:
-    """Whether there is nothing but atoms and references, and lists and tuples of these."""
-    for obj in objects:
-        kind = type(obj)
-        if kind in _SEQUENCES:
-            if not all(type(part) in ATOMS or issubclass(type(part), Reference) for part in obj):
-                return False
-        elif kind not in ATOMS and not issubclass(kind, Reference):
-            return False
-    return True
-
-
-def _ask(obj: Any, position: Position) -> Any:
-    if type(obj) in _SEQUENCES:
-        return type(obj)(_ask(part, position) for part in obj)
-    return Asked(position(obj), obj.index) if issubclass(type(obj), Reference) else obj
-
-
-def _fits(objects: Iterable[Any]) -> bool:
-    """Whether the texts among atoms are short."""
-    return sum(len(obj) for obj in objects if type(obj) in _TEXTS) <= _ITEM_MAX
 
 
 def _json(top: Mapping[str, Any]) -> bytes:
@@ -646,38 +519,6 @@ def _split(body: bytes | memoryview) -> tuple[dict[str, Any], Any]:
 def _unpack_inline(body: bytes, inputs: Inputs | None, shared: Callable[[int], Any] | None) -> Any:
     # A bytearray, so that arrays which lie in it can be written to.
     return unpack(memoryview(bytearray(body)), body, inputs, shared)
-
-
-def _digest(parts: Iterable[bytes | memoryview]) -> str:
-    digest = hashlib.blake2b(digest_size=20)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
-
-
-def _is_same(stored: memoryview, parts: Sequence[bytes | memoryview]) -> bool:
-    """Whether these bytes are stored there."""
-    if len(stored) != sum(len(part) for part in parts):
-        return False
-    at = 0
-    for part in parts:
-        mine, theirs = memoryview(part), stored[at : at + len(part)]
-        words = len(part) // 8 * 8  # of eight bytes: views are compared item by item
-        if mine[:words].cast("Q") != theirs[:words].cast("Q") or mine[words:] != theirs[words:]:
-            return False
-        at += len(part)
-    return True
-
-
-def _keep(cache: dict[Any, Any], key: Any, value: Any, most: int) -> None:
-    with _keeping:
-        cache.pop(key, None)
-        cache[key] = value
-        while len(cache) > most:
-            del cache[next(iter(cache))]
-
-
-_keeping = threading.Lock()
 
 
 def _numbered(kind: str, name: str, lo: int, objects: Iterable[Any]) -> list[tuple[str, str, Any]]:

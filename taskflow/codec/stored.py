@@ -1,0 +1,161 @@
+"""Objects that are stored on their own, as blobs named by their content; and what names them."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol
+
+from taskflow.codec.pickling import Inputs, Packed, pack, unpack
+from taskflow.codec.plain import SMALL
+from taskflow.errors import CannotPickle, ResultExpired, Untrusted
+
+__all__ = ["SHARE_FROM", "Blob", "Blobs", "Objects", "keep"]
+
+SHARE_FROM = 1 << 20
+"""Bytes from which an object that a function captured is stored on its own."""
+
+_KEPT_OBJECTS = 16
+
+
+class Blobs(Protocol):
+    """The part of `taskflow.ports.Blobs` that is needed here, one floor below it."""
+
+    def put(self, name: str, parts: Sequence[bytes | memoryview], /) -> None:
+        """Keep the parts, one behind the other, under a name."""
+        ...
+
+    def open(self, name: str, /) -> memoryview:
+        """The bytes."""
+        ...
+
+    def has(self, name: str, /) -> bool:
+        """Whether the name is there."""
+        ...
+
+
+class Blob(NamedTuple):
+    """A blob as a payload names it: `head` bytes of it are interpreted, and `digest` is theirs."""
+
+    name: str
+    size: int
+    head: int
+    digest: str
+
+
+class Objects:
+    """Stores objects and loads them again.
+
+    Args:
+        blobs: Where they are kept.
+    """
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._kept_of: dict[int, tuple[str, memoryview]] = {}
+
+    def put(self, packed: Packed, name: str | None = None, of: object = None) -> Blob:
+        """Store packed bytes, by their digest when no name is given.
+
+        Args:
+            packed: The bytes.
+            name: What to call them.
+            of: The object that they are made of: it is often stored again, and has rarely changed. To compare
+                it with what was stored is five times as fast as to make a digest of it.
+        """
+        parts = packed.parts()
+        if name is None:
+            known = self._kept_of.get(id(of)) if of is not None else None
+            name = known[0] if known is not None and _is_same(known[1], parts) else _digest(parts)
+        if not self._blobs.has(name):
+            self._blobs.put(name, parts)
+        if of is not None and packed.size >= SHARE_FROM:
+            with suppress(ResultExpired):  # it was only weighed
+                keep(self._kept_of, id(of), (name, self._blobs.open(name)), _KEPT_OBJECTS)
+        return Blob(name, sum(len(part) for part in parts), len(parts[0]), _digest(parts[:1]))
+
+    def share(self, objects: Iterable[Any], size: int) -> dict[int, Blob]:
+        """Store those of the objects that take more than `size` bytes on their own, by content.
+
+        Returns:
+            By the `id` of each object where it is.
+        """
+        large: dict[int, tuple[Any, Packed]] = {}
+        for obj in objects:
+            if type(obj) not in SMALL and id(obj) not in large:
+                with suppress(CannotPickle):  # A future is somewhere inside: it stays with the arguments.
+                    packed = pack(obj)
+                    if packed.size > size:
+                        large[id(obj)] = obj, packed
+        shared: dict[int, Blob] = {}
+        numbers: dict[int, int] = {}
+        # What is inside of another is smaller: it is stored first, and so stays the same object.
+        for obj, packed in sorted(large.values(), key=lambda pair: pair[1].size):
+            if numbers and pack(obj, shared=numbers).linked:
+                continue
+            numbers[id(obj)] = len(shared)
+            shared[id(obj)] = self.put(packed, of=obj)
+        return shared
+
+    def load(
+        self, blob: Blob, inputs: Inputs | None = None, shared: Callable[[int], Any] | None = None
+    ) -> Any:
+        """The object of a blob.
+
+        Raises:
+            Untrusted: It is not what was stored under that name.
+            ResultExpired: It was removed.
+        """
+        data = self._blobs.open(blob.name)
+        head = bytes(data[: blob.head])
+        if len(data) != blob.size or _digest([head]) != blob.digest:
+            raise Untrusted(
+                f"The blob {blob.name} is not what was stored under that name. It was not opened."
+            )
+        return unpack(data, head, inputs, shared)
+
+    def loader(self, blobs: Sequence[Any]) -> Callable[[int], Any]:
+        """Gives the shared objects by number, each once."""
+        loaded: dict[int, Any] = {}
+
+        def shared(number: int) -> Any:
+            if number not in loaded:
+                loaded[number] = self.load(Blob(*blobs[number]))
+            return loaded[number]
+
+        return shared
+
+
+def _digest(parts: Iterable[bytes | memoryview]) -> str:
+    digest = hashlib.blake2b(digest_size=20)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _is_same(stored: memoryview, parts: Sequence[bytes | memoryview]) -> bool:
+    """Whether these bytes are stored there."""
+    if len(stored) != sum(len(part) for part in parts):
+        return False
+    at = 0
+    for part in parts:
+        mine, theirs = memoryview(part), stored[at : at + len(part)]
+        words = len(part) // 8 * 8  # of eight bytes: views are compared item by item
+        if mine[:words].cast("Q") != theirs[:words].cast("Q") or mine[words:] != theirs[words:]:
+            return False
+        at += len(part)
+    return True
+
+
+def keep(cache: dict[Any, Any], key: Any, value: Any, most: int) -> None:
+    """Add to a cache of the most recent; safe from several threads."""
+    with _keeping:
+        cache.pop(key, None)
+        cache[key] = value
+        while len(cache) > most:
+            del cache[next(iter(cache))]
+
+
+_keeping = threading.Lock()
