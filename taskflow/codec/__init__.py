@@ -1,9 +1,11 @@
 """Objects to sealed bytes and back; the only place where anything is pickled or unpickled.
 
-``payload`` is the door: `Codec`. Behind it: ``pickling`` (objects and bytes), ``plain`` (what plain pickle
-does), ``stored`` (what is stored on its own, by its content), ``functions`` (what a function takes along),
-``sources`` (the lines of code that is in no file), ``signing`` (keys and seals), ``failure`` (errors as text and
-as exceptions) and ``culprit`` (what cannot travel).
+``payload`` is the door: `Codec`. Behind it::
+
+    pickling   objects and bytes            functions  what a function takes along
+    plain      what plain pickle does       sources    the lines of code that is in no file
+    stored     what is stored on its own    failure    errors as text and as exceptions
+    signing    keys and seals               culprit    what cannot travel
 """
 
 from __future__ import annotations
