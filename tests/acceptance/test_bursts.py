@@ -35,7 +35,7 @@ def queued(tmp_path: Path) -> Iterator[Client]:
 
 def burst(client: Client, fn: Any, items: Any) -> list[Future[Any]]:
     """Calls of which all that are given back were sent together."""
-    ahead = [client.submit(time.sleep, 0.01) for _ in range(5)]
+    ahead = [client.submit(time.sleep, 0.05) for _ in range(5)]
     calls = [client.submit(fn, item) for item in items]
     assert all(call.is_single for call in calls), "these were sent one by one"
     assert len(ahead) == 5
