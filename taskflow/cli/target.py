@@ -1,4 +1,4 @@
-"""Which run, task or item a word of the command line names: ``ID`` or ``ID:INDEX``."""
+"""Which run, task or item a word of the command line names: ``ID``, ``ID:INDEX`` or ``ID[INDEX]``."""
 
 from __future__ import annotations
 
@@ -39,13 +39,16 @@ class Target(NamedTuple):
 
 
 def look_up(store: Store, word: str) -> Target:
-    """Find what a word names; ids may be shortened to a unique prefix.
+    """Find what a word names; ids may be shortened to a unique prefix. An item is ``ID:INDEX``, or ``ID[INDEX]``
+    as its future says it.
 
     Raises:
         NoSuchRun: Nothing, or more than one thing, has that id; or the index is outside.
         UsageError: The word is no id, or an index needs to be told of which task.
     """
     name, colon, number = word.partition(":")
+    if word.endswith("]") and not colon:
+        name, colon, number = word.removesuffix("]").rpartition("[")
     if not name or (colon and not number.isdecimal()):
         raise UsageError(f"{word!r} is not an id: write ID, or ID:INDEX with an index from 0.")
     run_id, node_id = store.find(name)

@@ -21,7 +21,8 @@ def test_a_map_gives_the_list_and_an_index_its_item(shop: Shop) -> None:
     shop.work(lambda i: i * i)
 
     assert shop("result", run).out == "[0, 1, 4, 9]\n"
-    assert shop("result", f"{run}:3").out == "9\n"
+    assert shop("result", f"{run}:3").out == shop("result", f"{run}[3]").out == "9\n"
+    assert shop("result", f"{run}[x]").code == shop("result", "[1]").code == 2
     assert shop("result", f"{run[:18]}:2").out == "4\n"
 
 
