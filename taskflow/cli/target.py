@@ -39,8 +39,9 @@ class Target(NamedTuple):
 
 
 def look_up(store: Store, word: str) -> Target:
-    """Find what a word names; ids may be shortened to a unique prefix. An item is ``ID:INDEX``, or ``ID[INDEX]``
-    as its future says it.
+    """Find what a word names; ids may be shortened to a unique prefix.
+
+    An item is ``ID:INDEX``, or ``ID[INDEX]`` as its future says it.
 
     Raises:
         NoSuchRun: Nothing, or more than one thing, has that id; or the index is outside.
