@@ -329,7 +329,7 @@ class SqliteRows:
 
     def overdue(self, node: NodeRow, /) -> list[Part]:
         """See `Rows.overdue`."""
-        late = self._parts(node, "and until <= ?", self.now)
+        late = self._parts(node, "and until <= ? order by lo", self.now)
         return [part for part in late if part.until is not None and part.until <= self.now]
 
     def _parts(self, node: NodeRow, rest: str, value: float, /) -> list[Part]:

@@ -374,7 +374,9 @@ class Histories(RuleBasedStateMachine):
             assert (view.state in TERMINAL) == (view.ended_at is not None) == all(k.ended for k in nodes)
             assert view.state is (self.oracle.run_state(run) if view.ended_at else State.RUNNING)
             for node, known in zip(view.nodes, nodes, strict=True):
-                assert known.ended is None or node.root == known.root
+                if known.ended is not None and node.root != known.root:
+                    assert known.ended is State.SKIPPED and node.root in self.oracle.roots(known), known
+                    known.root = node.root
                 assert sum(node.counts.values()) == len(known.units())
                 self._same(known, node.state, now)
 

@@ -588,13 +588,17 @@ class Oracle:
             self._close(known)
         return moved
 
-    def _skipped(self, known: Known) -> bool:
+    def roots(self, known: Known) -> set[str | None]:
+        """What may have kept a node from running: of several reasons in one step any may come first."""
         parents = [self.nodes[edge.parent] for edge in known.edges]
-        roots = {
+        return {
             None if by_choice else parent.root or parent.id
             for parent, edge in zip(parents, known.edges, strict=True)
             if self._has_ended(edge) and (by_choice := self._refuses(parent, edge)) is not None
         }
+
+    def _skipped(self, known: Known) -> bool:
+        roots = self.roots(known)
         if not roots:
             return False
         known.root = next(iter(roots)) if len(roots) == 1 else self.root_of(known.id)
