@@ -297,7 +297,8 @@ class Histories(RuleBasedStateMachine):
     def _grown(self, data: st.DataObject, lease: Lease, kind: str, beside: list[Node]) -> Node:
         """A node that depends on nothing that may wait for the one that it grows from."""
         node = self._node(data, beside)
-        free = {*(other.id for other in beside), *(k.id for k in self.oracle.nodes.values() if k.ended)}
+        ended = {known.id for known in self.oracle.nodes.values() if known.ended}
+        free = {*(other.id for other in beside), *(ended - self._below(lease.key.node))}
         edges = tuple(edge for edge in node.edges if edge.parent in free)
         if kind == "nodes":
             edges = (Edge(lease.key.node), *edges)
@@ -305,6 +306,16 @@ class Histories(RuleBasedStateMachine):
             node = replace(node, array=False, width=1)
         width = 2 if node.width is None else node.width
         return replace(node, edges=edges, width=width, pages=pages(width))
+
+    def _below(self, node: str) -> set[str]:
+        """What waits, or waited, for a node: in a rerun it would again."""
+        found, todo = {node}, [node]
+        while todo:
+            parent = todo.pop()
+            more = {k.id for k in self.oracle.nodes.values() if _waits_for(k, parent)} - found
+            found |= more
+            todo += more
+        return found
 
     def _settle(self, settlement: Settlement, data: st.DataObject | None) -> None:
         if not settlement.outcomes:
@@ -452,6 +463,10 @@ class Histories(RuleBasedStateMachine):
             segments = self.store.values([NodeId(name)])[NodeId(name)]
             told = [(i, s.state, s.fence) for s in segments for i in range(s.lo, s.hi)]
             assert told == [(i, item.state, item.done) for i, item in enumerate(known.items)], known
+
+
+def _waits_for(known: Known, parent: str) -> bool:
+    return parent in {*(edge.parent for edge in known.edges), known.final, *known.finals.values()}
 
 
 def _feeds(known: Known, parent: str) -> bool:
