@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from taskflow.canvas.applied import Applied
+from taskflow.codec.stored import keep
 from taskflow.errors import TaskflowError
 from taskflow.future import Future
 from taskflow.ids import NodeId, RunId, new_id
@@ -186,9 +187,8 @@ class Bursts:
         """What stands for a function, the same each time: a codec knows by that what it has sent."""
         known = self._applied.get(id(fn))
         if known is None or known.func is not fn:
-            known = self._applied[id(fn)] = Applied(fn)
-            if len(self._applied) > APPLIED_KEPT:
-                del self._applied[next(iter(self._applied))]
+            known = Applied(fn)
+            keep(self._applied, id(fn), known, APPLIED_KEPT)
         return known
 
     def _begin(self, fn: Callable[..., Any], digest: str, options: Options, meta: Mapping[str, Any]) -> Burst:

@@ -66,14 +66,16 @@ class Objects:
                 it with what was stored is five times as fast as to make a digest of it.
         """
         parts = packed.parts()
+        known = self._kept_of.get(id(of)) if of is not None else None
+        if known is not None and not _is_same(known[1], parts):
+            known = None
         if name is None:
-            known = self._kept_of.get(id(of)) if of is not None else None
-            name = known[0] if known is not None and _is_same(known[1], parts) else _digest(parts)
+            name = _digest(parts) if known is None else known[0]
         if not self._blobs.has(name):
             self._blobs.put(name, parts)
         if of is not None and packed.size >= SHARE_FROM:
             with suppress(ResultExpired):  # it was only weighed
-                keep(self._kept_of, id(of), (name, self._blobs.open(name)), _KEPT_OBJECTS)
+                keep(self._kept_of, id(of), known or (name, self._blobs.open(name)), _KEPT_OBJECTS)
         return Blob(name, sum(len(part) for part in parts), len(parts[0]), _digest(parts[:1]))
 
     def share(self, objects: Iterable[Any], size: int) -> dict[int, Blob]:

@@ -190,8 +190,7 @@ class SqliteRows:
                         "node %s cannot be read: %r", t[1], error, extra={"action": "claim", "node": t[1]}
                     )
                     continue
-                if row.state is State.QUEUED:
-                    yield row
+                yield row
                 if len(full) > left_out:
                     at = (t[9], t[0])
                     break
@@ -503,14 +502,17 @@ class SqliteRows:
             self._write_new()
         ended, self._unchecked = {row.key: row.id for row in self._unchecked}, []
         keys = json.dumps(list(ended))
+        found = self._read_children(ended, keys)
+        if found is not None:
+            self._released.update(found)
+            return [node for node in ended.values() if node in found]
         sql = "select value from json_each(?) where exists (select 1 from edge where parent = value and live)"
-        parents = [ended[key] for (key,) in self._db.execute(sql, (keys,))]
-        if len(parents) > 1:
-            self._read_children(ended, keys)
-        return parents
+        return [ended[key] for (key,) in self._db.execute(sql, (keys,))]
 
-    def _read_children(self, ended: Mapping[int, NodeId], keys: str) -> None:
-        """The successors of all of them at once, with their rows, unless there are very many."""
+    def _read_children(
+        self, ended: Mapping[int, NodeId], keys: str
+    ) -> dict[str, list[tuple[NodeId, Edge]]] | None:
+        """The successors of all of them at once, with their rows; `None` when there are very many."""
         sql = (
             "select e.parent, n.id, e.mode, e.lo, e.hi from edge e join node n on n.key = e.child"
             " where e.parent in (select value from json_each(?)) and e.live"
@@ -518,13 +520,13 @@ class SqliteRows:
         )
         edges = self._db.execute(sql, (keys, _CHILDREN_AT_ONCE)).fetchall()
         if len(edges) == _CHILDREN_AT_ONCE:
-            return
+            return None
         found: dict[str, list[tuple[NodeId, Edge]]] = {}
         for key, child, *edge in edges:
             parent = ended[key]
             found.setdefault(parent, []).append((NodeId(child), edge_from(parent, *edge)))
         self.load({child for children in found.values() for child, _ in children}, LOAD_NODE_ARGS)
-        self._released.update(found)
+        return found
 
     # ── writing ──────────────────────────────────────────────────────────────────────
 
