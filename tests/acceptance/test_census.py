@@ -50,8 +50,10 @@ def witnessed(source, filename="<unknown>", *args, **kwargs):
     if os.path.basename(os.path.dirname(filename)) != "library":
         return parse(source, filename, *args, **kwargs)
     note("begin", filename)
-    while not os.path.exists(GATE) and ended() >= int(os.environ["FREE"]):
-        time.sleep(0.005)
+    if not os.path.exists(GATE) and ended() >= int(os.environ["FREE"]):
+        note("held", filename)
+        while not os.path.exists(GATE):
+            time.sleep(0.005)
     try:
         return parse(source, filename, *args, **kwargs)
     finally:
@@ -95,7 +97,7 @@ class Census:
         (self._site / "gate").touch()
 
     def log(self) -> list[tuple[int, str, str]]:
-        """Who did what to which file: process, ``begin`` or ``end``, name."""
+        """Who did what to which file: process, ``begin``, ``held`` or ``end``, name."""
         lines = (line.split() for line in (self._site / "log").read_text().splitlines())
         return [(int(pid), what, name) for pid, what, name in lines]
 
@@ -127,13 +129,20 @@ class Census:
         return {name: item for name, item in self.items(run).items() if item.state in TERMINAL}
 
     def until_held(self, run: RunId) -> None:
-        """Wait until some files are done, and the workers are held in the middle of others."""
-        until(self.script, lambda: len(self.held()) == 2 and len(self.finished(run)) >= FREE)
+        """Wait until the workers are held in the middle of two files, and what they ended is told.
+
+        Some more than `FREE` may have ended: a file can begin just before the last of these ends.
+        """
+        until(self.script, lambda: len(self.held()) == 2 and self.ended() <= self.finished(run).keys())
+
+    def ended(self) -> set[str]:
+        """The files that have been parsed, told or not."""
+        return {name for _, what, name in self.log() if what == "end"}
 
     def held(self) -> dict[int, str]:
-        """The file that each worker is in the middle of, by process."""
+        """The file that the gate holds each worker at, by process."""
         last = {pid: (what, name) for pid, what, name in self.log()}
-        return {pid: name for pid, (what, name) in last.items() if what == "begin"}
+        return {pid: name for pid, (what, name) in last.items() if what == "held"}
 
     def supervisor(self) -> int:
         """The worker process that lives."""
