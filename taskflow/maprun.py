@@ -6,6 +6,7 @@ import time
 import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from taskflow.codec import Reference
@@ -159,14 +160,16 @@ class MapRun(Waiting, Iterator[R], Reference):
     # ── iterating ────────────────────────────────────────────────────────────────────
 
     def __iter__(self) -> Iterator[R]:
-        """The results from here on, by way of a generator: it hands them out several times as fast.
+        """The results from here on, by way of their lists: so they are handed out several times as fast.
 
-        What it has not handed out is still here, for `next` and for another ``for``.
+        What has not been handed out is still here, for `next` and for another ``for``.
         """
-        while True:
-            yield from self._values
-            if not self._go_on():
-                return
+        return chain.from_iterable(self._lists())
+
+    def _lists(self) -> Iterator[Iterator[R]]:
+        yield self._values
+        while self._go_on():
+            yield self._values
 
     def __next__(self) -> R:
         while True:

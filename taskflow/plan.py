@@ -54,6 +54,7 @@ PARTS = "parts of {}"
 
 PAGE_ITEMS = 4096
 PAGE_BYTES = 256 * 1024
+RANGE_PAGE_ITEMS = 65_536
 FIRST_PAGE_ITEMS = 64
 
 _DEFAULTS = Options()
@@ -453,6 +454,9 @@ def pages(codec: Codec, digest: str, items: Iterable[Any], most: int = PAGE_ITEM
         items: Read once.
         most: Items of a page; few, where one item is work enough for a lease.
     """
+    if type(items) is range and most == PAGE_ITEMS:
+        yield from _pages_of_range(codec, digest, items)
+        return
     first, items = _peek(items)
     source, lo = iter(items), 0
     item_bytes: float = _weight(first)
@@ -465,6 +469,13 @@ def pages(codec: Codec, digest: str, items: Iterable[Any], most: int = PAGE_ITEM
             item_bytes = len(value) / len(batch)
         count = _clamp(min(PAGE_BYTES / item_bytes, count * 8), most)
         lo = hi
+
+
+def _pages_of_range(codec: Codec, digest: str, items: range) -> Iterator[Page]:
+    """A range stays one: its numbers are made where they are used."""
+    for lo in range(0, len(items), RANGE_PAGE_ITEMS):
+        part = items[lo : lo + RANGE_PAGE_ITEMS]
+        yield Page(lo, lo + len(part), codec.dump_items(digest, lo, part))
 
 
 def items_of(value: Any) -> Any:
@@ -533,6 +544,8 @@ def _weight(item: Any) -> int:
 
 
 def _peek(items: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
+    if type(items) is range:
+        return (items[0] if items else None), items
     source = iter(items)
     head = list(islice(source, 1))
     return (head[0] if head else None), chain(head, source)

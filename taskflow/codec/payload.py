@@ -66,6 +66,7 @@ INLINE_MAX = 32 * 1024
 """Bytes up to which an object stays in its record; larger ones become blobs."""
 
 _ITEM_MAX = 4096
+_LOOK_MAX = 500  # of more parts, looking at each takes longer than the slower pickler costs
 """Bytes up to which the arguments of a call travel in a page with those of others."""
 
 _MOST_SOURCE_CHARS = 256 * 1024
@@ -314,11 +315,12 @@ class Codec:
         Raises:
             CannotPickle: The message names the item.
         """
-        return self._dump(_ITEMS, f"{fn}|{lo}", list(items), lambda: _numbered("item", "items", lo, items))
+        packed = items if type(items) is range else list(items)
+        return self._dump(_ITEMS, f"{fn}|{lo}", packed, lambda: _numbered("item", "items", lo, items))
 
-    def load_items(self, fn: str, lo: int, value: Value) -> list[Any]:
+    def load_items(self, fn: str, lo: int, value: Value) -> Sequence[Any]:
         """The items of a page."""
-        items: list[Any] = self._load(_ITEMS, f"{fn}|{lo}", value, "The items")
+        items: Sequence[Any] = self._load(_ITEMS, f"{fn}|{lo}", value, "The items")
         return items
 
     # ── outcomes ────────────────────────────────────────────────────────────────────
@@ -446,7 +448,7 @@ class Codec:
         self, purpose: int, context: str, obj: Any, roots: Callable[[], Iterable[tuple[str, str, Any]]]
     ) -> Value:
         kind = type(obj)
-        if kind in ATOMS or (kind in CONTAINERS and is_plain(obj)):
+        if kind in ATOMS or (kind in CONTAINERS and len(obj) < _LOOK_MAX and is_plain(obj)):
             body = _dumps(obj, 5)
             if len(body) <= INLINE_MAX:
                 return _INLINE + self._seal(purpose, 0, context.encode(), body)

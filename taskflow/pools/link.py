@@ -23,10 +23,10 @@ __all__ = ["Item", "Link", "Message", "Target"]
 Item = tuple[int, int, int]
 """Message, entry and index."""
 
-_MESSAGE_S = 0.01
+_MESSAGE_S = 0.02
 _AHEAD_S = 0.05
 _SOON_S = 0.02
-_MESSAGE_ITEMS = 3000
+_MESSAGE_ITEMS = 24_000
 """At most so many items in a message: results of that many numbers still fit into a record."""
 _MESSAGE_BYTES = PACKET_BYTES * 2 // 3
 _UNKNOWN_S = 1.0

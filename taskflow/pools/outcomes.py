@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcomes", "Reports"]
 
+_LATE_S = 0.05
+
 
 class Reports:
     """Records on their way to the pool; safe from several threads and from a signal handler."""
@@ -33,7 +35,7 @@ class Reports:
         self._lock = threading.RLock()
         self._records: list[tuple[Any, ...]] = []
         self._bytes = 0
-        self.flushed_at = 0.0
+        self._flushed_at = 0.0
 
     def add(self, record: tuple[Any, ...], size: int = 0) -> None:
         """Keep a record until the next flush; a few dozen kilobytes are enough for one."""
@@ -49,7 +51,16 @@ class Reports:
             if records:
                 faults.point("child.after_run")
                 self._send(records)
-        self.flushed_at = time.monotonic()
+        self._flushed_at = time.monotonic()
+
+    def are_late(self, now: float) -> bool:
+        """Whether what there is should not wait any longer."""
+        return now - self._flushed_at > _LATE_S
+
+    def flush_late(self, now: float) -> None:
+        """Send what is there, unless some was sent just now."""
+        if self.are_late(now):
+            self.flush()
 
 
 class Outcomes:

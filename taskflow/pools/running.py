@@ -31,8 +31,8 @@ EXPAND, EXPAND_FN = "**expand", "**expand_fn"
 """Keywords with a meaning, as agreed in `taskflow.plan`."""
 
 _QUICK_S = 0.0002
-_FLUSH_S = 0.05
 _BLOCK_ITEMS = 128
+_REPORT_ITEMS = 3000
 _SHARED_KEPT = 8
 _ENTRY, _INDEX, _START = Lane.ENTRY, Lane.INDEX, Lane.START
 
@@ -174,7 +174,7 @@ class Running(Outcomes):
             self._emit_calls()
             self._emit(at, lo, hi, Kind.SUCCEEDED, value, began=begun, took=took, log=log, growth=growth)
             self._first, self._begun = at + 1, time.monotonic()
-        if time.monotonic() - self._reports.flushed_at > _FLUSH_S:
+        if self._reports.are_late(time.monotonic()):
             self._emit_calls()
             self._reports.flush()
             self._first, self._begun = at + 1, time.monotonic()
@@ -238,9 +238,9 @@ class Running(Outcomes):
             elif log is not None or growth is not None:
                 self._emit_range(at, base, index - 1, out[:-1], loaded)
                 self._emit_range(at, index - 1, index, out[-1:], loaded, log, growth)
-            elif now - self._reports.flushed_at > _FLUSH_S:
+            elif len(out) >= _REPORT_ITEMS or self._reports.are_late(now):
                 self._emit_range(at, base, index, out, loaded)
-                self._reports.flush()
+                self._reports.flush_late(now)
             else:
                 size = min(_BLOCK_ITEMS, size * 2) if took < _QUICK_S else max(1, size // 4)
                 continue
@@ -255,6 +255,7 @@ class Running(Outcomes):
     ) -> tuple[int, BaseException | None]:
         """Run up to `size` items; gives the index behind the last that succeeded, and what stopped it."""
         ints, alarm, append = self.lane.ints, self.alarm, out.append
+        ints[_INDEX] = index
         try:
             self.calling = True
             if alarm:
@@ -262,17 +263,18 @@ class Running(Outcomes):
                 alarm.clear()
                 if self.cut is not None and self.cut[1] > 0:
                     size = min(size, self.cut[1] - index)
-            for item in items[index - lo : index - lo + size]:
-                ints[_INDEX] = index
+            if size <= 0:
+                self.calling = False
+                return index, None
+            for ints[_INDEX], item in enumerate(items[index - lo : index - lo + size], index):
                 append(call(item))
-                index += 1
                 if alarm:
                     break
             self.calling = False
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is an outcome
             self.calling = False
-            return index, error
-        return index, None
+            return ints[_INDEX], error
+        return ints[_INDEX] + 1, None
 
     def _item_call(self, loaded: Any, entry: tuple[Any, ...]) -> Callable[[Any], Any]:
         """What to call with an item: the function, with the arguments that all items share."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskflow.pools.wire import PAGES_KEPT
@@ -24,7 +24,7 @@ class Stash:
 
     def __init__(self) -> None:
         self._pages: OrderedDict[tuple[str, int], tuple[int, bytes]] = OrderedDict()
-        self._loaded: OrderedDict[tuple[str, int], tuple[int, list[Any]]] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, int], tuple[int, Sequence[Any]]] = OrderedDict()
 
     def keep(self, pages: Iterable[tuple[str, int, int, bytes]]) -> None:
         """Keep pages; the oldest go."""

@@ -33,6 +33,9 @@ SMALL_PART_BYTES = 64 << 10
 WINDOW_BYTES = 64 << 10
 
 _TEXT_LINE_END = re.compile(rb"\n|\r(?!\n)")
+_LEAVE_NO_GAP = ("strict", "replace", "backslashreplace", "surrogateescape")
+"""Ways to treat bytes that are no text which put something in their place, so that no ``\r`` comes to stand
+before a ``\n`` which is not next to it in the file."""
 _BYTES_LINE_END = re.compile(rb"\n")
 _COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
 
@@ -330,7 +333,8 @@ class FilePart(Partition[T]):
         with Path(self.path).open("rb") as file:
             if os.fstat(file.fileno()).st_size < self.size_bytes:
                 raise _shorter(file)
-            line_end = _BYTES_LINE_END if self.reading.encoding is None else _TEXT_LINE_END
+            ends_at_cr = self.reading.encoding is not None and self.reading.errors in _LEAVE_NO_GAP
+            line_end = _TEXT_LINE_END if ends_at_cr else _BYTES_LINE_END
             begin = _line_start(file, self.start, self.stop, line_end)
             if begin >= self.stop:
                 return io.BytesIO()

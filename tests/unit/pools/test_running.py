@@ -26,7 +26,7 @@ def ran(fn: Callable[[int], Any], prepare: Callable[[Running], None]) -> list[tu
     running = Running(codec, lane, Reports(said.extend), None, "", cast(Stash, _Items()))
     running._block_size = (digest, 100)
     lane.ints[Lane.NUMBER] = running._number = 1
-    running._reports.flushed_at = math.inf
+    running._reports._flushed_at = math.inf
     entry = ("node", 0, HI, 1, 0, 1, 0.0, codec.dump_args(digest, (), {}), ())
     prepare(running)
     running._group(0, (digest, "run", "", "", True, HI, False, None, False, 0), [entry])

@@ -79,6 +79,7 @@ def test_encodings_that_are_no_extension_of_ascii_are_read_as_well(tmp_path: Pat
     st.sampled_from(["replace", "ignore", "backslashreplace"]),
 )
 @example(b"\x8f\n\xe2\x82\n", 1, "euc_jp", "replace")
+@example(b"\r\x81\n", 1, "utf-8", "ignore")
 def test_lines_that_are_no_text_are_those_of_python(
     folder: Path, data: bytes, block_bytes: int, encoding: str, errors: str
 ) -> None:
