@@ -15,7 +15,7 @@ from taskflow import ending, hooks
 from taskflow.crew import Crew, Terms, slots_of
 from taskflow.errors import ConfigError, UsageError, nearest
 from taskflow.pools import context
-from taskflow.stores import default_url, is_private, place_of
+from taskflow.stores import default_url, is_private, is_shared, place_of
 
 if TYPE_CHECKING:
     from taskflow.canvas import Signature
@@ -90,8 +90,9 @@ class Client(concurrent.futures.Executor):
         elif mode == "inline" or pool == "inline":
             self._engine = _open(None, Crew.join("", 0, terms))
         else:
-            slots = slots_of(workers, inside=context.inside())
-            self._engine = _open(url, _begin(url or default_url(), slots, terms))
+            place = url or default_url()
+            slots = slots_of(workers, others=context.inside() or is_shared(place))
+            self._engine = _open(url, _begin(place, slots, terms))
         from taskflow.policy import Options
         from taskflow.sending import Sender
 

@@ -145,18 +145,18 @@ class Crew:
             process.wait()
 
 
-def slots_of(workers: int | str, *, inside: bool) -> int:
+def slots_of(workers: int | str, *, others: bool) -> int:
     """How many slots are meant.
 
     Args:
         workers: A number, or ``"auto"``.
-        inside: Whether this is a task: it has none of its own by default.
+        others: Whether others work there, as for a task or a store on a server: there are none by default.
 
     Raises:
         ConfigError: It is neither.
     """
     if workers == "auto":
-        return 0 if inside else cpu_count()
+        return 0 if others else cpu_count()
     if isinstance(workers, int) and workers >= 0:
         return int(workers)
     raise ConfigError(f"workers={workers!r} is not possible: give a number of at least 0, or 'auto'.")

@@ -108,6 +108,21 @@ class FileBlobs:
         before = time.time() - age_s
         return sum(_remove(entry, before) for entry in _files(self._root) if entry.name not in names)
 
+    def shrink(self, most_bytes: int) -> None:
+        """Delete the longest unused while all of them together take more than that."""
+        found = []
+        for entry in _files(self._root):
+            with suppress(FileNotFoundError):
+                info = os.lstat(entry.path)
+                found.append((info.st_mtime, info.st_size, entry.path))
+        too_many = sum(size for _, size, _ in found) - most_bytes
+        for _, size, path in sorted(found):
+            if too_many <= 0:
+                break
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            too_many -= size
+
     def _path(self, name: str) -> str:
         if not _NAME.fullmatch(name):
             raise UsageError(

@@ -56,7 +56,7 @@ class ProcessPool:
         slots: Calls at once.
         mode: ``"process"`` gives each slot a process; ``"thread"`` and ``"async"`` run all slots in one.
         url: The store, for tasks that open a client.
-        blobs_dir: Where functions and large payloads are.
+        blobs: Where functions and large payloads are: a directory, or the URL of a store on a server.
         preload: Modules that are imported once, before children are forked.
         threads_per_slot: Threads of numeric libraries in a child; `None` shares the processors.
         recycle_after_calls: A child ends after so many items.
@@ -77,7 +77,7 @@ class ProcessPool:
         *,
         mode: Literal["process", "thread", "async"] = "process",
         url: str = "",
-        blobs_dir: str | os.PathLike[str],
+        blobs: str | os.PathLike[str],
         preload: Sequence[str] = (),
         threads_per_slot: int | None = None,
         recycle_after_calls: int | None = None,
@@ -105,7 +105,7 @@ class ProcessPool:
             slots=slots,
             lanes=lanes,
             url=url,
-            blobs_dir=os.fspath(blobs_dir),
+            blobs=os.fspath(blobs),
             preload=tuple(preload),
             threads=threads_per_slot,
             worker=worker,

@@ -64,7 +64,7 @@ class Setup:
         slots: Calls at once, over all children.
         lanes: Lanes on the board of a child.
         url: The store, for tasks that want a client.
-        blobs_dir: Where the codec finds large payloads.
+        blobs: Where the codec finds large payloads.
         preload: Modules to import before forking.
         threads: Threads that numeric libraries may use in a child; `None` shares the cores.
         worker: A name, for tasks that ask.
@@ -75,7 +75,7 @@ class Setup:
     slots: int
     lanes: int
     url: str
-    blobs_dir: str
+    blobs: str
     preload: tuple[str, ...] = ()
     threads: int | None = None
     worker: str = ""
@@ -248,15 +248,13 @@ class _Nursery:
         self._line.send(("ready",))
 
     def _import(self) -> None:
-        from pathlib import Path
-
         import cloudpickle  # noqa: F401 - so that children share it
 
         import taskflow.pools.child  # noqa: F401 - likewise
-        from taskflow.blobs.files import FileBlobs
+        from taskflow.blobs import open_blobs
         from taskflow.codec import Codec, Keyring
 
-        self._codec = Codec(Keyring.load(), FileBlobs(Path(self._setup.blobs_dir)))
+        self._codec = Codec(Keyring.load(), open_blobs(self._setup.blobs))
         lanes = {"thread": "taskflow.pools.threads", "async": "taskflow.pools.loop"}.get(self._setup.mode)
         for name in (*([lanes] if lanes else []), *self._setup.preload):
             importlib.import_module(name)

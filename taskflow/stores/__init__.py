@@ -1,6 +1,7 @@
 """Stores: who owns the truth. A store is opened by its URL.
 
-``sqlite:////home/me/runs.db`` (or a bare path) · ``memory://`` · no URL: the user's own embedded store.
+``sqlite:////home/me/runs.db`` (or a bare path) · ``redis://host:6379/0`` · ``memory://`` · no URL: the user's
+own embedded store.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from taskflow.clock import Clock
     from taskflow.ports import Store
 
-__all__ = ["blobs_directory", "default_url", "is_private", "open_store", "place_of"]
+__all__ = ["blobs_place", "default_url", "is_private", "is_shared", "open_store", "place_of"]
 
 _OPTIONS: dict[str, frozenset[str]] = {"sqlite": frozenset({"sync"}), "memory": frozenset()}
+_REDIS = ("redis", "rediss", "valkey", "valkeys", "redis+socket", "redis+sentinel", "redis+cluster")
 
 
 def default_url() -> str:
@@ -47,8 +49,14 @@ def open_store(url: str | None = None, *, clock: Clock | None = None, wait_s: fl
 
     Raises:
         ConfigError: Unknown scheme or option (the nearest is named), or a file that others could touch.
+        StoreUnavailable: There is no server at that address.
     """
-    scheme, path, options = _parse(url or default_url())
+    url = url or default_url()
+    if is_shared(url):
+        from taskflow.stores.redis import RedisStore
+
+        return RedisStore(url, clock=clock, wait_s=wait_s)
+    scheme, path, options = _parse(url)
     if scheme == "memory":
         from taskflow.stores.memory import MemoryStore
 
@@ -58,36 +66,45 @@ def open_store(url: str | None = None, *, clock: Clock | None = None, wait_s: fl
     return SQLiteStore(path, clock=clock, sync=options.get("sync", "normal"), wait_s=wait_s)
 
 
-def blobs_directory(url: str) -> Path:
-    """Where the blobs of a store are: a pool needs to know before the store is opened.
+def blobs_place(url: str) -> str:
+    """Where the blobs of a store are, for `open_blobs`: a pool needs to know before the store is opened.
 
     Raises:
-        ConfigError: The store keeps no blobs in files, or others could touch them.
+        ConfigError: The store keeps no blobs that another process could read, or others could touch them.
     """
+    if is_shared(url):
+        return url
     scheme, path, _ = _parse(url)
     if scheme != "sqlite":
         raise ConfigError(f"A {scheme} store keeps no blobs in files: it is for one process only.")
     from taskflow.stores.place import blobs_directory
 
-    return blobs_directory(path)
+    return str(blobs_directory(path))
 
 
 def place_of(url: str) -> str:
-    """The URL of a store in a file as every process that opens it has it; the place is made private.
+    """The URL of a store as every process of this host has it; a place in files is made private.
 
     Raises:
         ConfigError: Unknown scheme or option, or a place that others could touch.
     """
+    if is_shared(url):
+        return url
     from taskflow.stores.place import url_of
 
-    blobs_directory(url)
+    blobs_place(url)
     _, path, options = _parse(url)
     return url_of(Path(path).expanduser().absolute(), options.get("sync", "normal"))
 
 
 def is_private(url: str) -> bool:
     """Whether a store is for this process only, and so has no worker process."""
-    return _parse(url)[0] == "memory"
+    return not is_shared(url) and _parse(url)[0] == "memory"
+
+
+def is_shared(url: str) -> bool:
+    """Whether a store is on a server, where workers of other machines find it."""
+    return url.partition("://")[0] in _REDIS
 
 
 def _parse(url: str) -> tuple[str, str, dict[str, str]]:
@@ -98,8 +115,8 @@ def _parse(url: str) -> tuple[str, str, dict[str, str]]:
     options = dict(parse_qsl(query))
     if scheme not in _OPTIONS:
         raise ConfigError(
-            f"{url!r}: there is no store {scheme!r}.{nearest(scheme, _OPTIONS)}"
-            f" Known are {', '.join(name + '://' for name in _OPTIONS)}."
+            f"{url!r}: there is no store {scheme!r}.{nearest(scheme, (*_OPTIONS, *_REDIS))}"
+            f" Known are {', '.join(name + '://' for name in (*_OPTIONS, *_REDIS))}."
         )
     for name in options.keys() - _OPTIONS[scheme]:
         raise ConfigError(f"A {scheme} store has no option {name!r}.{nearest(name, _OPTIONS[scheme])}")

@@ -148,7 +148,8 @@ def spawn(
         log_file: Where its standard error goes.
         python: Another interpreter.
     """
-    options: list[str] = ["--url", url, "-n", str(slots), "-Q", ",".join(queues), "--pool", pool]
+    options: list[str] = [] if "@" in url else ["--url", url]
+    options += ["-n", str(slots), "-Q", ",".join(queues), "--pool", pool]
     options += ["--loglevel", loglevel, "--embedded"]
     for name, value in (
         ("--idle-exit", idle_exit_s),
@@ -160,7 +161,8 @@ def spawn(
     reader, writer = (None, None) if detach else os.pipe()
     options += ["--detach"] if reader is None else ["--parent-fd", str(reader)]
     try:
-        popen = _popen([python or sys.executable, "-P", str(_script()), *options], reader, detach, log_file)
+        command = [python or sys.executable, "-P", str(_script()), *options]
+        popen = _popen(command, url, reader, detach, log_file)
     except BaseException:
         if writer is not None:
             os.close(writer)
@@ -174,15 +176,19 @@ def spawn(
 
 
 def _popen(
-    command: list[str], reader: int | None, detach: bool, log_file: str | os.PathLike[str] | None
+    command: list[str], url: str, reader: int | None, detach: bool, log_file: str | os.PathLike[str] | None
 ) -> subprocess.Popen[bytes]:
-    """A session of its own: Ctrl-C in the terminal is for the client, which cancels what it started."""
+    """A session of its own: Ctrl-C in the terminal is for the client, which cancels what it started.
+
+    A URL with a password goes by the environment, which only the user's own processes can read.
+    """
     errors: Any = subprocess.DEVNULL if detach else None
     if log_file is not None:
         errors = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         return subprocess.Popen(
             command,
+            env={**os.environ, "TASKFLOW_URL": url} if "@" in url else None,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
@@ -257,13 +263,13 @@ def _serve(options: argparse.Namespace, store: Store, pool: Pool) -> int:
 
 def _pool(options: argparse.Namespace) -> Pool:
     from taskflow.pools.process import ProcessPool
-    from taskflow.stores import blobs_directory
+    from taskflow.stores import blobs_place
 
     return ProcessPool(
         options.slots,
         mode=options.pool,
         url=options.url,
-        blobs_dir=str(blobs_directory(options.url)),
+        blobs=blobs_place(options.url),
         preload=options.preload,
         threads_per_slot=options.threads,
         recycle_after_calls=options.recycle_calls,

@@ -23,7 +23,7 @@ class TestInlinePool(PoolContract):
 class TestProcessPool(PoolContract):
     @pytest.fixture
     def pool(self, codec: Codec, blobs_dir: Path) -> Iterator[Pool]:
-        pool = ProcessPool(2, blobs_dir=blobs_dir)
+        pool = ProcessPool(2, blobs=blobs_dir)
         yield pool
         pool.close(drain_s=0)
 
@@ -31,7 +31,7 @@ class TestProcessPool(PoolContract):
 class TestThreadPool(PoolContract):
     @pytest.fixture
     def pool(self, codec: Codec, blobs_dir: Path) -> Iterator[Pool]:
-        pool = ProcessPool(3, mode="thread", blobs_dir=blobs_dir)
+        pool = ProcessPool(3, mode="thread", blobs=blobs_dir)
         yield pool
         pool.close(drain_s=0)
 
@@ -39,6 +39,6 @@ class TestThreadPool(PoolContract):
 class TestAsyncPool(PoolContract):
     @pytest.fixture
     def pool(self, codec: Codec, blobs_dir: Path) -> Iterator[Pool]:
-        pool = ProcessPool(3, mode="async", blobs_dir=blobs_dir)
+        pool = ProcessPool(3, mode="async", blobs=blobs_dir)
         yield pool
         pool.close(drain_s=0)

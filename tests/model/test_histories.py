@@ -12,6 +12,7 @@ from taskflow.stores.memory import MemoryStore
 from taskflow.testing.clock import ManualClock
 from taskflow.testing.histories import live
 from taskflow.testing.twins import Twins
+from tests.servers import running
 
 
 @pytest.mark.timeout(600)
@@ -58,3 +59,18 @@ def test_sqlite_stores_that_share_a_file_live_as_the_memory_store(tmp_path: Path
         return Twins(MemoryStore(clock=clock), Doors(*doors, doors[0]))
 
     live(twins, examples=8, steps=25, shrink=False)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+def test_the_redis_store_lives_as_the_memory_store_event_for_event(kind: str) -> None:
+    from taskflow.stores.redis import RedisStore
+
+    number = itertools.count()
+    for server in running(kind):
+
+        def twins(clock: ManualClock) -> Twins:
+            url = f"{server.url}?namespace=n{next(number)}"  # noqa: B023 - used before the next one
+            return Twins(MemoryStore(clock=clock), RedisStore(url, clock=clock))
+
+        live(twins, examples=8, steps=25, shrink=False)

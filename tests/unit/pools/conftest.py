@@ -20,7 +20,7 @@ def open_bench(tmp_path: Path) -> Iterator[Open]:
     pools: list[ProcessPool] = []
 
     def open_one(slots: int = 1, *, again: bool = True, **options: Any) -> Workbench:
-        pool = ProcessPool(slots, blobs_dir=tmp_path / "blobs", **options)
+        pool = ProcessPool(slots, blobs=tmp_path / "blobs", **options)
         pools.append(pool)
         return Workbench(pool, Codec(Keyring.load(), FileBlobs(tmp_path / "blobs")), again=again)
 

@@ -435,7 +435,7 @@ def test_children_die_with_the_process_of_the_pool(tmp_path: Path) -> None:
     code = f"""
 import os, select, sys
 from taskflow.pools.process import ProcessPool
-pool = ProcessPool(2, blobs_dir={str(tmp_path / "blobs")!r})
+pool = ProcessPool(2, blobs={str(tmp_path / "blobs")!r})
 while not all(link.pid for link in pool._links.values()):
     select.select(pool.filenos(), [], [], 1)
     pool.finished()

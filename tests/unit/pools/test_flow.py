@@ -339,7 +339,7 @@ def test_more_pages_than_a_child_keeps_pass(bench: Workbench) -> None:
 
 def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="process"):
-        ProcessPool(1, mode="proces", blobs_dir=tmp_path)  # type: ignore[arg-type]
+        ProcessPool(1, mode="proces", blobs=tmp_path)  # type: ignore[arg-type]
 
 
 def test_a_module_that_cannot_be_preloaded_is_told(open_bench: Open) -> None:

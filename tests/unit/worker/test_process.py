@@ -43,7 +43,7 @@ def test_an_option_that_cannot_be_used_ends_with_two(
 
 def test_a_store_that_cannot_be_used_is_said_in_a_sentence(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(process._script()), "redis://nowhere"],
+        [sys.executable, str(process._script()), "mongodb://nowhere"],
         check=False,
         capture_output=True,
         text=True,
@@ -56,7 +56,7 @@ def test_a_store_that_cannot_be_used_is_said_in_a_sentence(tmp_path: Path) -> No
 
 
 def test_the_blobs_of_an_opened_store_lie_where_children_look(tmp_path: Path) -> None:
-    from taskflow.stores import blobs_directory, open_store
+    from taskflow.stores import blobs_place, open_store
 
     tmp_path.chmod(0o700)
     url = f"sqlite:///{tmp_path / 'runs.db'}"
@@ -64,7 +64,7 @@ def test_the_blobs_of_an_opened_store_lie_where_children_look(tmp_path: Path) ->
     store.blobs.put("here", [b"bytes"])
     store.close()
 
-    found = [path for path in blobs_directory(url).rglob("*") if path.name.endswith("here")]
+    found = [path for path in Path(blobs_place(url)).rglob("*") if path.name.endswith("here")]
 
     assert len(found) == 1
 

@@ -1,0 +1,1 @@
+"""Connections to servers, shared by the adapters that speak to one."""

@@ -1,0 +1,191 @@
+"""Many machines: a Redis (or Valkey) server, whose scripts keep the rules of `taskflow.machine`.
+
+Every verb is one script: it reads the rows that it touches, changes them as the rules say, writes them back,
+appends the events and publishes that something happened. The scripts are the one port of the rules, room by
+room (`stores/redis_lua`); random histories hold it equal to the other stores. Keys of a namespace share a
+hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{namespace}:``::
+
+    r:RUN  rn:RUN  xr:RUN       a run, its nodes in order, the runs that need it
+    n:NODE                      a node: s (fixed), d (changing), a (arguments), e (edges), i (inputs),
+                                and of a call g (how it ended) and v (its value)
+    pt: px: pq: pu:NODE         live parts of an array: by lo, all in order, the queued, by time
+    sg: sv: sx:NODE             segments of an array: stories, values, order
+    pv: pg:NODE                 pages of items: values, order
+    ch:NODE  lg:NODE            successors in order; captured output
+    q:QUEUE  ql:QUEUE  tally    queued nodes in order; lanes of bounded runs; items by queue and state
+    alarm  todo  runs  ended    what is due, what is still to be released, runs by age, by end
+    events  cursor  seq         what happened, and two counters
+    dead  workers  gone:RUN  doomed  meta
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from taskflow.ids import NodeId, RunId
+from taskflow.machine.needs import check_acyclic
+from taskflow.records import (
+    Lease,
+    LeaseKey,
+    Note,
+    Plan,
+    Renewal,
+    Settled,
+    Settlement,
+    Want,
+    WorkerView,
+)
+from taskflow.stores.redis_bell import RedisBell
+from taskflow.stores.redis_reads import RedisReads, pairs
+from taskflow.stores.redis_records import Values, lease_from, plan_to, settlement_to, unpack, want_to
+
+__all__ = ["RedisStore"]
+
+WORKERS_KEPT_S = 86_400.0
+BURIED_PER_STEP = 1000
+
+
+class RedisStore(RedisReads):
+    """All ports over one namespace of a Redis server.
+
+    Args:
+        url: See `taskflow.links.redis.parse`.
+        clock: Where time comes from; the server's own clock by default.
+        wait_s: How long a step waits for a server that is away before `StoreUnavailable`; the first contact
+            at most 5 s.
+
+    Raises:
+        ConfigError: The server would lose what we store, or does not let us in.
+        StoreUnavailable: There is no server.
+        VersionMismatch: Another release uses the namespace.
+    """
+
+    # ── GraphPort ────────────────────────────────────────────────────────────────────
+
+    def submit(self, plans: Sequence[Plan], /) -> None:
+        """See `GraphPort.submit`."""
+        for plan in plans:
+            if any(node.edges for node in plan.nodes):
+                check_acyclic(plan.nodes)
+        values = Values()
+        self._step("submit", [plan_to(plan, json.dumps(dict(plan.meta)), values) for plan in plans], values)
+
+    def cancel(self, node: NodeId | RunId, /, *, index: int | None = None, reason: str = "") -> bool:
+        """See `GraphPort.cancel`."""
+        changed, _ = self._step("cancel", [node, False if index is None else index, reason or "cancelled"])
+        self._ask("PUBLISH", self._key("work"), "")
+        return bool(changed)
+
+    def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
+        """See `GraphPort.rerun`."""
+        fixed = self._ask("HGET", self._key(f"r:{run}"), "s")
+        meta = json.loads(unpack(fixed)[1]) if fixed is not None else {}
+        given, _ = self._step("rerun", [run, new, json.dumps({**meta, "rerun_of": run})])
+        return {NodeId(old): NodeId(name) for old, name in given}
+
+    def forget(self, run: RunId, /) -> None:
+        """See `GraphPort.forget`."""
+        self._step("forget", run)
+        self._bury()
+
+    def _bury(self) -> None:
+        while self._step("bury", BURIED_PER_STEP)[0]:
+            pass
+
+    # ── WorkPort ─────────────────────────────────────────────────────────────────────
+
+    def claim(self, want: Want, /) -> list[Lease]:
+        """See `WorkPort.claim`."""
+        told, answer = self._step("claim", want_to(want))
+        return [lease_from(t, args) for t, args in zip(told, answer[1:], strict=True)]
+
+    def renew(self, held: Sequence[LeaseKey], /, *, lease_s: float) -> Renewal:
+        """See `WorkPort.renew`."""
+        (lost, cancelled), _ = self._step("renew", [[list(key) for key in held], lease_s])
+        return Renewal(
+            frozenset(held[number - 1] for number in lost),
+            {held[number - 1]: reason for number, reason in cancelled},
+        )
+
+    def settle(self, done: Sequence[Settlement], /, *, want: Want | None = None) -> Settled:
+        """See `WorkPort.settle`."""
+        values = Values()
+        for settlement in done:
+            if settlement.grow is not None:
+                check_acyclic(settlement.grow.nodes)
+        given = [[settlement_to(s, values) for s in done], want_to(want) if want is not None else False]
+        (lost, told), answer = self._step("settle", given, values)
+        leases = [lease_from(t, args) for t, args in zip(told, answer[1:], strict=True)]
+        return Settled(frozenset(done[number - 1].key for number in lost), leases)
+
+    def reap(self, /, *, limit: int = 1000) -> float | None:
+        """See `WorkPort.reap`."""
+        rest_s, _ = self._step("reap", limit)
+        return None if rest_s is False else float(rest_s)
+
+    def note(self, notes: Sequence[Note], /) -> None:
+        """See `WorkPort.note`."""
+        logs = [
+            [list(n.key), int(n.data.get("index", n.key.lo)), str(n.data["text"])]
+            for n in notes
+            if n.kind == "log"
+        ]
+        if logs:
+            self._step("note", logs)
+
+    # ── StatusPort ───────────────────────────────────────────────────────────────────
+
+    def announce(self, view: WorkerView, /, *, gone: bool = False) -> None:
+        """See `StatusPort.announce`."""
+        if gone:
+            self._ask("HDEL", self._key("workers"), view.id)
+            return
+        body = [
+            view.host,
+            view.pid,
+            list(view.queues),
+            view.slots,
+            view.busy,
+            view.started_at,
+            dict(view.info),
+        ]
+        self._ask("HSET", self._key("workers"), view.id, json.dumps([view.seen_at, body]))
+
+    def sweep(self, /, *, age_s: float, size_bytes: int) -> Mapping[str, int]:
+        """See `StatusPort.sweep`; `size_bytes` counts all that the server holds."""
+        now = self._seconds()
+        removed = self._forget_ended(now - age_s)
+        while self._size() > size_bytes and (more := self._step("forget_ended", [now + 1.0, 50])[0]):
+            removed += more
+            self._bury()
+        self._bury()
+        old = [
+            name
+            for name, text in pairs(self._ask("HGETALL", self._key("workers")))
+            if json.loads(text)[0] < now - WORKERS_KEPT_S
+        ]
+        if old:
+            self._ask("HDEL", self._key("workers"), *old)
+        return {"runs": removed, "size_bytes": self._size()}
+
+    def _forget_ended(self, before: float) -> int:
+        removed = 0
+        while more := self._step("forget_ended", [before, 200])[0]:
+            removed += more
+            self._bury()
+        return removed
+
+    def _size(self) -> int:
+        info = self._link.ask(lambda client: client.info("memory"))
+        return int(info["used_memory"]) if "used_memory" in info else 0
+
+    # ── the rest ─────────────────────────────────────────────────────────────────────
+
+    def listen(self, topic: str, /) -> RedisBell:
+        """See `Store.listen`."""
+        return RedisBell(self._link, topic)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._link.close()

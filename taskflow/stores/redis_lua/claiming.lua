@@ -1,0 +1,132 @@
+-- How work is handed out, and held: `machine.claiming`.
+--
+-- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share}
+
+local RANGE_MAX, RANGE_FLOOR_S, PACE_MIN_S = 65536, 0.001, 1e-6
+
+local function room(row)
+  local most = math.huge
+  if row.max_parallel then most = row.max_parallel - row.held end
+  if row.run_parallel then most = math.min(most, row.run_parallel - M.run_of(row).held) end
+  return math.max(0, most)
+end
+
+local function range_size(row, want, pace)
+  local size = 1
+  if pace and not M.is_bounded(row) then
+    pace = math.max(pace, PACE_MIN_S)
+    local fair = math.max(math.ceil((R.fresh(row) + row.returned) / (2 * want[7])), math.floor(RANGE_FLOOR_S / pace))
+    size = math.max(1, math.min(math.floor(want[6] / pace), fair, RANGE_MAX))
+  end
+  return math.min(size, row.chunk or size)
+end
+
+local function take(row, size)
+  if row.returned > 0 then
+    local part = R.first_queued(row)
+    M.forget(row, part)
+    if part.hi - part.lo > size then M.put(row, M.piece(part, part.lo + size, part.hi)) end
+    return M.piece(part, part.lo, math.min(part.hi, part.lo + size))
+  end
+  if R.fresh(row) > 0 and not row.due_at then
+    local lo = row.cursor
+    row.cursor = math.min(lo + size, row.width or 0)
+    return M.new_part(lo, row.cursor, 'queued')
+  end
+  return nil
+end
+
+local function lease(row, part, want)
+  row.fence = row.fence + 1
+  part.state, part.fence, part.worker, part.till = 'running', row.fence, want[1], R.now + want[4]
+  part.deliveries, part.started_at = part.deliveries + 1, R.now
+  row.started_at = row.started_at or R.now
+  M.tally(row, 'running', part.hi - part.lo)
+  R.put_part(row, part)
+  M.refresh(row)
+  R.emit(row.run, row.id, part.lo, part.hi, 'running')
+  local args = row.args or call('HGET', P .. 'n:' .. row.id, 'a')
+  return {
+    {
+      row.id, part.lo, part.hi, part.fence, row.run, row.fn, row.array and 1 or 0, row.width or 0, R.inputs(row),
+      row.policy, row.seed or false, row.queue, row.label, part.attempts + 1, part.deliveries, R.now - row.created_at,
+      row.priority,
+    },
+    args,
+  }
+end
+
+local function lease_call(row, want)
+  local part = row.part
+  if not part then
+    part = M.new_part(0, 1, 'queued')
+    row.part, row.cursor = part, 1
+  else
+    row.returned = row.returned - 1
+  end
+  return lease(row, part, want)
+end
+
+local function lease_ranges(row, want, pace, slots, leases)
+  local taken = 0
+  while taken < slots do
+    local part = take(row, range_size(row, want, pace))
+    if not part then break end
+    leases[#leases + 1] = lease(row, part, want)
+    taken = taken + 1
+  end
+  return taken
+end
+
+function M.claim(want)
+  local leases, full, slots, room_s, expired = {}, {}, want[3], 0, false
+  for row in R.ready(want[2], full) do
+    if slots <= 0 and room_s <= 0 then break end
+    if row.expires_at and row.expires_at <= R.now then
+      M.expire(row)
+      expired = true
+    end
+    local most
+    if M.is_bounded(row) then
+      most = room(row)
+      if most == 0 and row.held == 0 then full[row.run .. '\0' .. row.policy] = true end
+    end
+    if row.state == 'queued' and most ~= 0 then
+      local pace = want[5][row.fn]
+      if not row.array then
+        local cost = pace and math.max(pace, PACE_MIN_S) or want[6]
+        if cost > room_s then
+          if slots <= 0 then break end
+          slots, room_s = slots - 1, want[6]
+        end
+        room_s = room_s - cost
+        leases[#leases + 1] = lease_call(row, want)
+      else
+        local taken = lease_ranges(row, want, pace, most and math.min(slots, most) or slots, leases)
+        slots = slots - taken
+        if row.state == 'queued' and taken ~= most then break end
+      end
+    end
+  end
+  if expired then M.drain() end
+  return leases
+end
+
+-- `held`: {node, lo, hi, fence}; gives the numbers of those that are lost, and {number, reason} of the cancelled.
+function M.renew(held, lease_s)
+  local lost, cancelled = {}, {}
+  for number, key in ipairs(held) do
+    local row = R.node(key[1])
+    local part = row and R.held(row, key[2], key[3], key[4])
+    if not part or part.state ~= 'running' then
+      lost[#lost + 1] = number
+    else
+      part.till = R.now + lease_s
+      R.put_part(row, part)
+      M.refresh(row)
+      local reason = row.cancelled or part.cancelled
+      if reason then cancelled[#cancelled + 1] = {number, reason} end
+    end
+  end
+  return {lost, cancelled}
+end

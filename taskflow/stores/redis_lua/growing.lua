@@ -1,0 +1,180 @@
+-- How a graph comes to be: `machine.growing`.
+--
+-- A node of a request: {id, fn, args, edges, width, array, pages, queue, priority, policy, delay_s, expires_s,
+-- label, max_deliveries, chunk, on_failure, max_parallel, run_parallel, seed}
+
+local function gives_value(edge) return not GIVES_NOTHING[edge[2]] end
+
+local function blank(id, run, edges)
+  local row = {
+    id = id, run = run, state = 'blocked', created_at = R.now, cursor = 0, held = 0, waiting = 0, returned = 0,
+    fence = 0, remaining = 0, ended = {}, inputs = {}, ranged = false,
+  }
+  for _, edge in ipairs(edges) do
+    if gives_value(edge) then row.inputs[#row.inputs + 1] = edge end
+  end
+  return row
+end
+
+local function row_of(run, t)
+  local row = blank(t[1], run, t[4])
+  row.fn, row.args, row.width, row.array = t[2], value_of(t[3]), t[5] or nil, t[6] == 1
+  row.queue, row.priority, row.policy, row.label = t[8], t[9], t[10], t[13]
+  row.max_deliveries, row.chunk, row.on_failure = t[14], t[15] or nil, t[16]
+  row.max_parallel, row.run_parallel, row.seed = t[17] or nil, t[18] or nil, t[19] or nil
+  row.open = row.width or 1
+  if t[11] then row.due_at = R.now + t[11] end
+  if t[12] then
+    row.expires_at = R.now + t[12]
+    row.alarm_at = row.expires_at
+  end
+  return row
+end
+
+function M.clone_row(id, run, like, edges)
+  local row = blank(id, run, edges)
+  row.fn, row.width, row.array, row.queue, row.priority = like.fn, like.width, like.array, like.queue, like.priority
+  row.policy, row.label, row.max_deliveries, row.chunk = like.policy, like.label, like.max_deliveries, like.chunk
+  row.on_failure, row.max_parallel, row.run_parallel = like.on_failure, like.max_parallel, like.run_parallel
+  row.seed = like.seed or like.id
+  row.args = call('HGET', P .. 'n:' .. like.id, 'a')
+  row.open = row.width or 1
+  return row
+end
+
+local function add_nodes(run, list)
+  local new, ranged, beginners = {}, {}, {}
+  for _, t in ipairs(list) do new[t[1]] = true end
+  for _, t in ipairs(list) do
+    local row = row_of(run.id, t)
+    local refusal, ended = N.wait_for(row, t[4], new)
+    R.add_node(row, t[4], t[7], ended)
+    for _, edge in ipairs(t[4]) do
+      if edge[4] then ranged[#ranged + 1] = edge[1] end
+    end
+    run.total, run.open = run.total + row.open, run.open + 1
+    if row.remaining == 0 or refusal then beginners[#beginners + 1] = {row, refusal} end
+  end
+  R.save_run(run)
+  for _, id in ipairs(ranged) do
+    local row = R.node(id)
+    if row and not row.ranged then
+      row.ranged = true
+      R.save(row)
+    end
+  end
+  for _, one in ipairs(beginners) do M.begin(one[1], one[2]) end
+end
+
+-- `plan`: {run, name, meta, nodes}
+function M.add_plan(plan)
+  if R.run(plan[1]) then return end
+  local run = {id = plan[1], name = plan[2], meta = plan[3], created_at = R.now}
+  R.add_run(run)
+  add_nodes(run, plan[4])
+  if #plan[4] == 0 then M.end_run(run) end
+  M.drain()
+end
+
+-- ── growth ────────────────────────────────────────────────────────────────────────────
+
+local function stems_from(row, id)
+  while row and row.source do
+    if row.source == id then return true end
+    row = R.node(row.source)
+  end
+  return false
+end
+
+-- The clone of a node in a rerun; the node itself where there is none.
+local function clone_of(run, id)
+  local known = R.node(id)
+  if not known or known.run == run then return id end
+  for _, row in ipairs(R.nodes_of(run)) do
+    if stems_from(row, id) then return row.id end
+  end
+  return id
+end
+
+local function is_below(id, other)
+  local seen, open = {[id] = true}, {id}
+  while #open > 0 and not seen[other] do
+    for _, entry in ipairs(R.children(table.remove(open), '', ALL)) do
+      if not seen[entry[2]] then
+        seen[entry[2]] = true
+        open[#open + 1] = entry[2]
+      end
+    end
+  end
+  return seen[other] or false
+end
+
+local function bring_home(row, t)
+  for _, edge in ipairs(t[4]) do
+    local clone = clone_of(row.run, edge[1])
+    if clone ~= edge[1] and not is_below(row.id, clone) then edge[1] = clone end
+  end
+  return t
+end
+
+local function widen(run, id, width, pages)
+  local target = R.node(clone_of(run.id, id))
+  if not target or target.run ~= run.id or target.width or TERMINAL[target.state] then return end
+  run.total = run.total + width - target.open
+  target.width, target.open = width, width
+  R.add_pages(target, pages)
+  R.save_run(run)
+end
+
+local function join(row, id, grown)
+  if not grown[id] then
+    fail('UnknownNode', named(row) .. ' is to be joined by ' .. id .. ', which is not there. Let the growth bring it.')
+  end
+  for _, entry in ipairs(R.children(row.id, '', ALL)) do
+    local waiting, mode = R.node(entry[2]), entry[3][2]
+    if waiting and not TERMINAL[waiting.state] and NEED_SUCCESS[mode] and not grown[entry[2]] then
+      local edge = {id, gives_value(entry[3]) and 'join' or 'after', 0, false}
+      waiting.remaining = waiting.remaining + 1
+      if gives_value(edge) then R.add_input(waiting, edge) end
+      R.add_edge(waiting.id, edge)
+    end
+  end
+end
+
+-- `growth`: {nodes, widths: {id, width, pages}, final, joins}
+function M.grow(row, growth)
+  local run, fresh, grown = M.run_of(row), {}, {}
+  for _, t in ipairs(growth[1]) do
+    grown[t[1]] = true
+    if not R.node(t[1]) then fresh[#fresh + 1] = bring_home(row, t) end
+  end
+  if #fresh > 0 then add_nodes(run, fresh) end
+  local final = growth[3] or nil
+  if final and (final == row.id or not R.node(final)) then
+    fail('UnknownNode', named(row) .. ' is to be replaced by ' .. final .. ', which is not there.'
+      .. ' Let the growth bring that node with it.')
+  end
+  for _, w in ipairs(growth[2]) do widen(run, w[1], w[2], w[3]) end
+  if final and not row.final and not row.array then
+    row.final = final
+    R.add_edge(row.id, {final, 'ended', 0, false})
+    local known = R.node(final)
+    if TERMINAL[known.state] then M.adopt(row, known) end
+  end
+  for _, id in ipairs(growth[4]) do join(row, id, grown) end
+  if row.cancelled then
+    for _, t in ipairs(fresh) do
+      local new = R.node(t[1])
+      if new and not TERMINAL[new.state] then M.cancel_node(new, row.cancelled) end
+    end
+  end
+end
+
+function M.replace_item(row, index, final)
+  R.add_edge(row.id, {final, 'item', index, index + 1})
+  local last = R.node(final)
+  if not last or last.array then
+    fail('GraphError', 'Item ' .. string.format('%.0f', index) .. ' of ' .. named(row) .. ' can be replaced by a call only.')
+  end
+  if TERMINAL[last.state] then M.adopt_item(row, last, index) end
+end

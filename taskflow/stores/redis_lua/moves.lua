@@ -1,0 +1,133 @@
+-- The verbs: ARGV[1] names one, ARGV[3] has its arguments. The answer is {what, value, value, ...}, `what` packed:
+-- {true, result} or {false, kind, text}.
+
+-- Add what was printed meanwhile; what a lost lease says is dropped.
+local function note(list)
+  for _, one in ipairs(list) do
+    local key = one[1]
+    local row = R.node(key[1])
+    if row and R.held(row, key[2], key[3], key[4]) then logs[#logs + 1] = {row.id, one[2], one[3]} end
+  end
+  if #list > 0 then call('PUBLISH', P .. 'watch', '') end
+end
+
+-- ── forgetting ────────────────────────────────────────────────────────────────────────
+
+local OF_A_NODE = {'n:', 'pt:', 'px:', 'pq:', 'pu:', 'sg:', 'sv:', 'sx:', 'pg:', 'pv:', 'ch:', 'lg:'}
+local TOMBSTONE_S = 7 * 86400
+
+-- Whether a run that has not ended depends on this one.
+local function is_needed(id)
+  for _, other in ipairs(call('SMEMBERS', P .. 'xr:' .. id)) do
+    local run = R.run(other)
+    if run and not run.ended_at then return true end
+  end
+  return false
+end
+
+local function forget_node(row)
+  for _, edge in ipairs(R.parents(row)) do
+    local parent = R.node(edge[1])
+    if parent and parent.run ~= row.run then R.release(parent, row.id, edge) end
+  end
+  local keys = {}
+  for i, kind in ipairs(OF_A_NODE) do keys[i] = P .. kind .. row.id end
+  call('UNLINK', unpack(keys))
+  call('ZREMRANGEBYSCORE', P .. 'dead', number(row.seq), number(row.seq))
+end
+
+-- Remove up to `limit` nodes of runs that were given up; gives whether some are left.
+local function bury(limit)
+  while true do
+    local id = call('SRANDMEMBER', P .. 'doomed')
+    if not id then return false end
+    local members = call('LRANGE', P .. 'rn:' .. id, 0, limit - 1)
+    for _, name in ipairs(members) do
+      local row = R.node(name)
+      if row then forget_node(row) end
+    end
+    call('LTRIM', P .. 'rn:' .. id, #members, -1)
+    limit = limit - #members
+    if limit <= 0 then return true end
+    call('SREM', P .. 'doomed', id)
+    call('UNLINK', P .. 'xr:' .. id, P .. 'rn:' .. id)
+  end
+end
+
+local function give_up(run)
+  call('UNLINK', P .. 'r:' .. run.id)
+  call('ZREM', P .. 'runs', run.id)
+  call('ZREM', P .. 'ended', run.id)
+  call('SADD', P .. 'doomed', run.id)
+  call('SET', P .. 'gone:' .. run.id, number(R.now), 'EX', TOMBSTONE_S)
+end
+
+local function forget(id)
+  local run = R.run(id)
+  if not run then fail('missing', id) end
+  if not TERMINAL[run.state] then fail('UsageError', 'Run ' .. id .. ' has not ended: cancel it first.') end
+  if is_needed(id) then
+    fail('UsageError', 'A run that has not ended needs run ' .. id .. ': forget or cancel that first.')
+  end
+  give_up(run)
+end
+
+-- Give up runs that ended before an instant, oldest first; gives how many.
+local function forget_ended(before, limit)
+  local count = 0
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ended', '-inf', '(' .. number(before), 'LIMIT', 0, limit)) do
+    local run = R.run(id)
+    if run and not is_needed(id) then
+      give_up(run)
+      count = count + 1
+    end
+  end
+  return count
+end
+
+-- ── answering ─────────────────────────────────────────────────────────────────────────
+
+local function answer_leases(leases, values)
+  local told = {}
+  for i, one in ipairs(leases) do
+    told[i] = one[1]
+    values[#values + 1] = one[2]
+  end
+  return told
+end
+
+local VERBS = {
+  submit = function(plans)
+    for _, plan in ipairs(plans) do M.add_plan(plan) end
+    return true
+  end,
+  cancel = function(a) return M.cancel(a[1], a[2] or nil, a[3]) end,
+  rerun = function(a) return M.rerun(a[1], a[2], a[3]) end,
+  claim = function(want, values) return answer_leases(M.claim(want), values) end,
+  settle = function(a, values)
+    local lost = M.settle(a[1])
+    return {lost, a[2] and answer_leases(M.claim(a[2]), values) or {}}
+  end,
+  renew = function(a) return M.renew(a[1], a[2]) end,
+  reap = function(limit) return M.reap(limit) end,
+  note = function(list) return note(list) end,
+  forget = function(id) return forget(id) end,
+  forget_ended = function(a) return forget_ended(a[1], a[2]) end,
+  bury = function(limit) return bury(limit) end,
+}
+
+local values = {''}
+local well, result = pcall(function()
+  local given = VERBS[ARGV[1]](unpacked(ARGV[3]), values)
+  R.finish()
+  return given
+end)
+if well then
+  if result == nil then result = false end
+  values[1] = pack({true, result})
+elseif type(result) == 'table' and result.kind then
+  values = {pack({false, result.kind, result.text})}
+else
+  error(result)
+end
+return values

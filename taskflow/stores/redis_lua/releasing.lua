@@ -1,0 +1,92 @@
+-- What an end sets free: `machine.releasing`.
+
+local RELEASES_PER_STEP = 2000
+
+function M.adopt(row, final)
+  row.root = final.root
+  M.count(row, final.state, row.open)
+  R.emit(row.run, row.id, 0, row.width or 0, final.state)
+  M.end_node(row, final.state)
+end
+
+local function last_of(final)
+  while final.final do
+    local found = R.node(final.final)
+    if not found then break end
+    final = found
+  end
+  return final
+end
+
+function M.adopt_item(row, final, index)
+  local part
+  for _, one in ipairs(R.list_parts(row)) do
+    if one.lo == index and one.state == 'blocked' then part = one end
+  end
+  if not part then return end
+  local state = final.state
+  if state == 'skipped' and final.root then state = 'failed' end
+  M.forget(row, part)
+  local last = last_of(final)
+  if last.state ~= final.state then
+    M.end_range(row, part, state, failure('cancelled', 'TaskCancelled', final.cancelled or 'cancelled'))
+  elseif last.array then
+    local text = 'item ' .. string.format('%.0f', index) .. ' was replaced by a map, ' .. named(last)
+      .. ': gather its results in a call'
+    M.end_range(row, part, state == 'succeeded' and 'failed' or state, failure('failed', 'GraphError', text))
+  else
+    R.end_as(row, part, last, state)
+    R.emit(row.run, row.id, index, index + 1, state)
+    M.count(row, state, 1)
+    M.touch(row, index, index + 1)
+  end
+  M.refresh(row)
+end
+
+local function release(parent, child, edge)
+  local row = R.node(child)
+  if not row or TERMINAL[row.state] then return end
+  if edge[2] == 'item' then
+    M.adopt_item(row, parent, edge[3])
+  elseif row.final == parent.id then
+    M.adopt(row, parent)
+  else
+    local refusal = N.refusal_of(parent, edge)
+    if not refusal then
+      row.remaining = row.remaining - 1
+      R.save(row)
+    end
+    M.begin(row, refusal)
+  end
+end
+
+local function release_ranges(row, lo, hi)
+  for _, entry in ipairs(R.ranged(row, lo, hi)) do
+    local child, edge = entry[2], entry[3]
+    if R.ended_in(row, edge[3], edge[4]) == edge[4] - edge[3] then
+      R.release(row, child, edge)
+      release(row, child, edge)
+    end
+  end
+end
+
+-- Release successors of what has ended; true when some are left for the next step.
+function M.drain()
+  local limit = RELEASES_PER_STEP
+  while true do
+    while #R.ranges_ended > 0 do
+      local last = table.remove(R.ranges_ended)
+      release_ranges(last[1], last[2], last[3])
+    end
+    local id, after = R.pop()
+    if not id then return false end
+    local children = R.children(id, after, limit)
+    local parent = R.node(id)
+    for _, entry in ipairs(parent and children or {}) do release(parent, entry[2], entry[3]) end
+    limit = limit - #children
+    if limit <= 0 then
+      R.push(id, children[#children][2])
+      return true
+    end
+  end
+end

@@ -1,0 +1,832 @@
+-- The rows of a step: what was read is kept, what was changed is written when the step ends. A step that
+-- fails has written nothing. Mirrors `machine.rows.Rows`; the layout of the keys is in `stores/redis.py`.
+
+local P = KEYS[1]
+local call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
+local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true, skipped = true, dead = true}
+local FAILURES = {failed = true, dead = true, expired = true}
+local ALL = 2 ^ 52
+local VALUES = 3 -- ARGV: verb, now, arguments, then values by number
+
+local R = {freed = false, ranges_ended = {}, events = {}}
+local nodes, runs, changed, changed_runs = {}, {}, {}, {}
+local added, removed = {}, {} -- by parent: edges of this step; children that were released
+local new_members, logs, crossings, dead = {}, {}, {}, {}
+local todo, todo_changed, seq, seq_before = nil, false, nil, nil
+
+local function clock()
+  if ARGV[2] ~= '' then return tonumber(ARGV[2]) end
+  local time = call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+R.now = clock()
+
+local function fail(kind, text) error({kind = kind, text = text}) end
+
+local function value_of(number) return number and ARGV[VALUES + number] or nil end
+
+-- ── nodes and runs ────────────────────────────────────────────────────────────────────
+
+local function part_from(lo, hi, t)
+  return {
+    lo = lo, hi = hi, state = t[1], fence = t[2], worker = t[3] or nil, till = t[4] or nil, attempts = t[5],
+    deliveries = t[6], started_at = t[7] or nil, cancelled = t[8] or nil, error = t[9] or nil,
+  }
+end
+
+local function part_row(p)
+  return {
+    p.state, p.fence, p.worker or false, p.till or false, p.attempts, p.deliveries, p.started_at or false,
+    p.cancelled or false, p.error or false,
+  }
+end
+
+-- Items of a node that a queue counts: queued, waiting, running.
+local function tallies(row)
+  if TERMINAL[row.state] then return 0, 0, 0 end
+  local queued, waiting = row.returned, row.waiting
+  local replaced = row.array and math.max(0, row.open - row.held - row.waiting - row.returned - R.fresh(row)) or 0
+  local rest = row.open - row.held - row.waiting - row.returned - replaced
+  if row.state ~= 'blocked' then
+    if row.due_at then waiting = waiting + rest else queued = queued + rest end
+  end
+  return queued, waiting, row.held
+end
+
+local function remember(row)
+  row.was_state, row.was_alarm = row.state, row.alarm_at
+  row.was_queued, row.was_waiting, row.was_held = tallies(row)
+end
+
+function R.fresh(row) return (row.width or 0) - row.cursor end
+
+local function node_from(id, s, d)
+  local row = {
+    id = id, run = s[1], fn = s[2], array = s[3] == 1, queue = s[4], priority = s[5], policy = s[6], label = s[7],
+    created_at = s[8], source = s[9] or nil, seq = s[10], max_deliveries = s[11], chunk = s[12] or nil,
+    on_failure = s[13], max_parallel = s[14] or nil, run_parallel = s[15] or nil, seed = s[16] or nil,
+    state = d[1], width = d[2] or nil, cursor = d[3], open = d[4], held = d[5], waiting = d[6], returned = d[7],
+    worst = d[8] or nil, fence = d[9], remaining = d[10], due_at = d[11] or nil, expires_at = d[12] or nil,
+    alarm_at = d[13] or nil, cancelled = d[14] or nil, root = d[15] or nil, final = d[16] or nil,
+    started_at = d[17] or nil, ended_at = d[18] or nil, ranged = d[19] == 1, ended = d[21],
+    parts = {}, segments = {},
+  }
+  if d[20] then row.part = part_from(0, 1, d[20]) end
+  return row
+end
+
+local function fixed(row)
+  return {
+    row.run, row.fn, row.array and 1 or 0, row.queue, row.priority, row.policy, row.label, row.created_at,
+    row.source or false, row.seq, row.max_deliveries, row.chunk or false, row.on_failure,
+    row.max_parallel or false, row.run_parallel or false, row.seed or false,
+  }
+end
+
+local function changing(row)
+  return {
+    row.state, row.width or false, row.cursor, row.open, row.held, row.waiting, row.returned, row.worst or false,
+    row.fence, row.remaining, row.due_at or false, row.expires_at or false, row.alarm_at or false,
+    row.cancelled or false, row.root or false, row.final or false, row.started_at or false, row.ended_at or false,
+    row.ranged and 1 or 0, row.part and part_row(row.part) or false, row.ended,
+  }
+end
+
+function R.node(id)
+  local row = nodes[id]
+  if row == nil then
+    local raw = call('HMGET', P .. 'n:' .. id, 's', 'd')
+    row = raw[1] and node_from(id, unpacked(raw[1]), unpacked(raw[2])) or false
+    if row then remember(row) end
+    nodes[id] = row
+  end
+  return row or nil
+end
+
+function R.run(id)
+  local run = runs[id]
+  if run == nil then
+    local raw = call('HMGET', P .. 'r:' .. id, 's', 'd')
+    run = false
+    if raw[1] then
+      local s, d = unpacked(raw[1]), unpacked(raw[2])
+      run = {
+        id = id, name = s[1], meta = s[2], created_at = s[3], seq = s[4], total = d[1], open = d[2], state = d[3],
+        counts = d[4], ended_at = d[5] or nil, worst = d[6] or nil, held = d[7], tally = d[8],
+      }
+    end
+    runs[id] = run
+  end
+  return run or nil
+end
+
+local function next_seq()
+  if not seq then
+    seq_before = tonumber(call('GET', P .. 'seq') or '0')
+    seq = seq_before
+  end
+  seq = seq + 1
+  return seq
+end
+
+function R.save(row)
+  if not row.dirty then
+    row.dirty = true
+    changed[#changed + 1] = row
+  end
+end
+
+function R.save_run(run)
+  if not run.dirty then
+    run.dirty = true
+    changed_runs[#changed_runs + 1] = run
+  end
+end
+
+function R.add_run(run)
+  run.seq, run.new, run.counts, run.total, run.open, run.held = next_seq(), true, {}, 0, 0, 0
+  run.tally = {0, 0, 0}
+  run.state = 'running'
+  runs[run.id] = run
+  new_members[run.id] = {}
+  R.save_run(run)
+end
+
+-- `edges`: {parent, mode, lo, hi}; `pages`: {lo, hi, value}; `ended`: predecessors that release nothing any more.
+function R.add_node(row, edges, pages, ended)
+  if R.node(row.id) then
+    fail('GraphError', "The store has a node '" .. row.id .. "' already: an id is given once.")
+  end
+  row.seq, row.new, row.edges, row.edges_changed = next_seq(), true, {}, true
+  row.parts, row.segments, row.pages = {}, {}, pages
+  row.was_state, row.was_queued, row.was_waiting, row.was_held = 'new', 0, 0, 0
+  nodes[row.id] = row
+  local members = new_members[row.run] or {}
+  new_members[row.run] = members
+  members[#members + 1] = row.id
+  for _, edge in ipairs(edges) do
+    row.edges[#row.edges + 1] = edge
+    if not ended[edge[1]] then R.hang(row, edge) end
+    R.cross(row, edge[1])
+  end
+  if row.source then R.cross(row, row.source) end
+  R.save(row)
+end
+
+-- An edge of another run: that run is needed until this one has ended.
+function R.cross(row, parent)
+  local other = R.node(parent)
+  if other and other.run ~= row.run then crossings[#crossings + 1] = {other.run, row.run} end
+end
+
+function R.hang(row, edge)
+  local list = added[edge[1]] or {}
+  added[edge[1]] = list
+  list[#list + 1] = {row.seq, row.id, edge}
+end
+
+function R.parents(row)
+  if not row.edges then
+    local raw = call('HGET', P .. 'n:' .. row.id, 'e')
+    row.edges = raw and unpacked(raw) or {}
+  end
+  return row.edges
+end
+
+function R.inputs(row)
+  if not row.inputs then
+    local raw = call('HGET', P .. 'n:' .. row.id, 'i')
+    row.inputs = raw and unpacked(raw) or {}
+  end
+  return row.inputs
+end
+
+function R.add_input(row, edge)
+  local inputs = R.inputs(row)
+  inputs[#inputs + 1] = edge
+  row.inputs_changed = true
+  R.save(row)
+end
+
+function R.add_edge(child, edge)
+  local row = R.node(child)
+  local edges = R.parents(row)
+  edges[#edges + 1] = edge
+  row.edges_changed = true
+  R.hang(row, edge)
+  R.cross(row, edge[1])
+  R.save(row)
+end
+
+function R.add_pages(row, pages)
+  row.pages = row.pages or {}
+  for _, page in ipairs(pages) do row.pages[#row.pages + 1] = page end
+  R.save(row)
+end
+
+function R.nodes_of(run)
+  local found = {}
+  for _, id in ipairs(call('LRANGE', P .. 'rn:' .. run, 0, -1)) do found[#found + 1] = R.node(id) end
+  for _, id in ipairs(new_members[run] or {}) do found[#found + 1] = R.node(id) end
+  return found
+end
+
+-- ── edges downwards ───────────────────────────────────────────────────────────────────
+
+local function member(child, edge)
+  return table.concat({child, edge[2], string.format('%.0f', edge[3]), edge[4] and string.format('%.0f', edge[4]) or ''}, '\0')
+end
+
+local function from_member(parent, text)
+  local child, mode, lo, hi = string.match(text, '^(.-)%z(.-)%z(.-)%z(.*)$')
+  return child, {parent, mode, tonumber(lo), tonumber(hi) or false}
+end
+
+-- Successors that were not released, in the order in which they were added, behind the one named `after`.
+function R.children(parent, after, limit)
+  local last = 0
+  if after ~= '' then
+    local row = R.node(after)
+    last = row and row.seq or 0
+  end
+  local gone, own = removed[parent], added[parent]
+  local most = (gone or limit >= ALL) and -1 or limit
+  local raw = call('ZRANGEBYSCORE', P .. 'ch:' .. parent, '(' .. string.format('%.0f', last), '+inf', 'WITHSCORES', 'LIMIT', 0, most)
+  local found = {}
+  for i = 1, #raw, 2 do
+    local child, edge = from_member(parent, raw[i])
+    if not (gone and gone[child]) then found[#found + 1] = {tonumber(raw[i + 1]), child, edge} end
+  end
+  if own then
+    for _, entry in ipairs(own) do
+      if entry[1] > last and not (gone and gone[entry[2]]) then found[#found + 1] = entry end
+    end
+    table.sort(found, function(a, b) return a[1] < b[1] end)
+  end
+  for i = #found, limit + 1, -1 do found[i] = nil end
+  return found
+end
+
+function R.ranged(row, lo, hi)
+  local found = {}
+  for _, entry in ipairs(R.children(row.id, '', ALL)) do
+    local edge = entry[3]
+    if edge[4] and edge[3] < hi and lo < edge[4] then found[#found + 1] = entry end
+  end
+  return found
+end
+
+function R.release(row, child, edge)
+  local gone = removed[row.id] or {}
+  removed[row.id] = gone
+  gone[child] = member(child, edge)
+end
+
+function R.push(id, after)
+  R.todo()
+  todo.last = todo.last + 1
+  todo[todo.last] = {id, after}
+  todo_changed = true
+end
+
+function R.todo()
+  if not todo then
+    todo = {first = 1, last = 0}
+    for i, text in ipairs(call('LRANGE', P .. 'todo', 0, -1)) do
+      local id, after = string.match(text, '^(.-)%z(.*)$')
+      todo[i], todo.last = {id, after}, i
+    end
+  end
+  return todo
+end
+
+function R.pop()
+  R.todo()
+  local entry = todo[todo.first]
+  if not entry then return nil end
+  todo[todo.first] = nil
+  todo.first = todo.first + 1
+  todo_changed = true
+  return entry[1], entry[2]
+end
+
+-- ── parts: of a call in its row, of an array in `pt` by their lo, with three orders of them ─────────
+
+local function part_at(row, lo)
+  local raw = call('HGET', P .. 'pt:' .. row.id, string.format('%.0f', lo))
+  if not raw then return nil end
+  local t = unpacked(raw)
+  return part_from(lo, t[10], t)
+end
+
+local function covers(part, lo, hi, fence)
+  return part and part.fence == fence and part.lo <= lo and hi <= part.hi
+end
+
+function R.held(row, lo, hi, fence)
+  if not row.array then return covers(row.part, lo, hi, fence) and row.part or nil end
+  for _, part in pairs(row.parts) do
+    if covers(part, lo, hi, fence) then return part end
+  end
+  local at = lo
+  while at >= 0 do
+    local found = call('ZREVRANGEBYSCORE', P .. 'px:' .. row.id, string.format('%.0f', at), '-inf', 'LIMIT', 0, 1)[1]
+    if not found then return nil end
+    at = tonumber(found)
+    if row.parts[at] == nil then
+      local part = part_at(row, at)
+      return covers(part, lo, hi, fence) and part or nil
+    end
+    at = at - 1
+  end
+  return nil
+end
+
+-- The first that is as it is wanted: of those of this step, and of an order of the others.
+local function first_of(row, order, wanted, before)
+  local best
+  for _, part in pairs(row.parts) do
+    if part and wanted(part) and (not best or before(part, best)) then best = part end
+  end
+  local at = 0
+  while not row.new do
+    local found = call('ZRANGE', P .. order .. row.id, at, at + 15)
+    for _, lo in ipairs(found) do
+      lo = tonumber(lo)
+      if row.parts[lo] == nil then
+        local part = part_at(row, lo)
+        return (not best or before(part, best)) and part or best
+      end
+    end
+    if #found < 16 then return best end
+    at = at + 16
+  end
+  return best
+end
+
+local function lower(a, b) return a.lo < b.lo end
+local function sooner(a, b) return a.till < b.till end
+
+function R.first_queued(row)
+  return first_of(row, 'pq:', function(part) return part.state == 'queued' end, lower)
+end
+
+function R.first_until(row)
+  local part = row.part
+  if row.array then part = first_of(row, 'pu:', function(p) return p.till end, sooner) end
+  return part and part.till
+end
+
+function R.list_parts(row)
+  if not row.array then return {row.part} end
+  local found = {}
+  local raw = row.new and {} or call('HGETALL', P .. 'pt:' .. row.id)
+  for i = 1, #raw, 2 do
+    local lo = tonumber(raw[i])
+    if row.parts[lo] == nil then
+      local t = unpacked(raw[i + 1])
+      found[#found + 1] = part_from(lo, t[10], t)
+    end
+  end
+  for _, part in pairs(row.parts) do
+    if part then found[#found + 1] = part end
+  end
+  table.sort(found, lower)
+  return found
+end
+
+function R.overdue(row)
+  if not row.array then return row.part and row.part.till and row.part.till <= R.now and {row.part} or {} end
+  local found = {}
+  for _, lo in ipairs(call('ZRANGEBYSCORE', P .. 'pu:' .. row.id, '-inf', string.format('%.17g', R.now))) do
+    if row.parts[tonumber(lo)] == nil then found[#found + 1] = part_at(row, tonumber(lo)) end
+  end
+  for _, part in pairs(row.parts) do
+    if part and part.till and part.till <= R.now then found[#found + 1] = part end
+  end
+  table.sort(found, lower)
+  return found
+end
+
+function R.put_part(row, part)
+  if row.array then row.parts[part.lo] = part else row.part = part end
+  R.save(row)
+end
+
+function R.drop_part(row, part)
+  if row.array then row.parts[part.lo] = false else row.part = nil end
+  R.save(row)
+end
+
+-- ── segments: of a call in its hash, of an array by their lo in `sg` and `sv`, with `sx` as their order ──
+
+local function stored_segment(row, lo)
+  if not row.array then
+    local raw = call('HMGET', P .. 'n:' .. row.id, 'g', 'v')
+    return raw[1], raw[2]
+  end
+  local name = string.format('%.0f', lo)
+  return call('HGET', P .. 'sg:' .. row.id, name), call('HGET', P .. 'sv:' .. row.id, name)
+end
+
+local function segment_of(row, lo)
+  for _, segment in ipairs(row.segments) do
+    if segment.lo == lo then return segment end
+  end
+  local story, value = stored_segment(row, lo)
+  if not story then return nil end
+  local t = unpacked(story)
+  return {
+    lo = t[1], hi = t[2], state = t[3], fence = t[4], single = t[5], origin = t[6] or nil, attempts = t[7],
+    deliveries = t[8], worker = t[9] or nil, started_at = t[10] or nil, took_s = t[11] or nil, error = t[12] or nil,
+    value = value or nil,
+  }
+end
+
+local function keep_segment(row, segment)
+  row.segments[#row.segments + 1] = segment
+  row.ended[segment.state] = (row.ended[segment.state] or 0) + segment.hi - segment.lo
+  if segment.state == 'failed' or segment.state == 'dead' then dead[#dead + 1] = {row, segment.lo} end
+  R.save(row)
+end
+
+-- `outcome`: {lo, hi, kind, value, error, delay_s, started_at, took_s, log}, as `records.Outcome`.
+function R.finish_items(row, part, outcome, state)
+  local started_at = outcome[7]
+  if not started_at or started_at == 0 then started_at = part.started_at end
+  keep_segment(row, {
+    lo = outcome[1], hi = outcome[2], state = state, fence = part.fence, single = 0, attempts = part.attempts,
+    deliveries = part.deliveries, worker = part.worker, started_at = started_at, took_s = outcome[8] or nil,
+    error = outcome[5] or nil, value = value_of(outcome[4]),
+  })
+  if outcome[9] and outcome[9] ~= '' then logs[#logs + 1] = {row.id, outcome[1], outcome[9]} end
+end
+
+function R.end_as(row, part, final, state)
+  local given = segment_of(final, 0)
+  keep_segment(row, {
+    lo = part.lo, hi = part.hi, state = state, fence = given.fence, single = 1, origin = given.origin or final.id,
+    attempts = given.attempts, deliveries = given.deliveries, worker = given.worker, started_at = given.started_at,
+    took_s = given.took_s, error = given.error, value = given.value,
+  })
+end
+
+local function span(text)
+  local lo, hi, state, fence = string.match(text, '^(%d+):(%d+):(%a+):(%-?%d+)$')
+  return tonumber(lo), tonumber(hi), state, tonumber(fence)
+end
+
+function R.ended_by(row, index)
+  for _, segment in ipairs(row.segments) do
+    if segment.lo <= index and index < segment.hi then return segment.fence end
+  end
+  if not row.array then
+    local segment = segment_of(row, 0)
+    return segment and index == 0 and segment.fence or nil
+  end
+  local found = call('ZREVRANGEBYSCORE', P .. 'sx:' .. row.id, string.format('%.0f', index), '-inf', 'LIMIT', 0, 1)[1]
+  if not found then return nil end
+  local _, hi, _, fence = span(found)
+  return index < hi and fence or nil
+end
+
+-- How many of the items have ended, and how many of them badly.
+function R.ended_in(row, lo, hi)
+  local ended, bad = 0, 0
+  local function add(from, to, state)
+    local items = math.max(0, math.min(hi, to) - math.max(lo, from))
+    ended = ended + items
+    if state ~= 'succeeded' and state ~= 'skipped' then bad = bad + items end
+  end
+  for _, segment in ipairs(row.segments) do add(segment.lo, segment.hi, segment.state) end
+  if not row.array then
+    local segment = #row.segments == 0 and segment_of(row, 0)
+    if segment then add(0, 1, segment.state) end
+    return ended, bad
+  end
+  local key = P .. 'sx:' .. row.id
+  for _, text in ipairs(call('ZREVRANGEBYSCORE', key, string.format('%.0f', lo), '-inf', 'LIMIT', 0, 1)) do
+    local from, to, state = span(text)
+    if from < lo then add(from, to, state) end
+  end
+  for _, text in ipairs(call('ZRANGEBYSCORE', key, string.format('%.0f', lo), '(' .. string.format('%.0f', hi))) do
+    local from, to, state = span(text)
+    add(from, to, state)
+  end
+  return ended, bad
+end
+
+-- Give `target` what succeeded of `source`, but for the items `anew`; returns the ranges that are missing.
+function R.copy_ended(source, target, anew)
+  local missing, at = {}, 0
+  for _, text in ipairs(call('ZRANGE', P .. 'sx:' .. source.id, 0, -1)) do
+    local lo, hi, state = span(text)
+    if state == 'succeeded' and not anew[lo] then
+      local segment = segment_of(source, lo)
+      segment.origin = segment.origin or source.id
+      keep_segment(target, segment)
+      if lo > at then missing[#missing + 1] = {at, lo} end
+      at = hi
+    end
+  end
+  if at < (source.width or 0) then missing[#missing + 1] = {at, source.width} end
+  return missing
+end
+
+-- ── what a claim and a clock ask for ─────────────────────────────────────────────────
+
+local function lane(row)
+  if row.run_parallel then return row.queue .. '\0' .. row.run .. '\0' .. row.policy end
+  return row.queue
+end
+
+local function rank(row) return (255 - row.priority) * 2 ^ 44 + row.seq end
+
+-- Reads queued nodes in order, over several lanes and those of this step.
+function R.ready(queues, full)
+  local lanes, fresh, wanted = {}, {at = 1}, {}
+  for _, queue in ipairs(queues) do
+    if not wanted[queue] then
+      wanted[queue] = true
+      lanes[#lanes + 1] = {key = P .. 'q:' .. queue, next = 0, at = 1, ids = {}}
+      for _, name in ipairs(call('SMEMBERS', P .. 'ql:' .. queue)) do
+        local _, run, policy = string.match(name, '^(.-)%z(.-)%z(.*)$')
+        lanes[#lanes + 1] = {key = P .. 'q:' .. name, next = 0, at = 1, ids = {}, full = run .. '\0' .. policy}
+      end
+    end
+  end
+  for _, row in ipairs(changed) do
+    if row.state == 'queued' and row.was_state ~= 'queued' and wanted[row.queue] then
+      fresh[#fresh + 1] = {rank(row), row}
+    end
+  end
+  table.sort(fresh, function(a, b) return a[1] < b[1] end)
+
+  local function head(one)
+    if one.full and full[one.full] then return nil end
+    if one.at > #one.ids then
+      if one.done then return nil end
+      one.ids, one.at = call('ZRANGE', one.key, one.next, one.next + 15, 'WITHSCORES'), 1
+      one.next = one.next + 16
+      one.done = #one.ids < 32
+      if #one.ids == 0 then return nil end
+    end
+    return tonumber(one.ids[one.at + 1])
+  end
+
+  return function()
+    while true do
+      local best, first
+      for _, one in ipairs(lanes) do
+        local score = head(one)
+        if score and (not first or score < first) then best, first = one, score end
+      end
+      local own = fresh[fresh.at]
+      if own and (not first or own[1] < first) then
+        fresh.at = fresh.at + 1
+        local row = own[2]
+        if not full[row.run .. '\0' .. row.policy] then return row end
+      elseif best then
+        best.at = best.at + 2
+        local row = R.node(best.ids[best.at - 2])
+        if row then return row end
+      else
+        return nil
+      end
+    end
+  end
+end
+
+function R.alarms(limit)
+  local late = {}
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'alarm', '-inf', string.format('%.17g', R.now), 'LIMIT', 0, limit)) do
+    local row = R.node(id)
+    if row and not row.dirty then late[#late + 1] = row end
+  end
+  for _, row in ipairs(changed) do
+    if row.alarm_at and row.alarm_at <= R.now then late[#late + 1] = row end
+  end
+  table.sort(late, function(a, b)
+    if a.alarm_at ~= b.alarm_at then return a.alarm_at < b.alarm_at end
+    return a.seq < b.seq
+  end)
+  for i = #late, limit + 1, -1 do late[i] = nil end
+  return late
+end
+
+function R.next_alarm()
+  local first
+  for _, row in ipairs(changed) do
+    if row.alarm_at and (not first or row.alarm_at < first) then first = row.alarm_at end
+  end
+  local at = 0
+  while true do
+    local found = call('ZRANGE', P .. 'alarm', at, at + 15, 'WITHSCORES')
+    for i = 1, #found, 2 do
+      local row = nodes[found[i]]
+      if not (row and row.dirty) then
+        local alarm = tonumber(found[i + 1])
+        return first and math.min(first, alarm) or alarm
+      end
+    end
+    if #found < 32 then return first end
+    at = at + 16
+  end
+end
+
+function R.emit(run, node, lo, hi, state)
+  if state == 'queued' or state == 'waiting' then R.freed = true end
+  R.events[#R.events + 1] = {run == node and '' or run, node, lo, hi, state}
+end
+
+-- ── the end of a step: everything is written ──────────────────────────────────────────
+
+local function number(n) return string.format('%.17g', n) end
+
+local function write_parts(row)
+  local keys = {P .. 'pt:' .. row.id, P .. 'px:' .. row.id, P .. 'pq:' .. row.id, P .. 'pu:' .. row.id}
+  for lo, part in pairs(row.parts) do
+    local name = string.format('%.0f', lo)
+    if part then
+      local t = part_row(part)
+      t[10], t[11] = part.hi, part.lo
+      call('HSET', keys[1], name, pack(t))
+      call('ZADD', keys[2], name, name)
+      if part.state == 'queued' then call('ZADD', keys[3], name, name) else call('ZREM', keys[3], name) end
+      if part.till then call('ZADD', keys[4], number(part.till), name) else call('ZREM', keys[4], name) end
+    elseif call('HDEL', keys[1], name) == 1 then
+      call('ZREM', keys[2], name)
+      call('ZREM', keys[3], name)
+      call('ZREM', keys[4], name)
+    end
+  end
+end
+
+local function write_segments(row)
+  local own = P .. 'n:' .. row.id
+  for _, s in ipairs(row.segments) do
+    local story = pack({
+      s.lo, s.hi, s.state, s.fence, s.single, s.origin or false, s.attempts, s.deliveries, s.worker or false,
+      s.started_at or false, s.took_s or false, s.error or false,
+    })
+    if row.array then
+      local name = string.format('%.0f', s.lo)
+      call('HSET', P .. 'sg:' .. row.id, name, story)
+      call('ZADD', P .. 'sx:' .. row.id, name, string.format('%.0f:%.0f:%s:%.0f', s.lo, s.hi, s.state, s.fence))
+      if s.value then call('HSET', P .. 'sv:' .. row.id, name, s.value) end
+      if s.error then call('HSETNX', own, 'er', s.error) end
+    elseif s.value then
+      call('HSET', own, 'g', story, 'v', s.value)
+    else
+      call('HSET', own, 'g', story)
+    end
+  end
+end
+
+local function write_pages(row)
+  for _, page in ipairs(row.pages) do
+    local name = string.format('%.0f', page[1])
+    call('HSET', P .. 'pv:' .. row.id, name, value_of(page[3]))
+    call('ZADD', P .. 'pg:' .. row.id, name, name .. ':' .. string.format('%.0f', page[2]))
+  end
+end
+
+local function write_queue(row)
+  local is, was = row.state == 'queued', row.was_state == 'queued'
+  if is ~= was then
+    local name = lane(row)
+    local key = P .. 'q:' .. name
+    if is then
+      call('ZADD', key, number(rank(row)), row.id)
+      if row.run_parallel then call('SADD', P .. 'ql:' .. row.queue, name) end
+    else
+      call('ZREM', key, row.id)
+      if row.run_parallel and call('EXISTS', key) == 0 then call('SREM', P .. 'ql:' .. row.queue, name) end
+    end
+  end
+  if row.alarm_at ~= row.was_alarm then
+    if row.alarm_at then call('ZADD', P .. 'alarm', number(row.alarm_at), row.id) else call('ZREM', P .. 'alarm', row.id) end
+  end
+end
+
+local function write_node(row, totals)
+  local key = P .. 'n:' .. row.id
+  if row.new then
+    call('HSET', key, 's', pack(fixed(row)), 'a', row.args, 'd', pack(changing(row)))
+  else
+    call('HSET', key, 'd', pack(changing(row)))
+  end
+  if row.edges_changed and #row.edges > 0 then call('HSET', key, 'e', pack(row.edges)) end
+  if row.inputs and (row.new or row.inputs_changed) and #row.inputs > 0 then call('HSET', key, 'i', pack(row.inputs)) end
+  if row.array then write_parts(row) end
+  if #row.segments > 0 then write_segments(row) end
+  if row.pages then write_pages(row) end
+  write_queue(row)
+  local queued, waiting, held = tallies(row)
+  queued, waiting, held = queued - row.was_queued, waiting - row.was_waiting, held - row.was_held
+  if queued ~= 0 or waiting ~= 0 or held ~= 0 then
+    totals[row.queue] = totals[row.queue] or {0, 0, 0}
+    local run = R.run(row.run)
+    for _, total in ipairs({totals[row.queue], run.tally}) do
+      total[1], total[2], total[3] = total[1] + queued, total[2] + waiting, total[3] + held
+    end
+    R.save_run(run)
+  end
+end
+
+local function write_run(run)
+  local key, d = P .. 'r:' .. run.id, pack({
+    run.total, run.open, run.state, run.counts, run.ended_at or false, run.worst or false, run.held, run.tally,
+  })
+  if run.new then
+    call('HSET', key, 's', pack({run.name, run.meta, run.created_at, run.seq}), 'd', d)
+    call('ZADD', P .. 'runs', number(run.seq), run.id)
+  else
+    call('HSET', key, 'd', d)
+  end
+  if run.ended_at then call('ZADD', P .. 'ended', number(run.ended_at), run.id) end
+end
+
+local function write_edges()
+  for parent, list in pairs(added) do
+    local key = P .. 'ch:' .. parent
+    for _, entry in ipairs(list) do call('ZADD', key, number(entry[1]), member(entry[2], entry[3])) end
+  end
+  for parent, list in pairs(removed) do
+    for _, text in pairs(list) do call('ZREM', P .. 'ch:' .. parent, text) end
+  end
+  for _, pair in ipairs(crossings) do call('SADD', P .. 'xr:' .. pair[1], pair[2]) end
+end
+
+local function write_todo()
+  call('DEL', P .. 'todo')
+  for i = todo.first, todo.last do call('RPUSH', P .. 'todo', todo[i][1] .. '\0' .. todo[i][2]) end
+end
+
+local EVENT_ENTRIES_KEPT = 20000
+
+local function tell()
+  local count = #R.events
+  if count > 0 then
+    local last = call('INCRBY', P .. 'cursor', count)
+    local id = string.format('%.0f-0', last)
+    call('XADD', P .. 'events', 'MAXLEN', '~', EVENT_ENTRIES_KEPT, id, 'at', number(R.now), 'b', pack(R.events))
+    call('PUBLISH', P .. 'watch', string.format('%.0f', last))
+  end
+  if R.freed then call('PUBLISH', P .. 'work', '') end
+end
+
+function R.finish()
+  local totals = {}
+  for _, row in ipairs(changed) do write_node(row, totals) end
+  for _, run in ipairs(changed_runs) do write_run(run) end
+  for run, members in pairs(new_members) do
+    for _, id in ipairs(members) do call('RPUSH', P .. 'rn:' .. run, id) end
+  end
+  write_edges()
+  for queue, total in pairs(totals) do
+    for i, word in ipairs({'queued', 'waiting', 'running'}) do
+      if total[i] ~= 0 and call('HINCRBY', P .. 'tally', queue .. '\0' .. word, string.format('%.0f', total[i])) == 0 then
+        call('HDEL', P .. 'tally', queue .. '\0' .. word)
+      end
+    end
+  end
+  for _, log in ipairs(logs) do call('RPUSH', P .. 'lg:' .. log[1], pack({log[2], log[3]})) end
+  for _, entry in ipairs(dead) do
+    call('ZADD', P .. 'dead', number(entry[1].seq), entry[1].id .. '\0' .. string.format('%.0f', entry[2]))
+  end
+  if todo_changed then write_todo() end
+  if seq and seq ~= seq_before then call('SET', P .. 'seq', number(seq)) end
+  tell()
+end
+
+-- ── words that the machine uses everywhere ────────────────────────────────────────────
+
+local ESCAPES = {['"'] = '\\"', ['\\'] = '\\\\', ['\n'] = '\\n', ['\r'] = '\\r', ['\t'] = '\\t', ['\b'] = '\\b', ['\f'] = '\\f'}
+
+local function escaped_code(code)
+  if code < 0x10000 then return string.format('\\u%04x', code) end
+  code = code - 0x10000
+  return string.format('\\u%04x\\u%04x', 0xd800 + math.floor(code / 0x400), 0xdc00 + code % 0x400)
+end
+
+-- Text as JSON, just as Python writes it.
+local function quoted(text)
+  text = string.gsub(text, '[%c"\\\127]', function(c) return ESCAPES[c] or string.format('\\u%04x', string.byte(c)) end)
+  text = string.gsub(text, '[\194-\244][\128-\191]+', function(c)
+    local first = string.byte(c, 1)
+    local code = first % (first >= 240 and 8 or first >= 224 and 16 or 32)
+    for i = 2, #c do code = code * 64 + string.byte(c, i) % 64 end
+    return escaped_code(code)
+  end)
+  return '"' .. text .. '"'
+end
+
+local function failure(kind, type, message, root, known)
+  local text = '{"kind":' .. quoted(kind) .. ',"type":' .. quoted(type) .. ',"message":' .. quoted(message)
+  if root then text = text .. ',"root":' .. quoted(root) end
+  if known then text = text .. ',"data":{"error":' .. quoted(known) .. '}' end
+  return text .. '}'
+end
+
+local function named(row) return row.label ~= '' and row.label or row.id end

@@ -1,0 +1,349 @@
+"""What readers ask of the server: `WatchPort`, and the half of `StatusPort` that only looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from taskflow.errors import (
+    NoSuchRun,
+    ResultExpired,
+)
+from taskflow.ids import NodeId, RunId, WorkerId
+from taskflow.machine.invariants import broken
+from taskflow.machine.rows import NodeRow, Part
+from taskflow.records import (
+    Call,
+    Event,
+    ItemView,
+    NodeView,
+    Page,
+    RunView,
+    Segment,
+    WorkerView,
+)
+from taskflow.states import TERMINAL, State
+from taskflow.stores.redis_ask import RedisAsk
+from taskflow.stores.redis_records import (
+    STATES,
+    edge_from,
+    events_from,
+    item_from,
+    node_from,
+    pack,
+    part_from,
+    segment_from,
+    unpack,
+)
+from taskflow.stores.redis_scripts import reads
+from taskflow.stores.views import item_views, node_view
+
+__all__ = ["RedisReads", "pairs"]
+
+NODES_PER_LOOK = 500
+
+
+class RedisReads(RedisAsk):
+    """Looks, and changes nothing."""
+
+    def pages(self, node: NodeId, lo: int, hi: int, /) -> list[Page]:
+        """See `WorkPort.pages`."""
+        answer = self._link.run(*reads(), "pages", pack([node, lo, hi]))
+        return [Page(at, end, answer[number]) for at, end, number in unpack(answer[0])]
+
+    def runs(
+        self,
+        /,
+        *,
+        limit: int = 100,
+        states: Collection[str] = (),
+        match: str = "",
+        tags: Mapping[str, Any] | None = None,
+    ) -> list[RunView]:
+        """See `WatchPort.runs`."""
+        found: list[RunView] = []
+        for view in self._newest_runs():
+            if (states and view.state not in states) or (match and not _matches(view, match)):
+                continue
+            own = view.meta.get("tags", {})
+            if any(name not in own or own[name] != value for name, value in (tags or {}).items()):
+                continue
+            found.append(view)
+            if len(found) >= limit:
+                break
+        return found
+
+    def _newest_runs(self) -> Iterator[RunView]:
+        at = 0
+        while names := [n.decode() for n in self._ask("ZREVRANGE", self._key("runs"), at, at + 199)]:
+            at += 200
+            rows = self._all(("HMGET", self._key(f"r:{name}"), "s", "d") for name in names)
+            for name, (fixed, changing) in zip(names, rows, strict=True):
+                if fixed is not None:
+                    yield _run_view(name, fixed, changing)
+
+    def snapshot(self, run: RunId, /) -> tuple[RunView, int]:
+        """See `WatchPort.snapshot`. Events after the cursor may tell what the view shows already."""
+        cursor, (fixed, changing), members = self._all(
+            [
+                ("GET", self._key("cursor")),
+                ("HMGET", self._key(f"r:{run}"), "s", "d"),
+                ("LRANGE", self._key(f"rn:{run}"), 0, -1),
+            ]
+        )
+        if fixed is None:
+            raise self._missing(run)
+        view = _run_view(run, fixed, changing)
+        return view._replace(nodes=tuple(self._node_views([m.decode() for m in members]))), int(cursor or 0)
+
+    def _node_views(self, names: Sequence[str]) -> Iterator[NodeView]:
+        for at in range(0, len(names), NODES_PER_LOOK):
+            some = names[at : at + NODES_PER_LOOK]
+            asked = (("HMGET", self._key(f"n:{name}"), "s", "d", "e", "er", "g") for name in some)
+            for name, (fixed, changing, edges, error, end) in zip(some, self._all(asked), strict=True):
+                if fixed is not None:
+                    yield _node_view(name, fixed, changing, edges, error, end)
+
+    def events(self, after: int, /, *, limit: int = 1000) -> list[Event]:
+        """See `WatchPort.events`.
+
+        Raises:
+            ResultExpired: What came after the cursor is not kept any more: look at the state itself.
+        """
+        key = self._key("events")
+        if after < 0:
+            newest = self._ask("XREVRANGE", key, "+", "-", "COUNT", 1)
+            return _events(newest)[-1:]
+        found: list[Event] = []
+        at = after
+        while len(found) < limit:
+            entries = self._ask("XRANGE", key, f"({at}-0" if at else "-", "+", "COUNT", min(limit, 1000))
+            found += [event for event in _events(entries) if event.cursor > after]
+            if len(entries) < min(limit, 1000):
+                break
+            at = found[-1].cursor
+        if after > 0 and (
+            found[0].cursor > after + 1 if found else int(self._ask("GET", self._key("cursor")) or 0) < after
+        ):
+            raise ResultExpired("The events after this cursor are not kept any more.", expired_at=0.0)
+        return found[:limit]
+
+    def find(self, prefix: str, /) -> tuple[RunId, NodeId | None]:
+        """See `WatchPort.find`."""
+        run, node = self._all([("EXISTS", self._key(f"r:{prefix}")), ("HGET", self._key(f"n:{prefix}"), "s")])
+        if run:
+            return RunId(prefix), None
+        if node is not None:
+            return RunId(unpack(node)[0]), NodeId(prefix)
+        runs, nodes = self._named("r:", prefix), self._named("n:", prefix)
+        if len(runs) == 1:
+            return RunId(runs[0]), None
+        if len(nodes) == 1 and not runs:
+            return RunId(unpack(self._ask("HGET", self._key(f"n:{nodes[0]}"), "s"))[0]), NodeId(nodes[0])
+        if runs or nodes:
+            raise NoSuchRun(f"Several ids begin with {prefix!r}: give more of it.")
+        raise self._missing(prefix)
+
+    def _named(self, kind: str, prefix: str) -> list[str]:
+        """Ids that begin so."""
+        start = self._key(kind)
+        pattern = _literally(start + prefix) + "*"
+        scan = self._link.ask(lambda client: list(client.scan_iter(match=pattern, count=1000)))
+        return sorted({key.decode()[len(start) :] for key in scan})
+
+    def values(
+        self, nodes: Sequence[NodeId], /, *, lo: int = 0, hi: int | None = None
+    ) -> dict[NodeId, list[Segment]]:
+        """See `WatchPort.values`."""
+        answer = self._link.run(*reads(), "values", pack([list(nodes), lo, False if hi is None else hi]))
+        found: dict[NodeId, list[Segment]] = {}
+        for node, segments in zip(nodes, unpack(answer[0]), strict=True):
+            if segments is False:
+                raise self._missing(node)
+            found[node] = [segment_from(t, answer) for t in segments]
+        return found
+
+    def call(self, node: NodeId, /) -> Call:
+        """See `WatchPort.call`."""
+        fixed, changing, args, inputs = self._ask("HMGET", self._key(f"n:{node}"), "s", "d", "a", "i")
+        if fixed is None:
+            raise self._missing(node)
+        row, _ = node_from(node, fixed, changing)
+        edges = tuple(map(edge_from, unpack(inputs))) if inputs is not None else ()
+        return Call(row.fn, args, row.array, edges, row.policy)
+
+    def items(self, node: NodeId, /) -> list[ItemView]:
+        """See `WatchPort.items`."""
+        row, parts, ended = self._story(node)
+        return item_views(row, parts, ended)
+
+    def _story(self, node: str) -> tuple[NodeRow, list[Part], list[ItemView]]:
+        (fixed, changing, end), parts, stories = self._all(
+            [
+                ("HMGET", self._key(f"n:{node}"), "s", "d", "g"),
+                ("HVALS", self._key(f"pt:{node}")),
+                ("HVALS", self._key(f"sg:{node}")),
+            ]
+        )
+        if fixed is None:
+            raise self._missing(node)
+        row, _ = node_from(node, fixed, changing)
+        if not row.array:
+            return row, [row.part] if row.part else [], [item_from(end)] if end is not None else []
+        live = [part_from(t[10], t[9], t) for t in map(unpack, parts)]
+        return row, live, [item_from(story) for story in stories]
+
+    def logs(self, node: NodeId, /, *, index: int | None = None) -> list[tuple[int, str]]:
+        """See `WatchPort.logs`."""
+        there, lines = self._all(
+            [("EXISTS", self._key(f"n:{node}")), ("LRANGE", self._key(f"lg:{node}"), 0, -1)]
+        )
+        if not there:
+            raise self._missing(node)
+        kept = sorted((tuple(unpack(line)) for line in lines), key=lambda log: log[0])
+        return [(lo, text) for lo, text in kept if index is None or lo == index]
+
+    def workers(self, /) -> list[WorkerView]:
+        """See `StatusPort.workers`."""
+        found = self._ask("HGETALL", self._key("workers"))
+        views = []
+        now = self._seconds()
+        for name, text in sorted(pairs(found)):
+            seen_at, (host, pid, queues, slots, busy, started_at, info) = json.loads(text)
+            if seen_at > now - 60:
+                views.append(
+                    WorkerView(
+                        WorkerId(name.decode()),
+                        host,
+                        pid,
+                        tuple(queues),
+                        slots,
+                        busy,
+                        started_at,
+                        seen_at,
+                        info,
+                    )
+                )
+        return views
+
+    def _seconds(self) -> float:
+        if self._clock is not None:
+            return self._clock.now()
+        seconds, micros = self._ask("TIME")
+        return int(seconds) + int(micros) / 1e6
+
+    def queues(self, /) -> list[Mapping[str, Any]]:
+        """See `StatusPort.queues`."""
+        table: dict[str, dict[str, Any]] = {}
+        for name, items in pairs(self._ask("HGETALL", self._key("tally"))):
+            queue, _, word = name.decode().rpartition("\0")
+            line = table.setdefault(queue, {"queue": queue, "queued": 0, "waiting": 0, "running": 0})
+            line[word] = int(items)
+        return [table[name] for name in sorted(table)]
+
+    def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:
+        """See `StatusPort.dead`."""
+        members = self._ask("ZREVRANGE", self._key("dead"), 0, limit - 1, "WITHSCORES")
+        letters = []
+        for member, seq in _scored(members):
+            node, _, lo = member.decode().rpartition("\0")
+            letters.append((-seq, int(lo), node))
+        asked = []
+        for _, at, node in sorted(letters):
+            asked += [
+                ("HMGET", self._key(f"n:{node}"), "s", "g"),
+                ("HGET", self._key(f"sg:{node}"), at),
+            ]
+        answers = self._all(asked)
+        found = []
+        for (_, _, node), (fixed, call), item in zip(
+            sorted(letters), answers[::2], answers[1::2], strict=True
+        ):
+            if fixed is not None and (call or item) is not None:
+                found.append((RunId(unpack(fixed)[0]), NodeId(node), item_from(call or item)))
+        return found
+
+    def check(self, /) -> list[tuple[str, bool, str]]:
+        """See `StatusPort.check`."""
+        info = self._link.ask(lambda client: client.info())
+        durable = bool(info.get("aof_enabled"))
+        policy = info.get("maxmemory_policy", "noeviction")
+        faults = self._faults()
+        return [
+            (
+                "server",
+                True,
+                f"{info.get('server_name', 'redis')} {info.get('redis_version')}, {self._link.address.shown}",
+            ),
+            (
+                "durable",
+                durable,
+                "AOF is on"
+                if durable
+                else "AOF is off: a crash of the server loses what came since its last snapshot"
+                " (`redis-cli config set appendonly yes`)",
+            ),
+            ("eviction", policy == "noeviction", f"maxmemory-policy {policy}"),
+            ("invariants", not faults, "; ".join(faults[:5]) or "every node is in order"),
+        ]
+
+    def _faults(self) -> list[str]:
+        faults = []
+        for node in self._named("n:", ""):
+            row, parts, ended = self._story(node)
+            faults += broken(row, parts, [(item.lo, item.hi) for item in ended])
+        return faults
+
+
+def _run_view(run: str, fixed: bytes, changing: bytes) -> RunView:
+    name, meta, created_at, _ = unpack(fixed)
+    total, _, state, counts, ended_at, _, _, (queued, waiting, running) = unpack(changing)
+    told = {STATES[word]: items for word, items in (counts or {}).items() if items}
+    live = {State.QUEUED: queued, State.WAITING: waiting, State.RUNNING: running}
+    live[State.BLOCKED] = total - sum(told.values()) - queued - waiting - running
+    told |= {word: items for word, items in live.items() if items}
+    ended = None if ended_at is False else float(ended_at)
+    return RunView(RunId(run), name, STATES[state], told, total, float(created_at), ended, json.loads(meta))
+
+
+def _node_view(
+    name: str, fixed: bytes, changing: bytes, edges: bytes | None, error: bytes | None, end: bytes | None
+) -> NodeView:
+    row, ended = node_from(name, fixed, changing)
+    if row.state in TERMINAL and (row.final is not None or row.width is None):
+        ended[row.state] = 1
+    parents = [edge_from(edge) for edge in unpack(edges)] if edges is not None else []
+    item = item_from(end) if end is not None else None
+    text = error.decode() if error is not None else item.error if item is not None else None
+    view = node_view(row, parents, ended, text)
+    if item is None:
+        return view
+    return view._replace(attempts=item.attempts, deliveries=item.deliveries, worker=item.worker)
+
+
+def _events(entries: Sequence[Any]) -> list[Event]:
+    found: list[Event] = []
+    for name, fields in entries:
+        told = dict(zip(fields[::2], fields[1::2], strict=True)) if isinstance(fields, list) else fields
+        found += events_from(int(name.partition(b"-")[0]), float(told[b"at"]), told[b"b"])
+    return found
+
+
+def pairs(found: Any) -> list[tuple[bytes, bytes]]:
+    """Names and values of a hash, however the client gives them."""
+    return list(found.items()) if isinstance(found, dict) else list(zip(found[::2], found[1::2], strict=True))
+
+
+def _scored(found: Any) -> list[tuple[bytes, float]]:
+    if found and isinstance(found[0], list | tuple):
+        return [(member, float(score)) for member, score in found]
+    return [(member, float(score)) for member, score in zip(found[::2], found[1::2], strict=True)]
+
+
+def _matches(view: RunView, match: str) -> bool:
+    return view.id.startswith(match) or match in view.name
+
+
+def _literally(text: str) -> str:
+    return "".join(f"\\{c}" if c in "*?[]^\\" else c for c in text)

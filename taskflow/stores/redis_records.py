@@ -1,0 +1,232 @@
+"""Between the records that cross the ports and what the scripts of the Redis store read and write.
+
+Plain lists of text and numbers, as MessagePack; `None` is ``False`` there. Sealed values never pass through
+it: they stand beside it, and are named by their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import msgpack
+
+from taskflow.ids import NodeId, RunId
+from taskflow.machine.needs import unique
+from taskflow.machine.rows import NodeRow, Part
+from taskflow.policy import Policy
+from taskflow.records import (
+    Edge,
+    EdgeMode,
+    Event,
+    Growth,
+    ItemView,
+    Lease,
+    LeaseKey,
+    Node,
+    Outcome,
+    Page,
+    Plan,
+    Segment,
+    Settlement,
+    Want,
+)
+from taskflow.states import State
+
+__all__ = [
+    "STATES",
+    "Values",
+    "edge_from",
+    "events_from",
+    "item_from",
+    "lease_from",
+    "node_from",
+    "pack",
+    "part_from",
+    "plan_to",
+    "segment_from",
+    "settlement_to",
+    "unpack",
+    "want_to",
+]
+
+STATES = {state.value: state for state in State}
+_MODES = {mode.value: mode for mode in EdgeMode}
+_SURROGATES = "surrogatepass"
+
+
+class Values(list[bytes]):
+    """Sealed values on their way to a script; each is named by its number, from 1."""
+
+    def number(self, value: bytes | None) -> int | bool:
+        """Its number, or ``False`` for none."""
+        if value is None:
+            return False
+        self.append(value)
+        return len(self)
+
+
+def pack(obj: Any) -> bytes:
+    """Lists of text and numbers as bytes."""
+    packed: bytes = msgpack.packb(obj, unicode_errors=_SURROGATES)
+    return packed
+
+
+def unpack(packed: bytes) -> Any:
+    """What `pack`, or a script, has packed."""
+    return msgpack.unpackb(packed, unicode_errors=_SURROGATES, strict_map_key=False)
+
+
+# ── to a script ──────────────────────────────────────────────────────────────────────
+
+
+@lru_cache(maxsize=1024)
+def _policy(policy: Policy) -> tuple[str, list[Any]]:
+    """A policy as text, without its seed; and what the rules read of it."""
+    told = [policy.max_deliveries, _or_false(policy.chunk), policy.on_failure]
+    told += [_or_false(policy.max_parallel), _or_false(policy.run_parallel)]
+    return replace(policy, seed=None).to_json(), told
+
+
+def _node(node: Node, values: Values) -> list[Any]:
+    text, told = _policy(node.policy)
+    edges = [_edge(edge) for edge in unique(node.edges)] if node.edges else []
+    return [
+        node.id, node.fn, values.number(node.args), edges, _or_false(node.width), int(node.array),
+        _pages(node.pages, values), node.queue, node.priority, text, _or_false(node.delay_s),
+        _or_false(node.expires_s), node.label, *told, _or_false(node.policy.seed),
+    ]  # fmt: skip
+
+
+def _edge(edge: Edge) -> list[Any]:
+    return [edge.parent, edge.mode.value, edge.lo, _or_false(edge.hi)]
+
+
+def _pages(pages: Sequence[Page], values: Values) -> list[Any]:
+    return [[page.lo, page.hi, values.number(page.items)] for page in pages]
+
+
+def plan_to(plan: Plan, meta: str, values: Values) -> list[Any]:
+    """A plan for the verb ``submit``."""
+    return [plan.run, plan.name, meta, [_node(node, values) for node in plan.nodes]]
+
+
+def _growth(growth: Growth, values: Values) -> list[Any]:
+    return [
+        [_node(node, values) for node in growth.nodes],
+        [[node, width, _pages(pages, values)] for node, (width, pages) in growth.widths.items()],
+        _or_false(growth.final),
+        list(growth.joins),
+    ]
+
+
+def settlement_to(settlement: Settlement, values: Values) -> list[Any]:
+    """A settlement for the verb ``settle``."""
+    grow = settlement.grow
+    outcomes = [_outcome(outcome, values) for outcome in settlement.outcomes]
+    return [list(settlement.key), outcomes, _growth(grow, values) if grow is not None else False]
+
+
+def _outcome(outcome: Outcome, values: Values) -> list[Any]:
+    lo, hi, kind, value, error, delay_s, started_at, took_s, log = outcome
+    number = values.number(value)
+    return [lo, hi, str(kind), number, _or_false(error), delay_s, started_at, took_s, _or_false(log)]
+
+
+def want_to(want: Want) -> list[Any]:
+    """What a worker asks, for the verbs ``claim`` and ``settle``."""
+    return [
+        want.worker, list(want.queues), want.slots, want.lease_s, dict(want.pace_s), want.batch_s, want.share
+    ]  # fmt: skip
+
+
+def _or_false(value: Any) -> Any:
+    return False if value is None else value
+
+
+# ── from a script, or from what it has written ───────────────────────────────────────
+
+
+def _or_none(value: Any) -> Any:
+    return None if value is False else value
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value is False else float(value)
+
+
+@lru_cache(maxsize=1024)
+def _policy_from(text: str, seed: Any) -> Policy:
+    policy = Policy.from_json(text)
+    return policy if seed is False else replace(policy, seed=seed)
+
+
+def edge_from(t: Sequence[Any]) -> Edge:
+    """An edge."""
+    return Edge(NodeId(t[0]), _MODES[t[1]], t[2], _or_none(t[3]))
+
+
+def lease_from(t: Sequence[Any], args: bytes) -> Lease:
+    """A lease; its arguments come beside it."""
+    return Lease(
+        LeaseKey(NodeId(t[0]), t[1], t[2], t[3]), RunId(t[4]), t[5], args, t[6] == 1, t[7],
+        tuple(map(edge_from, t[8])), _policy_from(t[9], t[10]), t[11], t[12],
+        t[13], t[14], float(t[15]), t[16],
+    )  # fmt: skip
+
+
+def part_from(lo: int, hi: int, t: Sequence[Any]) -> Part:
+    """A part of a node."""
+    return Part(
+        lo, hi, STATES[t[0]], t[1], _or_none(t[2]), _seconds(t[3]), t[4], t[5], _seconds(t[6]),
+        _or_none(t[7]), _or_none(t[8]),
+    )  # fmt: skip
+
+
+def node_from(node: str, fixed: bytes, changing: bytes) -> tuple[NodeRow, dict[State, int]]:
+    """A node, without its arguments and inputs, and how many of its items ended in which state."""
+    s, d = unpack(fixed), unpack(changing)
+    row = NodeRow(
+        NodeId(node), RunId(s[0]), STATES[d[0]], s[1], b"", _or_none(d[1]), s[2] == 1, s[3], s[4],
+        _policy_from(s[5], s[15]), s[6], float(s[7]),
+    )  # fmt: skip
+    row.source = _or_none(s[8])
+    row.cursor, row.open, row.held, row.waiting, row.returned = d[2:7]
+    row.worst, row.fence, row.remaining = STATES.get(d[7]), d[8], d[9]
+    row.due_at, row.expires_at, row.alarm_at = map(_seconds, d[10:13])
+    row.cancelled, row.root, row.final = map(_or_none, d[13:16])
+    row.started_at, row.ended_at, row.ranged = _seconds(d[16]), _seconds(d[17]), d[18] == 1
+    if d[19]:
+        row.part = part_from(0, 1, d[19])
+    row.key = s[9]
+    return row, {STATES[state]: items for state, items in (d[20] or {}).items()}
+
+
+def segment_from(t: Sequence[Any], values: Sequence[bytes]) -> Segment:
+    """A segment; its value is among the values by number."""
+    node, lo, hi, state, error, fence, array, single, number = t
+    value = values[number] if number is not False else None
+    return Segment(
+        NodeId(node), lo, hi, STATES[state], value, _or_none(error), fence, 1 in (array, single), single == 1
+    )  # fmt: skip
+
+
+def item_from(story: bytes) -> ItemView:
+    """The row of a result table that a stored segment is."""
+    lo, hi, state, _, _, _, attempts, deliveries, worker, started_at, took_s, error = unpack(story)
+    return ItemView(
+        lo, hi, STATES[state], attempts, deliveries, _or_none(worker), _seconds(started_at), _seconds(took_s),
+        _or_none(error),
+    )  # fmt: skip
+
+
+def events_from(last: int, at: float, body: bytes) -> list[Event]:
+    """The events of one step; `last` is the cursor of the last of them."""
+    told = unpack(body)
+    first = last - len(told) + 1
+    return [
+        Event(first + n, at, RunId(run or node), NodeId(node), lo, hi, STATES[state])
+        for n, (run, node, lo, hi, state) in enumerate(told)
+    ]
