@@ -15,7 +15,12 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     q:QUEUE  ql:QUEUE  tally    queued nodes in order; lanes of bounded runs; items by queue and state
     alarm  todo  runs  ended    what is due, what is still to be released, runs by age, by end
     events  cursor  seq         what happened, and two counters
-    dead  workers  gone:RUN  doomed  meta
+    b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
+    c:WORKER                    what its last claim gave, for when the answer was lost
+    dead  workers  gone:RUN  doomed  unaged  meta
+
+What was stored and nobody came to refer to goes by itself; so does all of a run that has ended, when nobody
+sweeps.
 """
 
 from __future__ import annotations
@@ -44,6 +49,9 @@ __all__ = ["RedisStore"]
 
 WORKERS_KEPT_S = 86_400.0
 BURIED_PER_STEP = 1000
+AGED_PER_STEP = 50
+RUNS_PER_STEP = 200
+TIGHT = 0.8
 
 
 class RedisStore(RedisReads):
@@ -68,7 +76,7 @@ class RedisStore(RedisReads):
         for plan in plans:
             if any(node.edges for node in plan.nodes):
                 check_acyclic(plan.nodes)
-        values = Values()
+        values = Values(self._kept_by)
         self._step("submit", [plan_to(plan, json.dumps(dict(plan.meta)), values) for plan in plans], values)
 
     def cancel(self, node: NodeId | RunId, /, *, index: int | None = None, reason: str = "") -> bool:
@@ -110,7 +118,7 @@ class RedisStore(RedisReads):
 
     def settle(self, done: Sequence[Settlement], /, *, want: Want | None = None) -> Settled:
         """See `WorkPort.settle`."""
-        values = Values()
+        values = Values(self._kept_by)
         for settlement in done:
             if settlement.grow is not None:
                 check_acyclic(settlement.grow.nodes)
@@ -153,13 +161,25 @@ class RedisStore(RedisReads):
         self._ask("HSET", self._key("workers"), view.id, json.dumps([view.seen_at, body]))
 
     def sweep(self, /, *, age_s: float, size_bytes: int) -> Mapping[str, int]:
-        """See `StatusPort.sweep`; `size_bytes` counts all that the server holds."""
-        now = self._seconds()
-        removed = self._forget_ended(now - age_s)
-        while self._size() > size_bytes and (more := self._step("forget_ended", [now + 1.0, 50])[0]):
+        """See `StatusPort.sweep`; the size is that of the whole server, and counts when it has a bound.
+
+        Others may use the server too, so that forgetting need not help: one sweep forgets a tenth of what has
+        ended, at most, for the sake of room.
+        """
+        now, ttl_s = self._seconds(), int(2 * age_s) + 60
+        removed = self._forget_ended(now - age_s, ttl_s)
+        if self._is_tight(size_bytes):
+            tenth = 1 + self._ask("ZCARD", self._key("ended")) // 10
+            (more, _), _ = self._step("forget_ended", [now + 1.0, 0, min(tenth, RUNS_PER_STEP), ttl_s])
             removed += more
-            self._bury()
         self._bury()
+        while self._step("age", [AGED_PER_STEP, ttl_s])[0]:
+            pass
+        self._strike_workers(now)
+        return {"runs": removed, "size_bytes": self._memory()[0]}
+
+    def _strike_workers(self, now: float) -> None:
+        """Take those off the list that have said nothing for a day."""
         old = [
             name
             for name, text in pairs(self._ask("HGETALL", self._key("workers")))
@@ -167,18 +187,24 @@ class RedisStore(RedisReads):
         ]
         if old:
             self._ask("HDEL", self._key("workers"), *old)
-        return {"runs": removed, "size_bytes": self._size()}
 
-    def _forget_ended(self, before: float) -> int:
-        removed = 0
-        while more := self._step("forget_ended", [before, 200])[0]:
-            removed += more
+    def _forget_ended(self, before: float, ttl_s: int) -> int:
+        removed, at, more = 0, 0, 1
+        while more:
+            left = at
+            (more, at), _ = self._step("forget_ended", [before, at, RUNS_PER_STEP, ttl_s])
+            removed, more = removed + more, more + at - left
             self._bury()
         return removed
 
-    def _size(self) -> int:
+    def _is_tight(self, size_bytes: int) -> bool:
+        used, most = self._memory()
+        return bool(most) and used > min(size_bytes, TIGHT * most)
+
+    def _memory(self) -> tuple[int, int]:
+        """Bytes that the server uses, and may use; 0 for no bound."""
         info = self._link.ask(lambda client: client.info("memory"))
-        return int(info["used_memory"]) if "used_memory" in info else 0
+        return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
 
     # ── the rest ─────────────────────────────────────────────────────────────────────
 

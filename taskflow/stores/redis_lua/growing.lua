@@ -66,11 +66,12 @@ local function add_nodes(run, list)
   for _, one in ipairs(beginners) do M.begin(one[1], one[2]) end
 end
 
--- `plan`: {run, name, meta, nodes}
+-- `plan`: {run, name, meta, nodes, names of blobs}
 function M.add_plan(plan)
   if R.run(plan[1]) then return end
   local run = {id = plan[1], name = plan[2], meta = plan[3], created_at = R.now}
   R.add_run(run)
+  R.use(run.id, plan[5])
   add_nodes(run, plan[4])
   if #plan[4] == 0 then M.end_run(run) end
   M.drain()

@@ -54,12 +54,49 @@ local function bury(limit)
   end
 end
 
+local UNUSED_S = 3600
+
+-- A blob that a run used and no other does goes: at once when it was made for one place, else when nobody has
+-- asked for it for a while.
+local function let_go(run)
+  for _, name in ipairs(call('SMEMBERS', P .. 'bl:' .. run)) do
+    local users = P .. 'bu:' .. name
+    call('SREM', users, run)
+    if call('EXISTS', users) == 0 then
+      if #name == 32 then call('UNLINK', P .. 'b:' .. name) else call('EXPIRE', P .. 'b:' .. name, UNUSED_S) end
+    end
+  end
+  call('UNLINK', P .. 'bl:' .. run)
+end
+
 local function give_up(run)
+  let_go(run.id)
   call('UNLINK', P .. 'r:' .. run.id)
   call('ZREM', P .. 'runs', run.id)
   call('ZREM', P .. 'ended', run.id)
+  call('SREM', P .. 'unaged', run.id)
   call('SADD', P .. 'doomed', run.id)
   call('SET', P .. 'gone:' .. run.id, number(R.now), 'EX', TOMBSTONE_S)
+end
+
+local function age_run(id, seconds)
+  for _, kind in ipairs({'r:', 'rn:', 'xr:', 'bl:'}) do call('EXPIRE', P .. kind .. id, seconds) end
+  for _, name in ipairs(call('LRANGE', P .. 'rn:' .. id, 0, -1)) do
+    for _, kind in ipairs(OF_A_NODE) do call('EXPIRE', P .. kind .. name, seconds) end
+  end
+  for _, name in ipairs(call('SMEMBERS', P .. 'bl:' .. id)) do
+    if #name == 32 then call('EXPIRE', P .. 'b:' .. name, seconds) end
+  end
+end
+
+-- What belongs to runs that have ended goes by itself when nobody sweeps for so long; gives how many were seen.
+local function age(limit, seconds)
+  local ids = call('SRANDMEMBER', P .. 'unaged', limit)
+  for _, id in ipairs(ids) do
+    age_run(id, seconds)
+    call('SREM', P .. 'unaged', id)
+  end
+  return #ids
 end
 
 local function forget(id)
@@ -72,17 +109,23 @@ local function forget(id)
   give_up(run)
 end
 
--- Give up runs that ended before an instant, oldest first; gives how many.
-local function forget_ended(before, limit)
+-- Give up runs that ended before an instant, oldest first; gives how many, and from where to go on.
+local function forget_ended(before, at, limit, seconds)
   local count = 0
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ended', '-inf', '(' .. number(before), 'LIMIT', 0, limit)) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ended', '-inf', '(' .. number(before), 'LIMIT', at, limit)) do
     local run = R.run(id)
-    if run and not is_needed(id) then
+    if not run then
+      call('ZREM', P .. 'ended', id)
+      call('ZREM', P .. 'runs', id)
+    elseif is_needed(id) then
+      age_run(id, seconds)
+      at = at + 1
+    else
       give_up(run)
       count = count + 1
     end
   end
-  return count
+  return {count, at}
 end
 
 -- ── answering ─────────────────────────────────────────────────────────────────────────
@@ -112,8 +155,9 @@ local VERBS = {
   reap = function(limit) return M.reap(limit) end,
   note = function(list) return note(list) end,
   forget = function(id) return forget(id) end,
-  forget_ended = function(a) return forget_ended(a[1], a[2]) end,
+  forget_ended = function(a) return forget_ended(a[1], a[2], a[3], a[4]) end,
   bury = function(limit) return bury(limit) end,
+  age = function(a) return age(a[1], a[2]) end,
 }
 
 local values = {''}

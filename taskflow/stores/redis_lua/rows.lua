@@ -11,7 +11,7 @@ local VALUES = 3 -- ARGV: verb, now, arguments, then values by number
 local R = {freed = false, ranges_ended = {}, events = {}}
 local nodes, runs, changed, changed_runs = {}, {}, {}, {}
 local added, removed = {}, {} -- by parent: edges of this step; children that were released
-local new_members, logs, crossings, dead = {}, {}, {}, {}
+local new_members, logs, crossings, dead, uses, settings = {}, {}, {}, {}, {}, {}
 local todo, todo_changed, seq, seq_before = nil, false, nil, nil
 
 local function clock()
@@ -634,6 +634,14 @@ function R.next_alarm()
   end
 end
 
+-- A key that is written when the step has succeeded, and goes by itself.
+function R.set_later(key, value, seconds) settings[#settings + 1] = {key, value, seconds} end
+
+-- Blobs that a run cannot do without.
+function R.use(run, names)
+  if #names > 0 then uses[#uses + 1] = {run, names} end
+end
+
 function R.emit(run, node, lo, hi, state)
   if state == 'queued' or state == 'waiting' then R.freed = true end
   R.events[#R.events + 1] = {run == node and '' or run, node, lo, hi, state}
@@ -744,7 +752,10 @@ local function write_run(run)
   else
     call('HSET', key, 'd', d)
   end
-  if run.ended_at then call('ZADD', P .. 'ended', number(run.ended_at), run.id) end
+  if run.ended_at then
+    call('ZADD', P .. 'ended', number(run.ended_at), run.id)
+    call('SADD', P .. 'unaged', run.id)
+  end
 end
 
 local function write_edges()
@@ -795,6 +806,14 @@ function R.finish()
   for _, entry in ipairs(dead) do
     call('ZADD', P .. 'dead', number(entry[1].seq), entry[1].id .. '\0' .. string.format('%.0f', entry[2]))
   end
+  for _, use in ipairs(uses) do
+    for _, name in ipairs(use[2]) do
+      call('SADD', P .. 'bl:' .. use[1], name)
+      call('SADD', P .. 'bu:' .. name, use[1])
+      call('PERSIST', P .. 'b:' .. name)
+    end
+  end
+  for _, one in ipairs(settings) do call('SET', one[1], one[2], 'EX', one[3]) end
   if todo_changed then write_todo() end
   if seq and seq ~= seq_before then call('SET', P .. 'seq', number(seq)) end
   tell()
