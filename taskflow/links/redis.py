@@ -22,7 +22,6 @@ from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
     NoPermissionError,
-    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -34,7 +33,7 @@ from redis.retry import Retry
 from taskflow.errors import ConfigError, QueueFull, StoreUnavailable, nearest
 from taskflow.policy import backoff_s, roll
 
-__all__ = ["SCHEMES", "Address", "RedisLink", "parse"]
+__all__ = ["SCHEMES", "Address", "Library", "RedisLink", "parse"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -79,6 +78,14 @@ _PASSING_WORDS = (
 
 
 # ── where it is ──────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Library:
+    """Functions that a server runs: what their names begin with, and the text to load."""
+
+    prefix: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -246,14 +253,18 @@ class RedisLink:
         """A key of this namespace."""
         return self.prefix + name
 
-    def run(self, text: str, digest: str, *args: Any) -> list[bytes]:
-        """Run a script, which the server may have forgotten."""
+    def run(self, library: Library, name: str, *args: Any) -> list[bytes]:
+        """Run a function of a library, which the server may not know yet, or not any more."""
+        function = library.prefix + name
 
         def ask(client: Any) -> Any:
             try:
-                return client.evalsha(digest, 1, self.prefix, *args)
-            except NoScriptError:
-                return client.eval(text, 1, self.prefix, *args)
+                return client.fcall(function, 1, self.prefix, *args)
+            except ResponseError as error:
+                if "Function not found" not in str(error):
+                    raise
+                client.function_load(library.text, replace=True)
+                return client.fcall(function, 1, self.prefix, *args)
 
         answer: list[bytes] = self.ask(ask)
         return answer

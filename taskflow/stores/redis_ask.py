@@ -91,7 +91,7 @@ class RedisAsk:
 
     def _step(self, verb: str, given: Any, values: Sequence[bytes] = ()) -> tuple[Any, list[bytes]]:
         """Run a verb; its result, and the answer whose first entry is not a value."""
-        answer = self._link.run(*moves(verb), verb, self._now(), pack(given), *values)
+        answer = self._link.run(moves(), verb, self._now(), pack(given), *values)
         well, result, *rest = unpack(answer[0])
         if not well:
             raise self._error(result, rest[0])

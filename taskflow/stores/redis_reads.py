@@ -49,7 +49,7 @@ class RedisReads(RedisAsk):
 
     def pages(self, node: NodeId, lo: int, hi: int, /) -> list[Page]:
         """See `WorkPort.pages`."""
-        answer = self._link.run(*reads(), "pages", pack([node, lo, hi]))
+        answer = self._link.run(reads(), "pages", pack([node, lo, hi]))
         return [Page(at, end, answer[number]) for at, end, number in unpack(answer[0])]
 
     def runs(
@@ -156,7 +156,7 @@ class RedisReads(RedisAsk):
         self, nodes: Sequence[NodeId], /, *, lo: int = 0, hi: int | None = None
     ) -> dict[NodeId, list[Segment]]:
         """See `WatchPort.values`."""
-        answer = self._link.run(*reads(), "values", pack([list(nodes), lo, False if hi is None else hi]))
+        answer = self._link.run(reads(), "values", pack([list(nodes), lo, False if hi is None else hi]))
         found: dict[NodeId, list[Segment]] = {}
         for node, segments in zip(nodes, unpack(answer[0]), strict=True):
             if segments is False:

@@ -1,5 +1,6 @@
--- The verbs: ARGV[1] names one, ARGV[3] has its arguments. The answer is {what, value, value, ...}, `what` packed:
--- {true, result} or {false, kind, text}.
+-- The verbs: functions of the server. Each is given the prefix of the keys, the moment ('' for the server's own
+-- clock), its packed arguments, and values. The answer is {what, value, value, ...}, `what` packed: {true, result}
+-- or {false, kind, text}.
 
 -- Add what was printed meanwhile; what a lost lease says is dropped.
 local function note(list)
@@ -139,39 +140,42 @@ local function answer_leases(leases, values)
   return told
 end
 
-local VERBS = {
-  submit = function(plans)
-    for _, plan in ipairs(plans) do M.add_plan(plan) end
-    return true
-  end,
-  cancel = function(a) return M.cancel(a[1], a[2] or nil, a[3]) end,
-  rerun = function(a) return M.rerun(a[1], a[2], a[3]) end,
-  claim = function(want, values) return answer_leases(M.claim(want), values) end,
-  settle = function(a, values)
-    local lost = M.settle(a[1])
-    return {lost, a[2] and answer_leases(M.claim(a[2]), values) or {}}
-  end,
-  renew = function(a) return M.renew(a[1], a[2]) end,
-  reap = function(limit) return M.reap(limit) end,
-  note = function(list) return note(list) end,
-  forget = function(id) return forget(id) end,
-  forget_ended = function(a) return forget_ended(a[1], a[2], a[3], a[4]) end,
-  bury = function(limit) return bury(limit) end,
-  age = function(a) return age(a[1], a[2]) end,
-}
-
-local values = {''}
-local well, result = pcall(function()
-  local given = VERBS[ARGV[1]](unpacked(ARGV[3]), values)
-  R.finish()
-  return given
-end)
-if well then
-  if result == nil then result = false end
-  values[1] = pack({true, result})
-elseif type(result) == 'table' and result.kind then
-  values = {pack({false, result.kind, result.text})}
-else
-  error(result)
+local function register(name, body, flags)
+  local function callback(keys, args)
+    local values = {''}
+    local well, result = pcall(function()
+      R.open(keys[1], args)
+      local answer = body(unpacked(args[2]), values)
+      R.finish()
+      return answer
+    end)
+    if well then
+      if result == nil then result = false end
+      values[1] = pack({true, result})
+      return values
+    elseif type(result) == 'table' and result.kind then
+      return {pack({false, result.kind, result.text})}
+    end
+    error(result)
+  end
+  redis.register_function{function_name = PREFIX .. name, callback = callback, flags = flags or {'allow-oom'}}
 end
-return values
+
+-- Only a submit may be refused by a server without memory: all else keeps leases alive, or makes room.
+register('submit', function(plans)
+  for _, plan in ipairs(plans) do M.add_plan(plan) end
+end, {})
+register('cancel', function(a) return M.cancel(a[1], a[2] or nil, a[3]) end)
+register('rerun', function(a) return M.rerun(a[1], a[2], a[3]) end)
+register('claim', function(want, values) return answer_leases(M.claim(want), values) end)
+register('settle', function(a, values)
+  local lost = M.settle(a[1])
+  return {lost, a[2] and answer_leases(M.claim(a[2]), values) or {}}
+end)
+register('renew', function(a) return M.renew(a[1], a[2]) end)
+register('reap', function(limit) return M.reap(limit) end)
+register('note', function(list) return note(list) end)
+register('forget', function(id) return forget(id) end)
+register('forget_ended', function(a) return forget_ended(a[1], a[2], a[3], a[4]) end)
+register('bury', function(limit) return bury(limit) end)
+register('age', function(a) return age(a[1], a[2]) end)

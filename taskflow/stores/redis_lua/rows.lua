@@ -1,29 +1,38 @@
 -- The rows of a step: what was read is kept, what was changed is written when the step ends. A step that
 -- fails has written nothing. Mirrors `machine.rows.Rows`; the layout of the keys is in `stores/redis.py`.
 
-local P = KEYS[1]
-local call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
+local call, pack, unpacked -- of the server; not there yet while the library is loaded
 local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true, skipped = true, dead = true}
 local FAILURES = {failed = true, dead = true, expired = true}
 local ALL = 2 ^ 52
-local VALUES = 3 -- ARGV: verb, now, arguments, then values by number
+local VALUES = 2 -- given: now, arguments, then values by number
 
-local R = {freed = false, ranges_ended = {}, events = {}}
-local nodes, runs, changed, changed_runs = {}, {}, {}, {}
-local added, removed = {}, {} -- by parent: edges of this step; children that were released
-local new_members, logs, crossings, dead, uses, settings = {}, {}, {}, {}, {}, {}
-local todo, todo_changed, seq, seq_before = nil, false, nil, nil
+local R = {}
+local P, given -- what all keys begin with, and what the verb was given
+local nodes, runs, changed, changed_runs
+local added, removed -- by parent: edges of this step; children that were released
+local new_members, logs, crossings, dead, uses, settings
+local todo, todo_changed, seq, seq_before
 
-local function clock()
-  if ARGV[2] ~= '' then return tonumber(ARGV[2]) end
-  local time = call('TIME')
-  return tonumber(time[1]) + tonumber(time[2]) / 1e6
+-- A new step: nothing is known of the one before.
+function R.open(prefix, args)
+  call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
+  P, given = prefix, args
+  nodes, runs, changed, changed_runs, added, removed = {}, {}, {}, {}, {}, {}
+  new_members, logs, crossings, dead, uses, settings = {}, {}, {}, {}, {}, {}
+  todo, todo_changed, seq, seq_before = nil, false, nil, nil
+  R.freed, R.ranges_ended, R.events = false, {}, {}
+  if args[1] ~= '' then
+    R.now = tonumber(args[1])
+  else
+    local time = call('TIME')
+    R.now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+  end
 end
-R.now = clock()
 
 local function fail(kind, text) error({kind = kind, text = text}) end
 
-local function value_of(number) return number and ARGV[VALUES + number] or nil end
+local function value_of(number) return number and given[VALUES + number] or nil end
 
 -- ── nodes and runs ────────────────────────────────────────────────────────────────────
 
