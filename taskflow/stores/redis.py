@@ -17,6 +17,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     events  cursor  seq         what happened, and two counters
     b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
     c:WORKER                    what its last claim gave, for when the answer was lost
+    stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
     dead  workers  gone:RUN  doomed  unaged  meta
 
 What was stored and nobody came to refer to goes by itself; so does all of a run that has ended, when nobody
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.needs import check_acyclic
@@ -43,11 +45,22 @@ from taskflow.records import (
 )
 from taskflow.stores.redis_bell import RedisBell
 from taskflow.stores.redis_reads import RedisReads, pairs
-from taskflow.stores.redis_records import Values, lease_from, plan_to, settlement_to, unpack, want_to
+from taskflow.stores.redis_records import (
+    Values,
+    lease_from,
+    needs_of,
+    pieces_of,
+    plan_to,
+    settlement_to,
+    unpack,
+    want_to,
+)
 
 __all__ = ["RedisStore"]
 
 WORKERS_KEPT_S = 86_400.0
+PIECE_NODES = 1000
+STAGED_S = 3600
 BURIED_PER_STEP = 1000
 AGED_PER_STEP = 50
 RUNS_PER_STEP = 200
@@ -72,18 +85,52 @@ class RedisStore(RedisReads):
     # ── GraphPort ────────────────────────────────────────────────────────────────────
 
     def submit(self, plans: Sequence[Plan], /) -> None:
-        """See `GraphPort.submit`."""
+        """See `GraphPort.submit`. A large plan is sent in pieces; it begins when the last is there."""
         for plan in plans:
             if any(node.edges for node in plan.nodes):
                 check_acyclic(plan.nodes)
+        small = [plan for plan in plans if len(plan.nodes) <= PIECE_NODES]
         values = Values(self._kept_by)
-        self._step("submit", [plan_to(plan, json.dumps(dict(plan.meta)), values) for plan in plans], values)
+        if small or not plans:
+            given = [plan_to(plan, json.dumps(dict(plan.meta)), values) for plan in small]
+            self._step("submit", given, values)
+        for plan in plans:
+            if len(plan.nodes) > PIECE_NODES:
+                self._submit_in_pieces(plan)
+
+    def _submit_in_pieces(self, plan: Plan) -> None:
+        if self._ask("EXISTS", self._key(f"r:{plan.run}")):
+            # It is there, as a whole or in part: what is left of it is still staged.
+            pieces: list[bytes] = []
+        else:
+            pieces = list(pieces_of(plan, self._kept_by, PIECE_NODES))
+            stage = self._key(f"stage:{plan.run}")
+            self._ask("DEL", stage)
+            for number, piece in enumerate(pieces):
+                self._stage(stage, number, piece)
+        given = [plan.run, plan.name, json.dumps(dict(plan.meta)), len(pieces), needs_of(plan)]
+        while not self._step("assemble", given)[0]:
+            pass
+
+    def _stage(self, key: str, number: int, piece: bytes) -> None:
+        """Add a piece behind those before it; asked again it is there already."""
+
+        def ask(client: Any) -> None:
+            if client.llen(key) <= number:
+                client.rpush(key, piece)
+                client.expire(key, STAGED_S)
+
+        self._link.ask(ask)
 
     def cancel(self, node: NodeId | RunId, /, *, index: int | None = None, reason: str = "") -> bool:
         """See `GraphPort.cancel`."""
-        changed, _ = self._step("cancel", [node, False if index is None else index, reason or "cancelled"])
+        changed, at = False, 0
+        while at is not False:
+            given = [node, False if index is None else index, reason or "cancelled", at]
+            (some, at), _ = self._step("cancel", given)
+            changed = changed or some
         self._ask("PUBLISH", self._key("work"), "")
-        return bool(changed)
+        return changed
 
     def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
         """See `GraphPort.rerun`."""

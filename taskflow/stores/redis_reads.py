@@ -298,7 +298,7 @@ class RedisReads(RedisAsk):
 
 def _run_view(run: str, fixed: bytes, changing: bytes) -> RunView:
     name, meta, created_at, _ = unpack(fixed)
-    total, _, state, counts, ended_at, _, _, (queued, waiting, running) = unpack(changing)
+    total, _, state, counts, ended_at, _, _, (queued, waiting, running), *_ = unpack(changing)
     told = {STATES[word]: items for word, items in (counts or {}).items() if items}
     live = {State.QUEUED: queued, State.WAITING: waiting, State.RUNNING: running}
     live[State.BLOCKED] = total - sum(told.values()) - queued - waiting - running

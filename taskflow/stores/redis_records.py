@@ -7,7 +7,7 @@ it: they stand beside it, and are named by their number.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -44,9 +44,11 @@ __all__ = [
     "events_from",
     "item_from",
     "lease_from",
+    "needs_of",
     "node_from",
     "pack",
     "part_from",
+    "pieces_of",
     "plan_to",
     "segment_from",
     "settlement_to",
@@ -113,13 +115,14 @@ def _policy(policy: Policy) -> tuple[str, list[Any]]:
     return replace(policy, seed=None).to_json(), told
 
 
-def _node(node: Node, values: Values) -> list[Any]:
+def _node(node: Node, values: Values, *, ranged: bool = False, first: bool = False) -> list[Any]:
     text, told = _policy(node.policy)
     edges = [_edge(edge) for edge in unique(node.edges)] if node.edges else []
     return [
         node.id, values.function(node.fn), values.number(node.args), edges, _or_false(node.width),
         int(node.array), _pages(node.pages, values), node.queue, node.priority, text, _or_false(node.delay_s),
         _or_false(node.expires_s), node.label, *told, _or_false(node.policy.seed),
+        int(ranged), int(first),
     ]  # fmt: skip
 
 
@@ -135,6 +138,27 @@ def plan_to(plan: Plan, meta: str, values: Values) -> list[Any]:
     """A plan for the verb ``submit``."""
     nodes = [_node(node, values) for node in plan.nodes]
     return [plan.run, plan.name, meta, nodes, values.take_blobs()]
+
+
+def pieces_of(plan: Plan, kept_by: Callable[[str], Iterable[str]], most: int) -> Iterator[bytes]:
+    """A large plan in pieces of at most so many nodes, each with its values."""
+    own = {node.id for node in plan.nodes}
+    ranged = {edge.parent for node in plan.nodes for edge in node.edges if edge.hi is not None}
+    for at in range(0, len(plan.nodes), most):
+        values = Values(kept_by)
+        nodes = [
+            _node(node, values, ranged=node.id in ranged, first=own.isdisjoint(e.parent for e in node.edges))
+            for node in plan.nodes[at : at + most]
+        ]
+        # As the older kind of string: the server's MessagePack has no other for bytes.
+        yield msgpack.packb([nodes, values.take_blobs(), list(values)], use_bin_type=False)
+
+
+def needs_of(plan: Plan) -> list[tuple[str, str]]:
+    """Predecessors that are not in a plan, each with the name of one that waits for it."""
+    own = {node.id for node in plan.nodes}
+    found = {edge.parent: node for node in plan.nodes for edge in node.edges if edge.parent not in own}
+    return [(node.label or node.id, parent) for parent, node in found.items()]
 
 
 def _growth(growth: Growth, values: Values) -> list[Any]:

@@ -106,7 +106,7 @@ function M.claim(want)
   if #leases > 0 then
     local keys = {}
     for i, one in ipairs(leases) do keys[i] = {one[1][1], one[1][2], one[1][3], one[1][4]} end
-    R.set_later(P .. 'c:' .. want[1], pack({want[8], keys}), CLAIM_KEPT_S)
+    R.later('SET', P .. 'c:' .. want[1], pack({want[8], keys}), 'EX', CLAIM_KEPT_S)
   end
   return leases
 end

@@ -165,7 +165,8 @@ end
 register('submit', function(plans)
   for _, plan in ipairs(plans) do M.add_plan(plan) end
 end, {})
-register('cancel', function(a) return M.cancel(a[1], a[2] or nil, a[3]) end)
+register('assemble', function(a) return M.assemble(a) end, {})
+register('cancel', function(a) return M.cancel(a[1], a[2] or nil, a[3], a[4]) end)
 register('rerun', function(a) return M.rerun(a[1], a[2], a[3]) end)
 register('claim', function(want, values) return answer_leases(M.claim(want), values) end)
 register('settle', function(a, values)

@@ -5,21 +5,20 @@ local call, pack, unpacked -- of the server; not there yet while the library is 
 local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true, skipped = true, dead = true}
 local FAILURES = {failed = true, dead = true, expired = true}
 local ALL = 2 ^ 52
-local VALUES = 2 -- given: now, arguments, then values by number
-
 local R = {}
-local P, given -- what all keys begin with, and what the verb was given
+local P -- what all keys begin with
+local given, before -- the values that nodes, pages and outcomes name by number, and how many others stand before them
 local nodes, runs, changed, changed_runs
 local added, removed -- by parent: edges of this step; children that were released
-local new_members, logs, crossings, dead, uses, settings
+local new_members, logs, crossings, dead, uses, later
 local todo, todo_changed, seq, seq_before
 
 -- A new step: nothing is known of the one before.
 function R.open(prefix, args)
   call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
-  P, given = prefix, args
+  P, given, before = prefix, args, 2
   nodes, runs, changed, changed_runs, added, removed = {}, {}, {}, {}, {}, {}
-  new_members, logs, crossings, dead, uses, settings = {}, {}, {}, {}, {}, {}
+  new_members, logs, crossings, dead, uses, later = {}, {}, {}, {}, {}, {}
   todo, todo_changed, seq, seq_before = nil, false, nil, nil
   R.freed, R.ranges_ended, R.events = false, {}, {}
   if args[1] ~= '' then
@@ -32,7 +31,11 @@ end
 
 local function fail(kind, text) error({kind = kind, text = text}) end
 
-local function value_of(number) return number and given[VALUES + number] or nil end
+local function value_of(at) return at and given[before + at] or nil end
+
+function R.values_are(list) given, before = list, 0 end
+
+local function number(n) return string.format('%.17g', n) end
 
 -- ── nodes and runs ────────────────────────────────────────────────────────────────────
 
@@ -122,6 +125,7 @@ function R.run(id)
       run = {
         id = id, name = s[1], meta = s[2], created_at = s[3], seq = s[4], total = d[1], open = d[2], state = d[3],
         counts = d[4], ended_at = d[5] or nil, worst = d[6] or nil, held = d[7], tally = d[8],
+        pieces = d[9] or nil,
       }
     end
     runs[id] = run
@@ -233,9 +237,10 @@ function R.add_pages(row, pages)
   R.save(row)
 end
 
-function R.nodes_of(run)
+-- The nodes of a run, in order; those of an earlier step from the one numbered `from` to that numbered `to`.
+function R.nodes_of(run, from, to)
   local found = {}
-  for _, id in ipairs(call('LRANGE', P .. 'rn:' .. run, 0, -1)) do found[#found + 1] = R.node(id) end
+  for _, id in ipairs(call('LRANGE', P .. 'rn:' .. run, from or 0, to or -1)) do found[#found + 1] = R.node(id) end
   for _, id in ipairs(new_members[run] or {}) do found[#found + 1] = R.node(id) end
   return found
 end
@@ -643,8 +648,8 @@ function R.next_alarm()
   end
 end
 
--- A key that is written when the step has succeeded, and goes by itself.
-function R.set_later(key, value, seconds) settings[#settings + 1] = {key, value, seconds} end
+-- A command for when the step has succeeded.
+function R.later(...) later[#later + 1] = {...} end
 
 -- Blobs that a run cannot do without.
 function R.use(run, names)
@@ -657,8 +662,6 @@ function R.emit(run, node, lo, hi, state)
 end
 
 -- ── the end of a step: everything is written ──────────────────────────────────────────
-
-local function number(n) return string.format('%.17g', n) end
 
 local function write_parts(row)
   local keys = {P .. 'pt:' .. row.id, P .. 'px:' .. row.id, P .. 'pq:' .. row.id, P .. 'pu:' .. row.id}
@@ -754,6 +757,7 @@ end
 local function write_run(run)
   local key, d = P .. 'r:' .. run.id, pack({
     run.total, run.open, run.state, run.counts, run.ended_at or false, run.worst or false, run.held, run.tally,
+    run.pieces or false,
   })
   if run.new then
     call('HSET', key, 's', pack({run.name, run.meta, run.created_at, run.seq}), 'd', d)
@@ -822,7 +826,7 @@ function R.finish()
       call('PERSIST', P .. 'b:' .. name)
     end
   end
-  for _, one in ipairs(settings) do call('SET', one[1], one[2], 'EX', one[3]) end
+  for _, command in ipairs(later) do call(unpack(command)) end
   if todo_changed then write_todo() end
   if seq and seq ~= seq_before then call('SET', P .. 'seq', number(seq)) end
   tell()

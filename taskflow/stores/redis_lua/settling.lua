@@ -145,6 +145,7 @@ end
 
 -- Gives the seconds until there is more to do, or false.
 function M.reap(limit)
+  M.drop_orphans()
   local left = M.drain()
   local late = R.alarms(limit)
   for _, row in ipairs(late) do alarmed(row) end
