@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from taskflow import ending, hooks
@@ -335,6 +336,23 @@ class Client(concurrent.futures.Executor):
         from taskflow.ref import Ref
 
         return Ref(self._engine.codec, data)
+
+    def upload(self, *what: str | os.PathLike[str] | ModuleType) -> None:
+        """Send files along with every function that is submitted from now on: to workers on other machines.
+
+        Modules are imported there as here; a package goes as a whole. Other files keep their path relative to
+        the working directory, and that is where tasks on another machine work. Upload again what has changed.
+
+        Args:
+            what: Paths of files and directories, or modules.
+
+        Raises:
+            UsageError: One is not there.
+
+        Example:
+            ``client.upload("helpers.py", "data/limits.csv", my_package)``
+        """
+        self._engine.codec.upload(*what)
 
     # ── looking ──────────────────────────────────────────────────────────────────────
 
