@@ -389,6 +389,19 @@ class Client(concurrent.futures.Executor):
         self._engine.flush()
         return _table([dict(row) for row in self._engine.store.queues()])
 
+    def pause(self, *queues: str) -> None:
+        """Let workers take nothing more of these queues, until `resume`; what runs goes on.
+
+        It is kept in the store: workers that start later heed it too. `queues` shows it.
+        """
+        for queue in queues or ("default",):
+            self._engine.store.pause(queue)
+
+    def resume(self, *queues: str) -> None:
+        """Let workers take of these queues again."""
+        for queue in queues or ("default",):
+            self._engine.store.pause(queue, resume=True)
+
     def dead_letters(self, *, limit: int = 1000) -> Any:
         """What failed for good: one row each (a DataFrame with pandas)."""
         from taskflow.observe.overview import dead_rows

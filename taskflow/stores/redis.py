@@ -18,6 +18,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
     c:WORKER                    what its last claim gave, for when the answer was lost
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
+    paused                      queues of which nothing is handed out
     dead  workers  gone:RUN  doomed  unaged  meta
 
 What was stored and nobody came to refer to goes by itself; so does all of a run that has ended, when nobody
@@ -190,6 +191,13 @@ class RedisStore(RedisReads):
             self._step("note", logs)
 
     # ── StatusPort ───────────────────────────────────────────────────────────────────
+
+    def pause(self, queue: str, /, *, resume: bool = False) -> bool:
+        """See `StatusPort.pause`."""
+        changed = self._ask("SREM" if resume else "SADD", self._key("paused"), queue)
+        if changed:
+            self._ask("PUBLISH", self._key("work"), "")
+        return bool(changed)
 
     def announce(self, view: WorkerView, /, *, gone: bool = False) -> None:
         """See `StatusPort.announce`."""

@@ -37,7 +37,7 @@ from taskflow.stores.redis_records import (
     unpack,
 )
 from taskflow.stores.redis_scripts import reads
-from taskflow.stores.views import item_views, node_view
+from taskflow.stores.views import item_views, node_view, queue_line
 
 __all__ = ["RedisReads", "pairs"]
 
@@ -238,8 +238,9 @@ class RedisReads(RedisAsk):
         table: dict[str, dict[str, Any]] = {}
         for name, items in pairs(self._ask("HGETALL", self._key("tally"))):
             queue, _, word = name.decode().rpartition("\0")
-            line = table.setdefault(queue, {"queue": queue, "queued": 0, "waiting": 0, "running": 0})
-            line[word] = int(items)
+            table.setdefault(queue, queue_line(queue))[word] = int(items)
+        for name in self._ask("SMEMBERS", self._key("paused")):
+            table.setdefault(name.decode(), queue_line(name.decode()))["paused"] = True
         return [table[name] for name in sorted(table)]
 
     def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:

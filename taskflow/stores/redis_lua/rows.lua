@@ -559,8 +559,10 @@ local function rank(row) return (255 - row.priority) * 2 ^ 44 + row.seq end
 -- Reads queued nodes in order, over several lanes and those of this step.
 function R.ready(queues, full)
   local lanes, fresh, wanted = {}, {at = 1}, {}
+  local paused = {}
+  for _, queue in ipairs(call('SMEMBERS', P .. 'paused')) do paused[queue] = true end
   for _, queue in ipairs(queues) do
-    if not wanted[queue] then
+    if not wanted[queue] and not paused[queue] then
       wanted[queue] = true
       lanes[#lanes + 1] = {key = P .. 'q:' .. queue, next = 0, at = 1, ids = {}}
       for _, name in ipairs(call('SMEMBERS', P .. 'ql:' .. queue)) do
