@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -45,10 +46,17 @@ def binary(name: str) -> str:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port of loopback that nobody listens on, nor on the one 10,000 above, where a cluster talks.
+
+    Outside of the range from which the system takes ports for outgoing connections: a server that was killed
+    finds it free again. By chance, so that test processes do not meet.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(10_000)
+        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 class RedisServer:

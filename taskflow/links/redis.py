@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import redis
@@ -21,9 +22,9 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
-    NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
     TryAgainError,
@@ -38,12 +39,15 @@ __all__ = ["SCHEMES", "Address", "Library", "RedisLink", "parse"]
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-FIRST_CONTACT_S = 5.0
+FIRST_CONTACT_S = 3.0
+FIRST_ANSWER_S = 2.0
 CONNECT_S = 3.0
 ANSWER_S = 30.0
 OPTIONS = frozenset(
     {"namespace", "allow_eviction", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
 )
+_YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_WORDS = {"allow_eviction": tuple(_YES_NO), "ssl_cert_reqs": ("required", "optional", "none")}
 SCHEMES = {
     "redis": "redis",
     "rediss": "rediss",
@@ -63,7 +67,9 @@ _PASSING = (
     ClusterDownError,
     MasterDownError,
     TryAgainError,
+    RedisClusterException,
     ConnectionError,
+    TimeoutError,
 )
 _PASSING_WORDS = (
     "LOADING",
@@ -73,8 +79,36 @@ _PASSING_WORDS = (
     "TRYAGAIN",
     "BUSY",
     "MISCONF",
+    "NOREPLICAS",
     "UNBLOCKED",
 )
+_RIGHTS = (
+    "{shown}: {text}. The user needs what this gives: `acl setuser NAME ~tf:* &tf:* +@read +@write"
+    " +@scripting +@pubsub +@connection +info +time`, and on a cluster also `+cluster|slots`."
+)
+_LETS_US_IN = "{shown} does not let us in: {text}. Give user and password in the URL."
+_NO_CLUSTER = "{shown} is not a cluster ({text}): write redis:// for a single server."
+_REFUSALS = {
+    "WRONGPASS": _LETS_US_IN,
+    "NOAUTH": _LETS_US_IN,
+    "without any password": _LETS_US_IN,
+    "Authentication required": _LETS_US_IN,
+    "NOPERM": _RIGHTS,
+    "ACL failure": _RIGHTS,
+    "no permissions": _RIGHTS,
+    "cluster support disabled": _NO_CLUSTER,
+    "Cluster mode is not enabled": _NO_CLUSTER,
+    "MOVED": "{shown} is a node of a cluster: write redis+cluster://host:port,host:port.",
+    "DB index": "{shown} has no such database ({text}): give another number, or none.",
+    "Invalid Database": "{shown} has no such database: give another number, or none.",
+    "unknown command": "{shown} is no Redis server of version 7.0 or newer ({text}). To ask sentinels for it,"
+    " write redis+sentinel://host:26379/mymaster.",
+    "CERTIFICATE_VERIFY": "The certificate of {shown} is not trusted ({text}): name the file of its"
+    " authority, ?ssl_ca_certs=/path/ca.pem.",
+    "WRONG_VERSION_NUMBER": "{shown} does not speak TLS on this port: write redis:// instead of rediss://,"
+    " or give the port that does.",
+}
+"""What a server says when asking again is of no use, and the cure."""
 
 
 # ── where it is ──────────────────────────────────────────────────────────────────────
@@ -132,53 +166,80 @@ def parse(url: str) -> Address:
     Raises:
         ConfigError: An unknown option (the nearest is named), or a part that cannot be read.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"The URL of the Redis store cannot be read: {error}.") from error
     kind = SCHEMES[parts.scheme]
-    options = dict(parse_qsl(parts.query))
-    known = OPTIONS | ({"db"} if kind == "unix" else set())
-    for name in options.keys() - known:
-        raise ConfigError(f"A Redis store has no option {name!r}.{nearest(name, known)}")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    _check_options(kind, options)
     account, _, places = parts.netloc.rpartition("@")
+    if not account and places and "@" in url:
+        raise ConfigError("In the URL of a Redis store, / ? # in a password are written %2F %3F %23.")
     username, _, password = account.partition(":")
-    namespace = options.get("namespace", "default")
-    if not namespace or any(c in namespace for c in "{}"):
-        raise ConfigError(f"namespace={namespace!r} is not possible: it must not be empty or hold braces.")
-    service, _, rest = parts.path.strip("/").partition("/")
-    if kind != "sentinel":
-        service, rest = "", parts.path.strip("/")
-    if kind == "sentinel" and not service:
-        raise ConfigError(
-            f"{_shown(url)} does not say which master: write redis+sentinel://host:26379/mymaster"
-        )
+    service, rest = "", parts.path.strip("/")
+    if kind == "sentinel":
+        service, _, rest = rest.partition("/")
+        if not service:
+            raise ConfigError(
+                f"{_shown(url)} does not say which master: write redis+sentinel://host:26379/mymaster"
+            )
     if kind == "unix":
         rest = options.get("db", "0")
-    if rest and not rest.isdigit():
-        raise ConfigError(f"{_shown(url)}: {rest!r} is no number of a database.")
+        if places or not parts.path:
+            raise ConfigError(f"{_shown(url)} names no file: write redis+socket:///path/redis.sock")
     return Address(
         kind,
         tuple(
             _host(place, 26379 if kind == "sentinel" else 6379)
             for place in (places or "localhost").split(",")
         ),
-        int(rest or 0),
-        parts.path if kind == "unix" else "",
+        _db(url, kind, rest),
+        unquote(parts.path) if kind == "unix" else "",
         service,
         unquote(username) or None,
         unquote(password) or None,
-        namespace,
-        options.get("allow_eviction", "").lower() in ("1", "true", "yes"),
+        options.get("namespace", "default"),
+        _YES_NO[options.get("allow_eviction", "0").lower()],
         {name: value for name, value in options.items() if name.startswith("ssl_")},
         _shown(url),
     )
+
+
+def _check_options(kind: str, options: Mapping[str, str]) -> None:
+    known = {"namespace", "allow_eviction", "db"} if kind == "unix" else OPTIONS
+    for name in options.keys() - known:
+        raise ConfigError(f"A Redis store has no option {name!r}.{nearest(name, known)}")
+    namespace = options.get("namespace", "default")
+    if not namespace or any(c in namespace for c in "{}"):
+        raise ConfigError(f"namespace={namespace!r} is not possible: it must not be empty or hold braces.")
+    for name, words in _WORDS.items():
+        if name in options and options[name].lower() not in words:
+            raise ConfigError(f"{name}={options[name]!r} is not possible: it is one of {', '.join(words)}.")
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if name in options and not Path(options[name]).is_file():
+            raise ConfigError(f"{name}={options[name]!r}: there is no such file.")
+
+
+def _db(url: str, kind: str, given: str) -> int:
+    if given and not _is_number(given):
+        raise ConfigError(f"{_shown(url)}: {given!r} is no number of a database.")
+    if kind == "cluster" and int(given or 0):
+        raise ConfigError(f"{_shown(url)}: a cluster has only database 0.")
+    return int(given or 0)
 
 
 def _host(place: str, port: int) -> tuple[str, int]:
     host, colon, given = place.rpartition(":") if not place.endswith("]") else (place, "", "")
     if not colon:
         host, given = place, str(port)
-    if not given.isdigit():
+    if not _is_number(given) or not 0 < int(given) < 65536:
         raise ConfigError(f"{place!r}: {given!r} is no port.")
     return host.strip("[]") or "localhost", int(given)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def _shown(url: str) -> str:
@@ -190,13 +251,13 @@ def _shown(url: str) -> str:
     return urlunsplit((parts.scheme, hidden, parts.path, query, ""))
 
 
-def _client(address: Address) -> Any:
+def _client(address: Address, answer_s: float) -> Any:
     """A client of redis-py that gives bytes, and asks nothing twice by itself."""
     common: dict[str, Any] = {
         "username": address.username,
         "password": address.password,
-        "socket_connect_timeout": CONNECT_S,
-        "socket_timeout": ANSWER_S,
+        "socket_connect_timeout": min(CONNECT_S, answer_s),
+        "socket_timeout": answer_s,
         "socket_keepalive": True,
         "health_check_interval": 0,
         "retry": Retry(NoBackoff(), 0),
@@ -217,9 +278,37 @@ def _client(address: Address) -> Any:
         from redis import cluster
 
         node: Any = cluster.ClusterNode
-        return cluster.RedisCluster(startup_nodes=[node(*host) for host in address.hosts], **common)
+        found = cluster.RedisCluster(startup_nodes=[node(*host) for host in address.hosts], **common)
+        return _OneSlot(found, address.prefix)
     host, port = address.hosts[0]
     return redis.Redis(host, port, db=address.db, **common)
+
+
+class _OneSlot:
+    """The client of a cluster that asks the node of our slot also what names no key."""
+
+    def __init__(self, cluster: Any, prefix: str) -> None:
+        self._cluster, self._prefix = cluster, prefix
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    def _node(self) -> Any:
+        return self._cluster.get_node_from_key(self._prefix)
+
+    def info(self, *sections: str) -> Any:
+        return self._cluster.info(*sections, target_nodes=self._node())
+
+    def scan_iter(self, **how: Any) -> Any:
+        return self._cluster.scan_iter(target_nodes=self._node(), **how)
+
+    def pubsub(self) -> Any:
+        return self._cluster.pubsub(node=self._node())
+
+    def execute_command(self, *command: Any) -> Any:
+        if command[0] in ("TIME", "PUBLISH"):
+            return self._cluster.execute_command(*command, target_nodes=self._node())
+        return self._cluster.execute_command(*command)
 
 
 # ── the link ─────────────────────────────────────────────────────────────────────────
@@ -240,14 +329,13 @@ class RedisLink:
     def __init__(self, url: str, wait_s: float) -> None:
         self.address = parse(url)
         self.prefix = self.address.prefix
-        self.wait_s = min(wait_s, FIRST_CONTACT_S)
+        self.wait_s, self._answer_s = min(wait_s, FIRST_CONTACT_S), FIRST_ANSWER_S
         self._lock = threading.Lock()
         self._away = False
         self.client: Any = None
         self.info: Mapping[str, Any] = self.ask(lambda client: client.info())
-        if self.address.kind == "cluster" and "redis_version" not in self.info:
-            self.info = next(iter(self.info.values()))
-        self.wait_s = wait_s
+        self.close()  # that client was impatient
+        self.wait_s, self._answer_s = wait_s, ANSWER_S
 
     def key(self, name: str) -> str:
         """A key of this namespace."""
@@ -282,29 +370,37 @@ class RedisLink:
             try:
                 answer = question(self._connected())
             except Exception as error:
+                error = _told(error)
                 if not _passes(error):
-                    raise self._explained(error) from error
+                    self._refuse(error)
                 failures += 1
                 rest_s = backoff_s(failures, base_s=0.05, factor=2.0, cap_s=1.0) * (0.5 + roll() / 2)
                 if time.monotonic() + rest_s > until:
                     raise StoreUnavailable(self._unreachable(error)) from error
-                if not self._away:
-                    self._away = True
-                    log.warning(
-                        "%s is away, retrying: %s", self.address.shown, error, extra={"action": "wait"}
-                    )
+                self._is_away(error)
                 time.sleep(rest_s)
                 continue
             if self._away:
-                self._away = False
-                log.warning("%s is back", self.address.shown, extra={"action": "resume"})
+                self._is_back()
             return answer
+
+    def _is_away(self, error: Exception) -> None:
+        with self._lock:
+            first, self._away = not self._away, True
+        if first:
+            log.warning("%s is away, retrying: %s", self.address.shown, error, extra={"action": "wait"})
+
+    def _is_back(self) -> None:
+        with self._lock:
+            first, self._away = self._away, False
+        if first:
+            log.warning("%s is back", self.address.shown, extra={"action": "resume"})
 
     def _connected(self) -> Any:
         if self.client is None:
             with self._lock:
                 if self.client is None:
-                    self.client = _client(self.address)
+                    self.client = _client(self.address, self._answer_s)
         return self.client
 
     def _unreachable(self, error: Exception) -> str:
@@ -313,20 +409,19 @@ class RedisLink:
             " from here? `redis-cli ping` tells; without a server, leave the URL out: the default is a file."
         )
 
-    def _explained(self, error: Exception) -> Exception:
-        shown = self.address.shown
-        if isinstance(error, OutOfMemoryError):
-            return QueueFull(
+    def _refuse(self, error: Exception) -> NoReturn:
+        """Raise what an error means to people."""
+        shown, text = self.address.shown, str(error)
+        if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in text:
+            raise QueueFull(
                 f"The memory of {shown} is full: nothing new is taken until some runs are forgotten."
-            )
-        if isinstance(error, AuthenticationError) or "WRONGPASS" in str(error) or "NOAUTH" in str(error):
-            return ConfigError(f"{shown} does not let us in: {error}. Give user and password in the URL.")
-        if isinstance(error, NoPermissionError):
-            return ConfigError(
-                f"{shown}: {error}. The user needs all keys that begin with 'tf:', all channels that do, and"
-                " the categories @read, @write, @scripting, @pubsub, @connection, and the command info."
-            )
-        return error
+            ) from error
+        for words, cure in _REFUSALS.items():
+            if words in text:
+                raise ConfigError(cure.format(shown=shown, text=text.rstrip("."))) from error
+        if isinstance(error, AuthenticationError):
+            raise ConfigError(_LETS_US_IN.format(shown=shown, text=text.rstrip("."))) from error
+        raise error
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -335,9 +430,18 @@ class RedisLink:
             client.close()
 
 
+def _told(error: Exception) -> Exception:
+    """What a node said, which the client of a cluster has wrapped."""
+    while isinstance(error, RedisClusterException):
+        behind = error.__cause__ or error.__context__
+        if not isinstance(behind, RedisError | RedisClusterException):
+            break
+        error = behind
+    return error
+
+
 def _passes(error: Exception) -> bool:
-    if isinstance(error, AuthenticationError | NoPermissionError | OutOfMemoryError):
+    text = str(error).rpartition("caused error: ")[2]  # in a pipeline, the command is told before it
+    if isinstance(error, AuthenticationError | OutOfMemoryError) or any(words in text for words in _REFUSALS):
         return False
-    if isinstance(error, _PASSING):
-        return True
-    return isinstance(error, ResponseError | RedisError) and str(error).startswith(_PASSING_WORDS)
+    return isinstance(error, _PASSING) or text.startswith(_PASSING_WORDS)

@@ -20,7 +20,7 @@ class RedisBell:
     """One listener's bell; see `ports.Bell`.
 
     What is said on the channel does not matter, so nothing is parsed. A connection that was lost is made anew
-    on the same descriptor; until then the bell is silent, and listeners poll as they always do.
+    on the same descriptor, and rings once; until then it is silent, and listeners poll as they always do.
     """
 
     def __init__(self, link: RedisLink, topic: str) -> None:
@@ -59,6 +59,7 @@ class RedisBell:
             self._again_at = time.monotonic() + _AGAIN_S
             with suppress(Exception):  # it is away: the store says so to those who ask it
                 self._subscribe()
+                self._ring()
 
     def _subscribe(self) -> None:
         pubsub = self._link.client.pubsub()
@@ -72,6 +73,11 @@ class RedisBell:
             pubsub.close()
             raise
         self._pubsub = pubsub
+
+    def _ring(self) -> None:
+        """Let the server say something: what was published meanwhile was not heard."""
+        connection = self._pubsub.connection
+        connection.send_packed_command(connection.pack_command("PING"), check_health=False)
 
     def _lose(self) -> None:
         pubsub, self._pubsub = self._pubsub, None
