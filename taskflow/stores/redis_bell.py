@@ -62,7 +62,7 @@ class RedisBell:
                 self._ring()
 
     def _subscribe(self) -> None:
-        pubsub = self._link.client.pubsub()
+        pubsub = self._link.connected().pubsub()
         try:
             pubsub.subscribe(self._channel)
             while (told := pubsub.get_message(timeout=3.0)) is None or told["type"] != "subscribe":
