@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Any
 import pytest
 
 __all__ = [
-    "RedisServer", "Sentinel", "binaries", "certificates", "cluster", "free_port", "running", "until",
+    "Proxy", "RedisServer", "Sentinel", "binaries", "certificates", "cluster", "free_port", "running",
+    "until",
 ]  # fmt: skip
 
 READY_S = 10.0
@@ -98,18 +100,22 @@ class RedisServer:
 
     def start(self) -> RedisServer:
         """Start it, and wait until it answers."""
-        self.process = subprocess.Popen(
-            [binary(self.kind), *self._options()],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self.launch()
         try:
             self.until_ready()
         except BaseException:
             self.kill()
             raise
         return self
+
+    def launch(self) -> None:
+        """Start it."""
+        self.process = subprocess.Popen(
+            [binary(self.kind), *self._options()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def _options(self) -> list[str]:
         where = ["--port", str(self.port), "--bind", "127.0.0.1"] if self.port else ["--port", "0"]
@@ -129,8 +135,11 @@ class RedisServer:
     def client(self) -> Any:
         """A plain client, to look at the server from beside."""
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        return redis.Redis(unix_socket_path=str(self.socket), password=self.password)
+        once = Retry(NoBackoff(), 0)
+        return redis.Redis(unix_socket_path=str(self.socket), password=self.password, retry=once)
 
     def kill(self, sig: int = signal.SIGKILL) -> None:
         """End it, and wait for that."""
@@ -175,6 +184,56 @@ class Sentinel(RedisServer):
         import redis
 
         return redis.Redis("127.0.0.1", self.port)
+
+
+class Proxy:
+    """Stands between a store and a server, on a socket of its own, and can lose an answer.
+
+    Args:
+        server: Where what is said goes.
+    """
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._loses = threading.Event()
+        self.socket = server.folder / "proxy"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.socket))
+        self._listener.listen()
+        self._open: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def lose_next(self) -> None:
+        """The server does what it is told next, but its answer is lost, and the connection."""
+        self._loses.set()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(str(self._server.socket))
+                self._open += [near, far]
+                threading.Thread(target=self._carry, args=(near, far, False), daemon=True).start()
+                threading.Thread(target=self._carry, args=(far, near, True), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket, back: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 20):
+                if back and self._loses.is_set():
+                    self._loses.clear()
+                    break
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
 
 @contextlib.contextmanager

@@ -55,17 +55,20 @@ class RedisBlobs:
             )
         if self.has(name):
             return
+        first = True
         for number, piece in enumerate(_pieces(parts)):
-            self._keep(name, str(number), piece, HELD_S)  # half of a blob does not stay for long
-        self._keep(name, "size", str(size).encode(), UNUSED_S)
+            self._keep(name, str(number), piece, HELD_S, first)  # half of a blob does not stay for long
+            first = False
+        self._keep(name, "size", str(size).encode(), UNUSED_S, first)
 
-    def _keep(self, name: str, field: str, value: bytes, seconds: int) -> None:
+    def _keep(self, name: str, field: str, value: bytes, seconds: int, first: bool) -> None:
+        """Add a piece; what has no end of its time was put by others too, and a run needs it by now."""
         key = self._key(name)
 
         def ask(client: Any) -> None:
             pipe = client.pipeline(transaction=False)
             pipe.hset(key, field, value)
-            pipe.expire(key, seconds)
+            pipe.expire(key, seconds, xx=not first)
             pipe.execute()
 
         self._link.ask(ask)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -169,11 +169,11 @@ def parse(url: str) -> Address:
     except ValueError as error:
         raise ConfigError(f"The URL of the Redis store cannot be read: {error}.") from error
     kind = SCHEMES[parts.scheme]
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    _check_options(kind, options)
     account, _, places = parts.netloc.rpartition("@")
     if not account and places and "@" in url:
         raise ConfigError("In the URL of a Redis store, / ? # in a password are written %2F %3F %23.")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    _check_options(kind, options)
     username, _, password = account.partition(":")
     service, rest = "", parts.path.strip("/")
     if kind == "sentinel":
@@ -245,8 +245,7 @@ def _shown(url: str) -> str:
     account, at, places = parts.netloc.rpartition("@")
     name = account.partition(":")[0]
     hidden = f"{name}:***{at}{places}" if ":" in account else parts.netloc
-    query = urlencode([(k, v) for k, v in parse_qsl(parts.query)])
-    return urlunsplit((parts.scheme, hidden, parts.path, query, ""))
+    return f"{parts.scheme}://{hidden}{parts.path}{parts.query and '?'}{parts.query}"
 
 
 def _client(address: Address, hosts: list[tuple[str, int]], answer_s: float) -> Any:
