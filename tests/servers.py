@@ -239,7 +239,7 @@ class Proxy:
 @contextlib.contextmanager
 def cluster(kind: str, size: int = 3) -> Iterator[list[RedisServer]]:
     """Servers that share the slots of a cluster evenly."""
-    options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
+    options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--appendfsync", "always"]
     servers = [RedisServer(kind, free_port(), options) for _ in range(size)]
     try:
         for number, server in enumerate(servers):

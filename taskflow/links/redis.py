@@ -422,16 +422,16 @@ class RedisLink:
 
     def _passes(self, error: Exception) -> bool:
         """Whether it is of use to ask again."""
-        if isinstance(error, AskError):  # MOVED is one
+        if _is_elsewhere(error):
             return self.address.kind == "cluster"
-        text = str(error).rpartition("caused error: ")[2]  # in a pipeline, the command is told before it
+        text = _said(error)
         if isinstance(error, AuthenticationError | OutOfMemoryError) or any(w in text for w in _REFUSALS):
             return False
         return isinstance(error, _PASSING) or text.startswith(_PASSING_WORDS)
 
     def _refuse(self, error: Exception) -> NoReturn:
         """Raise what an error means to people."""
-        shown, text = self.address.shown, _ELSEWHERE if isinstance(error, AskError) else str(error)
+        shown, text = self.address.shown, _ELSEWHERE if _is_elsewhere(error) else str(error)
         if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in text:
             raise QueueFull(
                 f"The memory of {shown} is full: nothing new is taken until some runs are forgotten."
@@ -448,3 +448,13 @@ class RedisLink:
         client, self.client = self.client, None
         if client is not None:
             client.close()
+
+
+def _said(error: Exception) -> str:
+    """What a server said; in a pipeline, the command is told before it."""
+    return str(error).rpartition("caused error: ")[2]
+
+
+def _is_elsewhere(error: Exception) -> bool:
+    """Whether another node of a cluster has the keys; only newer releases of redis-py have a class for it."""
+    return isinstance(error, AskError) or _said(error).startswith(("MOVED ", "ASK "))

@@ -29,7 +29,8 @@ BRIEF_S = 0.02
 
 @pytest.fixture(params=["valkey", "redis"])
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    with closing(RedisServer(request.param, options=["--hz", "100"])) as server:
+    """It writes down before it answers: with `everysec`, two seconds of what was answered may be lost."""
+    with closing(RedisServer(request.param, options=["--hz", "100", "--appendfsync", "always"])) as server:
         yield server.start()
 
 
