@@ -42,6 +42,8 @@ FIRST_CONTACT_S = 3.0
 FIRST_ANSWER_S = 2.0
 CONNECT_S = 3.0
 ANSWER_S = 30.0
+GUIDE_S = 1.0
+"""How long one of several guides (a sentinel, a node of a cluster) may take to say where our server is."""
 OPTIONS = frozenset(
     {"namespace", "allow_eviction", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
 )
@@ -87,6 +89,10 @@ _RIGHTS = (
 _BY_TLS = ", and is this the port where it speaks TLS"
 _LETS_US_IN = "{shown} does not let us in: {text}. Give user and password in the URL."
 _NO_CLUSTER = "{shown} is not a cluster ({text}): write redis:// for a single server."
+_NO_SERVER = (
+    "{shown} is no Redis server of version 7.0 or newer ({text}). To ask sentinels for one, write"
+    " redis+sentinel://host:26379/mymaster."
+)
 _ELSEWHERE = "the keys are on another node"
 _REFUSALS = {
     "WRONGPASS": _LETS_US_IN,
@@ -101,12 +107,13 @@ _REFUSALS = {
     _ELSEWHERE: "{shown} is a node of a cluster: write redis+cluster://host:port,host:port.",
     "DB index": "{shown} has no such database ({text}): give another number, or none.",
     "Invalid Database": "{shown} has no such database: give another number, or none.",
-    "unknown command": "{shown} is no Redis server of version 7.0 or newer ({text}). To ask sentinels for it,"
-    " write redis+sentinel://host:26379/mymaster.",
+    "unknown command": _NO_SERVER,
+    "Protocol Error": _NO_SERVER,
     "CERTIFICATE_VERIFY": "The certificate of {shown} is not trusted ({text}): name the file of its"
     " authority, ?ssl_ca_certs=/path/ca.pem.",
 }
 """What a server says when asking again is of no use, and the cure."""
+_GUIDED = {"socket_connect_timeout": GUIDE_S, "socket_timeout": GUIDE_S}
 
 
 # ── where it is ──────────────────────────────────────────────────────────────────────
@@ -271,7 +278,7 @@ def _client(address: Address, hosts: list[tuple[str, int]], answer_s: float) -> 
         from redis import sentinel
 
         watchers: Any = sentinel.Sentinel  # redis-py has no types for these
-        brief = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
+        brief = {"retry": common["retry"], **_GUIDED}
         found = watchers(list(address.hosts), sentinel_kwargs=brief, db=address.db, **common)
         return found.master_for(address.service)
     if address.kind == "cluster":
@@ -291,7 +298,7 @@ def _node_with(prefix: str, hosts: list[tuple[str, int]], common: Mapping[str, A
     slot, failure = key_slot(prefix.encode()), None
     for at in list(hosts):
         try:
-            with redis.Redis(*at, **common) as client:
+            with redis.Redis(*at, **{**common, **_GUIDED}) as client:
                 ranges = client.execute_command("CLUSTER", "SLOTS")
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
             failure = error

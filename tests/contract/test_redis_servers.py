@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -261,7 +262,24 @@ def test_a_server_that_does_not_answer_is_not_waited_for_longer(server: RedisSer
         server.process.send_signal(signal.SIGCONT)
 
 
+def test_another_kind_of_server_is_said() -> None:
+    with (
+        socket.create_server(("127.0.0.1", port := free_port())) as listener,
+        ThreadPoolExecutor(1) as threads,
+    ):
+
+        def answer() -> None:
+            with listener.accept()[0] as near:
+                near.recv(1000)
+                near.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threads.submit(answer)
+        with pytest.raises(ConfigError, match=r"is no Redis server .*400 Bad Request"):
+            RedisStore(f"redis://127.0.0.1:{port}")
+
+
 def test_the_first_contact_is_bounded_by_what_is_documented() -> None:
     from taskflow.links import redis as link
 
     assert link.FIRST_CONTACT_S + link.FIRST_ANSWER_S <= 5.0
+    assert link.GUIDE_S <= link.FIRST_ANSWER_S
