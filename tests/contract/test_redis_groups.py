@@ -211,6 +211,36 @@ def test_a_slot_that_is_moved_to_another_node_is_waited_for(nodes: list[RedisSer
         assert rings(bell)
 
 
+@pytest.mark.slow
+def test_a_store_goes_on_with_the_replica_when_its_node_of_a_cluster_dies() -> None:
+    with ExitStack() as stack:
+        nodes = stack.enter_context(cluster("valkey"))
+        store = stack.enter_context(closing(RedisStore(url_of(nodes))))
+        bell = stack.enter_context(closing(store.listen("work")))
+        mine = owner(nodes, store)
+        replica = stack.enter_context(closing(RedisServer("valkey", free_port(), nodes[0].options).start()))
+        replica.client().execute_command("CLUSTER MEET", "127.0.0.1", mine.port)
+        name = mine.client().execute_command("CLUSTER MYID")
+        until(lambda: replica.client().execute_command("CLUSTER REPLICATE", name))
+        until(lambda: replica.client().info("replication")["master_link_status"] == "up")
+        for node in (*nodes, replica):
+            node.client().config_set("cluster-node-timeout", 500)
+        store.submit([call()])
+        assert rings(bell)
+        (lease,) = store.claim(want())
+        mine.client().wait(1, 5000)
+        mine.kill()
+
+        assert not store.settle(settle_all([lease])).lost
+
+        assert replica.client().role()[0] == b"master"
+        assert [view.state for view in store.runs()] == ["succeeded"]
+        until(lambda: rings(bell, 0.6))
+        until(lambda: not rings(bell, 0.1))
+        store.submit([call()])
+        assert rings(bell)
+
+
 def test_a_cluster_that_is_away_is_said_within_the_time(
     nodes: list[RedisServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
