@@ -141,6 +141,13 @@ class RedisServer:
         once = Retry(NoBackoff(), 0)
         return redis.Redis(unix_socket_path=str(self.socket), password=self.password, retry=once)
 
+    def write_down(self) -> None:
+        """Switch the AOF on again; until it was written anew, a crash would lose everything."""
+        client = self.client()
+        client.config_set("appendonly", "yes")
+        states = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+        until(lambda: not any(client.info("persistence")[state] for state in states))
+
     def kill(self, sig: int = signal.SIGKILL) -> None:
         """End it, and wait for that."""
         if self.process is not None:

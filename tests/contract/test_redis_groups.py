@@ -153,7 +153,7 @@ def test_what_a_cluster_says_of_itself_is_said_by_the_node_of_the_namespace(node
             durable = [[well for name, well, _ in store.check() if name == "durable"] for _ in range(9)]
             infos = [store._link.client.info()["tcp_port"] for _ in range(9)]
         finally:
-            mine.client().config_set("appendonly", "yes")
+            mine.write_down()
 
     assert durable == [[False]] * 9
     assert infos == [mine.port] * 9

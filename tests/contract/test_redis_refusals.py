@@ -34,7 +34,7 @@ def url(server: RedisServer) -> Iterator[str]:
     client = server.client()
     client.config_set("maxmemory", 0)
     client.config_set("maxmemory-policy", "noeviction")
-    client.config_set("appendonly", "yes")
+    server.write_down()
     client.flushall()
 
 
