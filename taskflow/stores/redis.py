@@ -213,7 +213,7 @@ class RedisStore(RedisReads):
             view.started_at,
             dict(view.info),
         ]
-        self._ask("HSET", self._key("workers"), view.id, json.dumps([view.seen_at, body]))
+        self._step("announce", [view.id, json.dumps(body)])
 
     def sweep(self, /, *, age_s: float, size_bytes: int) -> Mapping[str, int]:
         """See `StatusPort.sweep`; the size is that of the whole server, and counts when it has a bound.
@@ -238,7 +238,7 @@ class RedisStore(RedisReads):
         old = [
             name
             for name, text in pairs(self._ask("HGETALL", self._key("workers")))
-            if json.loads(text)[0] < now - WORKERS_KEPT_S
+            if float(text.partition(b" ")[0]) < now - WORKERS_KEPT_S
         ]
         if old:
             self._ask("HDEL", self._key("workers"), *old)

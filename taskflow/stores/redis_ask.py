@@ -32,8 +32,6 @@ _REFUSALS: dict[str, type[Exception]] = {
 
 SCHEMA = 1
 FUNCTIONS_KNOWN = 10_000
-_LET_THROUGH = "#!lua flags=allow-oom\nreturn redis.call(unpack(ARGV))"
-"""What is small and is written anew: a server without memory takes it too, or its workers could not go on."""
 
 
 class RedisAsk:
@@ -106,8 +104,6 @@ class RedisAsk:
         return made
 
     def _ask(self, *command: Any) -> Any:
-        if command[0] == "HSET":
-            return self._link.ask(lambda client: client.eval(_LET_THROUGH, 1, self._key(""), *command))
         return self._link.ask(lambda client: client.execute_command(*command))
 
     def _all(self, commands: Iterable[Sequence[Any]]) -> list[Any]:

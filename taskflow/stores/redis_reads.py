@@ -210,7 +210,8 @@ class RedisReads(RedisAsk):
         views = []
         now = self._seconds()
         for name, text in sorted(pairs(found)):
-            seen_at, (host, pid, queues, slots, busy, started_at, info) = json.loads(text)
+            seen, _, body = text.partition(b" ")
+            seen_at, (host, pid, queues, slots, busy, started_at, info) = float(seen), json.loads(body)
             if seen_at > now - 60:
                 views.append(
                     WorkerView(
@@ -280,7 +281,7 @@ class RedisReads(RedisAsk):
             (
                 "durable",
                 durable,
-                "AOF is on"
+                "AOF is on: only a crash of the machine may lose the last second or two"
                 if durable
                 else "AOF is off: a crash of the server loses what came since its last snapshot"
                 " (`redis-cli config set appendonly yes`)",

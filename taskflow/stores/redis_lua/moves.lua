@@ -176,6 +176,8 @@ end)
 register('renew', function(a) return M.renew(a[1], a[2]) end)
 register('reap', function(limit) return M.reap(limit) end)
 register('note', function(list) return note(list) end)
+-- A function, so that a server without memory takes it too, and for the server's clock: those of workers may differ.
+register('announce', function(a) R.later('HSET', P .. 'workers', a[1], number(R.now) .. ' ' .. a[2]) end)
 register('forget', function(id) return forget(id) end)
 register('forget_ended', function(a) return forget_ended(a[1], a[2], a[3], a[4]) end)
 register('bury', function(limit) return bury(limit) end)
