@@ -128,7 +128,7 @@ def test_a_server_that_throws_keys_away_is_refused_unless_it_is_allowed(
 
 def test_a_server_that_writes_nothing_down_is_said(server: RedisServer, url: str) -> None:
     with closing(RedisStore(url)) as store:
-        assert ("durable", True, "AOF is on") in store.check()
+        assert any(line[:2] == ("durable", True) and "AOF is on" in line[2] for line in store.check())
         server.client().config_set("appendonly", "no")
 
         (told,) = [(well, words) for name, well, words in store.check() if name == "durable"]
