@@ -40,6 +40,7 @@ class RedisServer:
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self.pid = self._process.pid
         until = time.monotonic() + READY_S
         while not Path(self.path).exists():
             if self._process.poll() is not None or time.monotonic() > until:

@@ -86,7 +86,7 @@ def _warnings(suite: Suite, setting: Setting, scale: float) -> list[str]:
         load = " and ".join(f"{one:.1f}" for one in setting.load)
         warnings.append(
             f"**Made on a busy machine** (load average before and after: {load}):"
-            " absolute figures are too low, ratios are uncertain. Repeat with `{suite.command}`."
+            f" absolute figures are too low, ratios are uncertain. Repeat with `{suite.command}`."
         )
     if scale != 1:
         warnings.append(f"**Sizes are {scale:g} of what the table says.**")

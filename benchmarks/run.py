@@ -144,7 +144,7 @@ def _measure(suite: Suite, samples: Samples, case: str, subject: str, setting: S
     command = [setting.python_of(subject), "-m", "benchmarks.one", name, subject, case, str(scale)]
     if suite.needs_redis:
         with redis_server.RedisServer() as server:
-            figures, reason = _ask(command, timeout_s, {redis_server.PLACE: server.path})
+            figures, reason = _ask(command, timeout_s, {redis_server.PLACE: server.path}, server.pid)
     else:
         figures, reason = _ask(command, timeout_s, {})
     samples.add(subject, figures)
@@ -152,8 +152,10 @@ def _measure(suite: Suite, samples: Samples, case: str, subject: str, setting: S
         samples.refuse(case, subject, reason)
 
 
-def _ask(command: list[str], timeout_s: float, place: dict[str, str]) -> tuple[dict[str, float], str]:
-    """The figures of a measurement, and what went wrong; nothing of it is left running."""
+def _ask(
+    command: list[str], timeout_s: float, place: dict[str, str], server: int = 0
+) -> tuple[dict[str, float], str]:
+    """The figures of a measurement, and what went wrong; nothing of it but its server is left running."""
     environment = os.environ | {"PYTHONPATH": str(HOME.parent), "PYTHONWARNINGS": "ignore"} | place
     child = subprocess.Popen(
         [*command, repr(time.perf_counter())],
@@ -178,13 +180,14 @@ def _ask(command: list[str], timeout_s: float, place: dict[str, str]) -> tuple[d
         except subprocess.TimeoutExpired:
             processes.end([*processes.descendants(child.pid), child.pid])
             out, _ = child.communicate()
-    _tidy()
+    _tidy(server)
     return _figures(out.splitlines()), reason
 
 
-def _tidy() -> None:
+def _tidy(server: int) -> None:
     """What a subject left behind, and this process has adopted."""
-    left = processes.wait_until_gone(processes.descendants(os.getpid()), 3.0)
+    others = [pid for pid in processes.descendants(os.getpid()) if pid != server]
+    left = processes.wait_until_gone(others, 3.0)
     processes.end(left)
     processes.wait_until_gone(left, 3.0)
 
