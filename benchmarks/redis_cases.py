@@ -134,7 +134,7 @@ CASES: dict[str, Case] = {
         "chord",
         {"chord_10k_ms": "chord of 10,000, ms"},
         partial(chord, "chord-10k", "chord_10k_ms", 10_000),
-        timeout_s=180,
+        timeout_s=240,
         after="chord-1k",
     ),
     "dag": Case("graph", {"dag_2k_per_s": "graph of 100 layers of 20, nodes/s"}, dag),
