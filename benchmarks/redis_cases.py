@@ -140,8 +140,8 @@ CASES: dict[str, Case] = {
     "dag": Case("graph", {"dag_2k_per_s": "graph of 100 layers of 20, nodes/s"}, dag),
     "crews": Case(
         "submit",
-        {f"crew_{count}_us": f"calls of 1 ms, {count} workers: all else, µs a call" for count in CREWS}
-        | {f"crew_{count}_of_ideal": f"… {count} workers: time ÷ ideal" for count in CREWS},
+        {f"crew_{count}_us": f"calls of 1 ms, workers: {count}: all else, µs a call" for count in CREWS}
+        | {f"crew_{count}_of_ideal": f"… workers: {count}: time ÷ ideal" for count in CREWS},
         crews,
         timeout_s=90,
     ),
