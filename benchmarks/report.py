@@ -39,7 +39,7 @@ def table(
         _row(["", *(load(name).title for name in here)]),
         _row(["---", *("---:" for _ in here)]),
         *_rows(suite, values, reasons, here),
-        *_aims(suite, values),
+        *_aims(suite, values, reasons),
         "",
         "How each is used:",
         "",
@@ -127,18 +127,20 @@ def _explained(reasons: Mapping[str, Mapping[str, str]], subjects: Sequence[str]
     return [f"- {load(subject).title}, {', '.join(names)}: {reason}" for (subject, reason), names in ordered]
 
 
-def _aims(suite: Suite, values: Values) -> list[str]:
+def _aims(suite: Suite, values: Values, reasons: Mapping[str, Mapping[str, str]]) -> list[str]:
     """What is to be reached, and what was; what was not is said as plainly."""
     if not suite.targets:
         return []
     lines = ["", "What is aimed at:", ""]
     lines += [_row(["", "aim", "this run", ""]), _row(["---", "---", "---:", "---"])]
     for target in suite.targets:
-        found = target.found(values, suite.ours)
+        found, sign = target.found(values, suite.ours), ""
+        if found is None and _ran_out(suite, target, reasons):
+            found, sign = target.beyond(values, suite.ours, suite.case_of(target.figure).timeout_s), "> "
         verdict = "not measured"
         if found is not None:
             verdict = "reached" if target.is_met(found) else "**not reached**"
-        shown = "" if found is None else _number(found) + ("" if _is_absolute(target) else " ×")
+        shown = "" if found is None else sign + _number(found) + ("" if _is_absolute(target) else " ×")
         lines.append(_row([suite.titles[target.figure], _aim(suite, target), shown, verdict]))
     return lines
 
@@ -151,6 +153,11 @@ def _aim(suite: Suite, target: Target) -> str:
     elif target.over:
         words.append(f"× {f'{target.times:g} × ' if target.times != 1 else ''}“{suite.titles[target.over]}”")
     return " ".join([*words, "(stretch)"] if target.is_stretch else words)
+
+
+def _ran_out(suite: Suite, target: Target, reasons: Mapping[str, Mapping[str, str]]) -> bool:
+    names = [name for name, figures in suite.figures.items() if target.figure in figures]
+    return any(reasons.get(name, {}).get(target.rival, "").startswith("over ") for name in names)
 
 
 def _is_absolute(target: Target) -> bool:

@@ -49,6 +49,12 @@ class Target:
             return (own / other if is_share else other / own) / self.times
         return own
 
+    def beyond(self, values: Values, ours: str, timeout_s: float) -> float | None:
+        """How many times better at least, when the rival's milliseconds ran out of time."""
+        own = _median(values, self.figure, ours)
+        is_time = self.figure.endswith("_ms") and self.least is not None
+        return timeout_s * 1e3 / own / self.times if own and is_time else None
+
     def is_met(self, found: float) -> bool:
         """Whether that is enough."""
         return found >= self.least if self.least is not None else found <= (self.most or 0.0)
@@ -93,6 +99,10 @@ class Suite:
         """By case, by figure: its row in the table."""
         cold = {cases.COLD: cases.COLD_FIGURES} if self.has_cold_start else {}
         return {name: case.figures for name, case in self.cases.items()} | cold
+
+    def case_of(self, figure: str) -> Case:
+        """The case that gives a figure."""
+        return next(case for case in self.cases.values() if figure in case.figures)
 
     @property
     def titles(self) -> Mapping[str, str]:
