@@ -21,7 +21,7 @@ class Rq(Subject):
     notes = "two `rq worker`, a process a job; bulk calls are `enqueue_many`; chords are driven by the client"
     cannot: ClassVar[Mapping[str, str]] = {
         "graph": "with 3.0.0 a job whose two dependencies end at the same time may stay `ready_to_enqueue`"
-        " and never run: some of 100 nodes did in each of three tries"
+        " and never run: 4 of 100 nodes did when it was tried"
     }
     parts: ClassVar[Mapping[str, float]] = {
         "submit": 0.1, "map": 0.005, "chord-1k": 0.25, "chord-10k": 0.05, "crews": 0.1,
