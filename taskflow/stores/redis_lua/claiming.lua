@@ -38,6 +38,10 @@ end
 
 -- A lease as it is answered, and the arguments.
 local function told(row, part)
+  if not row.args and not row.inputs then
+    local raw = call('HMGET', P .. 'n:' .. row.id, 'a', 'i')
+    row.args, row.inputs = raw[1], raw[2] and unpacked(raw[2]) or {}
+  end
   return {
     {
       row.id, part.lo, part.hi, part.fence, row.run, row.fn, row.array and 1 or 0, row.width or 0, R.inputs(row),

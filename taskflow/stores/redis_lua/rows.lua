@@ -684,24 +684,21 @@ local function write_parts(row)
   end
 end
 
+local function story_of(segment)
+  local s = segment
+  return pack({
+    s.lo, s.hi, s.state, s.fence, s.single, s.origin or false, s.attempts, s.deliveries, s.worker or false,
+    s.started_at or false, s.took_s or false, s.error or false,
+  })
+end
+
 local function write_segments(row)
-  local own = P .. 'n:' .. row.id
   for _, s in ipairs(row.segments) do
-    local story = pack({
-      s.lo, s.hi, s.state, s.fence, s.single, s.origin or false, s.attempts, s.deliveries, s.worker or false,
-      s.started_at or false, s.took_s or false, s.error or false,
-    })
-    if row.array then
-      local name = string.format('%.0f', s.lo)
-      call('HSET', P .. 'sg:' .. row.id, name, story)
-      call('ZADD', P .. 'sx:' .. row.id, name, string.format('%.0f:%.0f:%s:%.0f', s.lo, s.hi, s.state, s.fence))
-      if s.value then call('HSET', P .. 'sv:' .. row.id, name, s.value) end
-      if s.error then call('HSETNX', own, 'er', s.error) end
-    elseif s.value then
-      call('HSET', own, 'g', story, 'v', s.value)
-    else
-      call('HSET', own, 'g', story)
-    end
+    local name = string.format('%.0f', s.lo)
+    call('HSET', P .. 'sg:' .. row.id, name, story_of(s))
+    call('ZADD', P .. 'sx:' .. row.id, name, string.format('%.0f:%.0f:%s:%.0f', s.lo, s.hi, s.state, s.fence))
+    if s.value then call('HSET', P .. 'sv:' .. row.id, name, s.value) end
+    if s.error then call('HSETNX', P .. 'n:' .. row.id, 'er', s.error) end
   end
 end
 
@@ -731,18 +728,34 @@ local function write_queue(row)
   end
 end
 
-local function write_node(row, totals)
-  local key = P .. 'n:' .. row.id
-  if row.new then
-    call('HSET', key, 's', pack(fixed(row)), 'a', row.args, 'd', pack(changing(row)))
-  else
-    call('HSET', key, 'd', pack(changing(row)))
+-- The hash of a node, in one command.
+local function write_hash(row)
+  local fields = {'HSET', P .. 'n:' .. row.id, 'd', pack(changing(row))}
+  local function add(name, value)
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
   end
-  if row.edges_changed and #row.edges > 0 then call('HSET', key, 'e', pack(row.edges)) end
-  if row.inputs and (row.new or row.inputs_changed) and #row.inputs > 0 then call('HSET', key, 'i', pack(row.inputs)) end
-  if row.array then write_parts(row) end
-  if #row.segments > 0 then write_segments(row) end
-  if row.pages then write_pages(row) end
+  if row.new then
+    add('s', pack(fixed(row)))
+    add('a', row.args)
+  end
+  if row.edges_changed and #row.edges > 0 then add('e', pack(row.edges)) end
+  if row.inputs and (row.new or row.inputs_changed) and #row.inputs > 0 then add('i', pack(row.inputs)) end
+  local segment = not row.array and row.segments[1]
+  if segment then
+    add('g', story_of(segment))
+    if segment.value then add('v', segment.value) end
+  end
+  call(unpack(fields))
+end
+
+local function write_node(row, totals)
+  write_hash(row)
+  if row.array then
+    write_parts(row)
+    write_segments(row)
+    if row.pages then write_pages(row) end
+  end
   write_queue(row)
   local queued, waiting, held = tallies(row)
   queued, waiting, held = queued - row.was_queued, waiting - row.was_waiting, held - row.was_held
