@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from taskflow import ending, hooks
 from taskflow.crew import Crew, Terms, slots_of
 from taskflow.errors import ConfigError, UsageError, nearest
+from taskflow.links import shown
 from taskflow.pools import context
 from taskflow.stores import default_url, is_private, is_shared, place_of
 
@@ -452,7 +453,7 @@ class Client(concurrent.futures.Executor):
         return False
 
     def __repr__(self) -> str:
-        return f"<Client {self.url}, {self._engine.crew.slots} slots of its own>"
+        return f"<Client {shown(self.url)}, {self._engine.crew.slots} slots of its own>"
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:

@@ -31,6 +31,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from taskflow.errors import ConfigError, QueueFull, StoreUnavailable, nearest
+from taskflow.links import shown
 from taskflow.policy import backoff_s, roll
 
 __all__ = ["SCHEMES", "Address", "Library", "RedisLink", "parse"]
@@ -187,12 +188,12 @@ def parse(url: str) -> Address:
         service, _, rest = rest.partition("/")
         if not service:
             raise ConfigError(
-                f"{_shown(url)} does not say which master: write redis+sentinel://host:26379/mymaster"
+                f"{shown(url)} does not say which master: write redis+sentinel://host:26379/mymaster"
             )
     if kind == "unix":
         rest = options.get("db", "0")
         if places or not parts.path:
-            raise ConfigError(f"{_shown(url)} names no file: write redis+socket:///path/redis.sock")
+            raise ConfigError(f"{shown(url)} names no file: write redis+socket:///path/redis.sock")
     return Address(
         kind,
         tuple(
@@ -207,7 +208,7 @@ def parse(url: str) -> Address:
         options.get("namespace", "default"),
         _YES_NO[options.get("allow_eviction", "0").lower()],
         {name: value for name, value in options.items() if name.startswith("ssl_")},
-        _shown(url),
+        shown(url),
     )
 
 
@@ -228,9 +229,9 @@ def _check_options(kind: str, options: Mapping[str, str]) -> None:
 
 def _db(url: str, kind: str, given: str) -> int:
     if given and not _is_number(given):
-        raise ConfigError(f"{_shown(url)}: {given!r} is no number of a database.")
+        raise ConfigError(f"{shown(url)}: {given!r} is no number of a database.")
     if kind == "cluster" and int(given or 0):
-        raise ConfigError(f"{_shown(url)}: a cluster has only database 0.")
+        raise ConfigError(f"{shown(url)}: a cluster has only database 0.")
     return int(given or 0)
 
 
@@ -245,14 +246,6 @@ def _host(place: str, port: int) -> tuple[str, int]:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal()
-
-
-def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    account, at, places = parts.netloc.rpartition("@")
-    name = account.partition(":")[0]
-    hidden = f"{name}:***{at}{places}" if ":" in account else parts.netloc
-    return f"{parts.scheme}://{hidden}{parts.path}{parts.query and '?'}{parts.query}"
 
 
 def _client(address: Address, hosts: list[tuple[str, int]], answer_s: float) -> Any:
@@ -438,16 +431,16 @@ class RedisLink:
 
     def _refuse(self, error: Exception) -> NoReturn:
         """Raise what an error means to people."""
-        shown, text = self.address.shown, _ELSEWHERE if _is_elsewhere(error) else str(error)
+        where, text = self.address.shown, _ELSEWHERE if _is_elsewhere(error) else str(error)
         if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in text:
             raise QueueFull(
-                f"The memory of {shown} is full: nothing new is taken until some runs are forgotten."
+                f"The memory of {where} is full: nothing new is taken until some runs are forgotten."
             ) from error
         for words, cure in _REFUSALS.items():
             if words in text:
-                raise ConfigError(cure.format(shown=shown, text=text.rstrip("."))) from error
+                raise ConfigError(cure.format(shown=where, text=text.rstrip("."))) from error
         if isinstance(error, AuthenticationError):
-            raise ConfigError(_LETS_US_IN.format(shown=shown, text=text.rstrip("."))) from error
+            raise ConfigError(_LETS_US_IN.format(shown=where, text=text.rstrip("."))) from error
         raise error
 
     def close(self) -> None:
