@@ -271,12 +271,13 @@ class RedisReads(RedisAsk):
         info = self._link.ask(lambda client: client.info())
         durable = bool(info.get("aof_enabled"))
         policy = info.get("maxmemory_policy", "noeviction")
+        version = info.get("valkey_version") or info.get("redis_version")
         faults = self._faults()
         return [
             (
                 "server",
                 True,
-                f"{info.get('server_name', 'redis')} {info.get('redis_version')}, {self._link.address.shown}",
+                f"{info.get('server_name', 'redis')} {version}, {self._link.address.shown}",
             ),
             (
                 "durable",
