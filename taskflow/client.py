@@ -44,7 +44,8 @@ class Client(concurrent.futures.Executor):
     Args:
         url: The store; by default the user's own embedded one (`taskflow.stores.default_url`).
         workers: Slots of the workers that this process starts: a number, or ``"auto"`` for one per
-            core it may use. With 0 somebody else works: ``taskflow worker URL``.
+            core it may use, and none for a store on a server. With 0 somebody else works: ``taskflow worker
+            URL``.
         mode: ``"inline"`` runs everything in the calling thread, over a store in memory, by the same
             engine: breakpoints work.
         pool: ``"process"``; ``"thread"`` or ``"async"`` run all slots in one child process.
