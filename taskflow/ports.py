@@ -224,6 +224,11 @@ class Store(GraphPort, WorkPort, WatchPort, StatusPort, Protocol):
 class Blobs(Protocol):
     """Bytes by name. A name that is a digest is written once."""
 
+    @property
+    def guarded(self) -> bool:
+        """Whether nobody but the user can have written them: what is read need not be checked as a whole."""
+        ...
+
     def put(self, name: str, parts: Sequence[bytes | memoryview], /) -> None:
         """Keep the parts, one behind the other, under a name; nothing happens when the name is there."""
         ...

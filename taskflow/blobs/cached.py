@@ -44,6 +44,8 @@ class CachedBlobs:
         most_bytes: About how many bytes of copies are kept.
     """
 
+    guarded = False
+
     def __init__(self, far: Blobs, near: FileBlobs, most_bytes: int = MOST_BYTES) -> None:
         self._far, self._near, self._most_bytes = far, near, most_bytes
         self._since_look = _LOOK_EVERY_BYTES

@@ -38,6 +38,8 @@ class FileBlobs:
         ConfigError: The directory is not ours alone.
     """
 
+    guarded = True
+
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
         self._root = os.fspath(self.directory)

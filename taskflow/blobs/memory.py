@@ -12,6 +12,8 @@ __all__ = ["MemoryBlobs"]
 class MemoryBlobs:
     """Bytes by name, in a dictionary."""
 
+    guarded = True
+
     def __init__(self) -> None:
         self._blobs: dict[str, bytes] = {}
 

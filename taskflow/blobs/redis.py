@@ -27,6 +27,8 @@ class RedisBlobs:
         reach: Gives the way to the server, when the first blob is asked for.
     """
 
+    guarded = False
+
     def __init__(self, reach: Callable[[], RedisLink]) -> None:
         self._reach = reach
         self._found: tuple[int, RedisLink] | None = None

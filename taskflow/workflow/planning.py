@@ -27,6 +27,8 @@ _COLUMNS = ("node", "kind", "function", "width", "after", "options", "size_bytes
 class _Scales:
     """Blobs of which only the size is kept."""
 
+    guarded = True
+
     def __init__(self) -> None:
         self.size_bytes: dict[str, int] = {}
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import count
+from pathlib import Path
 
+import numpy
 import pytest
 
 from taskflow.codec import Codec, Keyring
+from taskflow.errors import Untrusted
 from taskflow.ids import NodeId, RunId, WorkerId
 from taskflow.records import Kind, Node, Outcome, Page, Plan, Settlement, Want
 from taskflow.stores.redis import RedisStore
@@ -154,3 +158,25 @@ def test_a_claim_that_is_asked_again_does_not_give_what_was_lost_meanwhile(
 
     assert store._step("claim", want)[0] == []
     assert lease.delivery == 2
+
+
+def test_a_blob_that_others_altered_is_not_opened(
+    store: RedisStore, codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = codec.function(abs)
+    value = codec.dump_args(digest, (numpy.arange(1_000_000),), {})
+    key = max(
+        (key for key in keys(store) if key.startswith(b"b:")),
+        key=lambda key: store._ask("HSTRLEN", store._key(key.decode()), "0"),
+    )
+    piece = bytearray(store._ask("HGET", store._key(key.decode()), "0"))
+    piece[-8] ^= 1
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with closing(RedisStore(store.url)) as elsewhere:
+        there = Codec(Keyring.load(), elsewhere.blobs)
+        assert there.load_args(digest, value)[0][0].sum() == 499_999_500_000
+
+    store._ask("HSET", store._key(key.decode()), "0", bytes(piece))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    with closing(RedisStore(store.url)) as elsewhere, pytest.raises(Untrusted, match="not what was stored"):
+        Codec(Keyring.load(), elsewhere.blobs).load_args(digest, value)

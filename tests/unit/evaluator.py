@@ -16,6 +16,8 @@ from taskflow.records import EdgeMode, Node, Page, Plan
 class DictBlobs:
     """Blobs in a dict."""
 
+    guarded = True
+
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
 
