@@ -18,7 +18,7 @@ from taskflow.testing.checker import Expected, Verdict
 from tests.acceptance.stage import end, family, gone_within
 from tests.crash import tasks
 from tests.crash.server_stage import Graph, ServerStage, stop
-from tests.crash.stage import squares
+from tests.crash.stage import LEASE_S, squares
 from tests.servers import binaries
 
 BACK_S = 6.0
@@ -242,6 +242,25 @@ def test_a_server_killed_under_200_runs_loses_nothing(tmp_path: Path, kind: str)
         stage.close()
 
 
+@pytest.mark.parametrize("lease_s", [LEASE_S, 15.0])
+def test_all_workers_work_again_soon_after_a_server_was_away(stage: ServerStage, lease_s: float) -> None:
+    """Also when the server comes back just after a worker looked for it."""
+    workers = [stage.worker(1, lease_s=lease_s) for _ in range(2)]
+    stage.until_ready(2)
+
+    for _ in range(CYCLES):
+        stage.server.kill()
+        time.sleep(random.uniform(0.1, 3.0))
+        stage.server.start()
+        back = time.monotonic()
+        for view in stage.store.workers():
+            node = stage.send(pow, 2, 5, queue=f"worker/{view.id}")
+            stage.wait(node, State.SUCCEEDED)
+        assert time.monotonic() - back <= BACK_S
+
+    assert all(worker.poll() is None for worker in workers)
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_worker_told_to_end_while_the_server_is_away_exits_well(stage: ServerStage, busy: bool) -> None:
     worker = stage.worker(1)
@@ -426,9 +445,3 @@ def test_a_jump_of_the_servers_clock_loses_nothing(
         assert load.deliveries() <= 2
     finally:
         stage.close()
-
-
-def _time(deed: Callable[[], object]) -> float:
-    began = time.monotonic()
-    deed()
-    return time.monotonic() - began
