@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 FIRST_CONTACT_S = 5.0
 CONNECT_S = 3.0
-ANSWER_S = 30.0
+LEAST_ANSWER_S = 5.0
 OPTIONS = frozenset(
     {"namespace", "allow_eviction", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
 )
@@ -183,13 +183,13 @@ def _shown(url: str) -> str:
     return urlunsplit((parts.scheme, hidden, parts.path, query, ""))
 
 
-def _client(address: Address) -> Any:
+def _client(address: Address, answer_s: float) -> Any:
     """A client of redis-py that gives bytes, and asks nothing twice by itself."""
     common: dict[str, Any] = {
         "username": address.username,
         "password": address.password,
         "socket_connect_timeout": CONNECT_S,
-        "socket_timeout": ANSWER_S,
+        "socket_timeout": answer_s,
         "socket_keepalive": True,
         "health_check_interval": 0,
         "retry": Retry(NoBackoff(), 0),
@@ -223,7 +223,8 @@ class RedisLink:
 
     Args:
         url: Where it is.
-        wait_s: How long a question waits for a server that is away before `StoreUnavailable`.
+        wait_s: How long a question waits for a server that is away before `StoreUnavailable`; one that is
+            connected and silent is away too, after at least 5 s.
 
     Raises:
         ConfigError: The server cannot be used as it is set up, or does not let us in.
@@ -233,6 +234,7 @@ class RedisLink:
     def __init__(self, url: str, wait_s: float) -> None:
         self.address = parse(url)
         self.prefix = self.address.prefix
+        self._patience_s = wait_s
         self.wait_s = min(wait_s, FIRST_CONTACT_S)
         self._lock = threading.Lock()
         self._away = False
@@ -293,7 +295,7 @@ class RedisLink:
         if self.client is None:
             with self._lock:
                 if self.client is None:
-                    self.client = _client(self.address)
+                    self.client = _client(self.address, max(self._patience_s, LEAST_ANSWER_S))
         return self.client
 
     def _unreachable(self, error: Exception) -> str:
