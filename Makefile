@@ -65,7 +65,7 @@ contract: setup  ## Run the contract suites over every store and pool
 crash: setup  ## Kill processes at every named fault point
 	@$(PYTEST) tests/crash $(ARGS)
 
-chaos: setup  ## Kill workers, servers and connections under 40,000 calls; say what came of it (ARGS="--kind redis")
+chaos: setup  ## Kill workers, servers and connections under 40,000 calls (ARGS="--kind redis")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 acceptance: setup  ## Run the public API from end to end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 
 from taskflow.states import TERMINAL, State
+from taskflow.stores import open_store
 from taskflow.testing.checker import Expected, Verdict
 from tests.acceptance.stage import end, family, gone_within
 from tests.crash import tasks
-from tests.crash.server_stage import Graph, ServerStage, stop
+from tests.crash.server_stage import Graph, ServerStage, stop, url_by
 from tests.crash.stage import LEASE_S, squares
 from tests.servers import binaries
 
@@ -259,6 +261,31 @@ def test_all_workers_work_again_soon_after_a_server_was_away(stage: ServerStage,
         assert time.monotonic() - back <= BACK_S
 
     assert all(worker.poll() is None for worker in workers)
+
+
+def test_a_bell_that_lost_its_server_rings_when_it_is_heard_again(stage: ServerStage) -> None:
+    """Who sleeps beside it is woken, and can look for what was published meanwhile."""
+    way = stage.proxy()
+    store = open_store(url_by(way))
+    bell = store.listen("work")
+    fd = bell.fileno()
+    try:
+        for _ in range(CYCLES):
+            subscribed = way.seen["SUBSCRIBE"]
+            way.refuse()
+            bell.hush()
+            way.heal()
+
+            while way.seen["SUBSCRIBE"] == subscribed:
+                assert select.select([fd], [], [], 2.0)[0]  # woken, to try and to look
+                bell.hush()
+            bell.hush()
+            stage.send(pow, 2, 5)
+            assert select.select([fd], [], [], 2.0)[0]
+            bell.hush()
+    finally:
+        bell.close()
+        store.close()
 
 
 @pytest.mark.parametrize("busy", [False, True])
