@@ -288,6 +288,44 @@ def test_a_bell_that_lost_its_server_rings_when_it_is_heard_again(stage: ServerS
         store.close()
 
 
+def test_a_server_that_stands_still_for_longer_than_the_leases_loses_nothing(stage: ServerStage) -> None:
+    """Its clock goes on: when it wakes all leases are over, though everybody lives."""
+    stage.worker(2)
+    stage.worker(2)
+    load = Load(stage)
+    load.until_begun(0.2)
+    assert stage.server.process is not None
+
+    stage.server.process.send_signal(signal.SIGSTOP)
+    time.sleep(2 * LEASE_S)
+    stage.server.process.send_signal(signal.SIGCONT)
+
+    verdict = load.verdict()
+    assert verdict.faults == {}
+    assert load.deliveries() <= 2
+
+
+def test_a_server_that_forgets_its_scripts_and_its_clients_loses_nothing(stage: ServerStage) -> None:
+    stage.worker(2)
+    stage.worker(2)
+    load = Load(stage)
+    beside = stage.server.client()
+
+    kicks = 0
+    while not load.over and kicks < 20:
+        beside.script_flush()
+        beside.client_kill_filter(_type="normal")
+        beside.client_kill_filter(_type="pubsub")
+        kicks += 1
+        time.sleep(0.1)
+    beside.close()
+
+    verdict = load.verdict()
+    assert verdict.faults == {}
+    assert verdict.duplicates.total() == 0, str(verdict)
+    assert load.deliveries() <= 1 + kicks
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_worker_told_to_end_while_the_server_is_away_exits_well(stage: ServerStage, busy: bool) -> None:
     worker = stage.worker(1)
