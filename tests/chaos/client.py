@@ -28,7 +28,7 @@ DELIVERIES = 100
 
 def main() -> None:
     options = _options()
-    client = Client(options.url, workers=0).options(max_deliveries=DELIVERIES)
+    client = again(lambda: Client(options.url, workers=0)).options(max_deliveries=DELIVERIES)
     handles: list[tuple[Any, Any]] = []
     batches = list(planned(options))
     for number, (kind, lo, size) in enumerate(batches):

@@ -32,6 +32,7 @@ DRAIN_S = 240.0
 LET_GO_S = max(LEASE_S, LEAST_ANSWER_S)  # a worker waits so long for an answer, with so short a lease
 BACK_S = 6.0
 CLIENT_KILLS = 5
+LONG_S = 60.0
 
 
 @dataclass
@@ -135,7 +136,6 @@ class Storm:
         self.stage = ServerStage(folder, kind)
         self.report = Report(size)
         self.journal = folder / "journal"
-        self._chance = random.Random(size.seed)
         self._ways = [self.stage.proxy() for _ in range(3)]
         self._clients: dict[int, subprocess.Popen[bytes]] = {}
         self._stopped: list[tuple[float, Any]] = []
@@ -203,11 +203,13 @@ class Storm:
         except BaseException as error:  # noqa: BLE001 - told at the end
             self._troubles.append(error)
 
-    def _every(self, seconds: float, count: int) -> Iterator[int]:
-        """About so often, until there is no more to be submitted and it has happened `count` times."""
-        chance, number = random.Random(self._chance.random()), 0
-        while not self._ending.is_set() or number < count:
-            self._ending.wait(seconds * chance.uniform(0.5, 1.5)) if not self._ending.is_set() else None
+    def _every(self, seconds: float, what: str = "", count: int = 0) -> Iterator[int]:
+        """About so often, until there is no more to be submitted and this has happened `count` times."""
+        chance, number = random.Random(f"{self.size.seed} {what}"), 0
+        while not self._ending.is_set() or self.report.happened[what] < count:
+            if self._ending.is_set():
+                time.sleep(seconds / 4)
+            self._ending.wait(seconds * chance.uniform(0.5, 1.5))
             yield number
             number += 1
 
@@ -217,7 +219,7 @@ class Storm:
     def _kill_workers(self) -> None:
         living = list(range(self.size.workers))
         chance = random.Random(self.size.seed + 1)
-        for _ in self._every(self._gap_s(self.size.worker_kills), self.size.worker_kills):
+        for _ in self._every(self._gap_s(self.size.worker_kills), "worker kills", self.size.worker_kills):
             self._wake_stopped()
             place = chance.randrange(len(living))
             worker = self.stage.workers[living[place]]
@@ -244,7 +246,7 @@ class Storm:
 
     def _kill_servers(self) -> None:
         chance = random.Random(self.size.seed + 2)
-        for _ in self._every(self._gap_s(self.size.server_kills), self.size.server_kills):
+        for _ in self._every(self._gap_s(self.size.server_kills), "server kills", self.size.server_kills):
             self.stage.server.kill()
             time.sleep(chance.uniform(0.0, 2.0))
             self.stage.server.start()
@@ -267,7 +269,7 @@ class Storm:
 
     def _spoil_network(self) -> None:
         chance = random.Random(self.size.seed + 3)
-        for _ in self._every(3.0, 0):
+        for _ in self._every(3.0):
             way = chance.choice(self._ways)
             what = chance.choice(["cut", "refuse", "half-open", "delay", "answers dropped", "requests cut"])
             self.report.network[what] += 1
@@ -287,9 +289,11 @@ class Storm:
                 way.fault("*", where, times=1 << 30, chance=0.2)
             self._ending.wait(2.0)
             way.heal()
+            if self.size.spread_s < LONG_S:  # nobody has the time to find out by himself
+                way.cut()
 
     def _kill_a_client(self) -> None:
-        for number in self._every(self.size.spread_s / 8, 0):
+        for number in self._every(self.size.spread_s / 8):
             if number < CLIENT_KILLS and not self._ending.is_set() and self._clients[0].poll() is None:
                 self._clients[0].kill()
                 self._clients[0].wait()
@@ -316,6 +320,8 @@ class Storm:
             late = [n for n in self._clients if b'"submitted", "client": %d' % n not in said]
             if not late:
                 return
+            failed = [n for n in late if self._clients[n].poll() not in (None, 0, -signal.SIGKILL)]
+            assert not failed, f"clients {failed} have failed{self._words()}"
             assert time.monotonic() < deadline, f"clients {late} have not submitted all{self._words()}"
             ends.read()
             time.sleep(0.2)
