@@ -80,6 +80,9 @@ bench: setup $(RIVALS)/.made  ## Measure beside others, write benchmarks/RESULTS
 bench-quick: setup  ## Say what has become faster or slower since benchmarks/RESULTS.md, in two minutes
 	@$(BIN)/python -m benchmarks.run --quick $(ARGS)
 
+bench-redis: setup $(RIVALS)/.made  ## Measure on Redis beside other queues, write benchmarks/RESULTS-redis.md
+	@$(BIN)/python -m benchmarks.run --suite redis --rivals $(RIVALS) $(ARGS)
+
 bench-growth: setup $(VENV)/.plots  ## Draw how the cost grows with items, nodes, workers and bytes (docs/growth)
 	@$(BIN)/python -m benchmarks.growth $(ARGS)
 
@@ -87,7 +90,7 @@ clean:  ## Remove environments, caches and build output
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup fmt lint types floors tests unit contract crash chaos acceptance mutation bench bench-quick bench-growth clean
+.PHONY: help demo test setup fmt lint types floors tests unit contract crash chaos acceptance mutation bench bench-quick bench-redis bench-growth clean
 
 # ── stamps: a second run does none of this ───────────────────────────────────────────
 

@@ -41,10 +41,10 @@ class Case:
 def warm(subject: Subject, ability: str) -> None:
     """Start all that starts with the first calls."""
     if ability in ("map", "frames"):
-        _check(sum(subject.map(work.increment, range(200))), 20_100)
+        check(sum(subject.map(work.increment, range(200))), 20_100)
         return
     for x in range(20):
-        _check(subject.call(work.leaf, x), x)
+        check(subject.call(work.leaf, x), x)
 
 
 # ── single calls ─────────────────────────────────────────────────────────────────────
@@ -54,7 +54,7 @@ def submit(subject: Subject, scale: float) -> Iterator[Figures]:
     """Calls a second, sent one by one, every result fetched."""
     items = range(int(5_000 * scale))
     yield {
-        "submit_per_s": len(items) / _time(lambda: subject.submit(work.increment, items), _plus_one(items))
+        "submit_per_s": len(items) / median_s(lambda: subject.submit(work.increment, items), _plus_one(items))
     }
 
 
@@ -64,7 +64,7 @@ def latency(subject: Subject, scale: float) -> Iterator[Figures]:
     until = perf_counter() + 2 * scale
     while len(took_us) < 100 or (perf_counter() < until and len(took_us) < 5_000):
         begin = perf_counter()
-        _check(subject.call(work.increment, 1), 2)
+        check(subject.call(work.increment, 1), 2)
         took_us.append((perf_counter() - begin) * 1e6)
     cuts = statistics.quantiles(took_us, n=100)
     yield {"latency_p50_us": cuts[49], "latency_p99_us": cuts[98]}
@@ -90,14 +90,14 @@ def memory(subject: Subject, scale: float) -> Iterator[Figures]:
 def map_items(subject: Subject, scale: float) -> Iterator[Figures]:
     """Items a second of a map over 100,000 trivial items."""
     items = range(int(100_000 * scale))
-    yield {"map_per_s": len(items) / _time(lambda: subject.map(work.increment, items), _plus_one(items))}
+    yield {"map_per_s": len(items) / median_s(lambda: subject.map(work.increment, items), _plus_one(items))}
 
 
 def map_million(subject: Subject, scale: float) -> Iterator[Figures]:
     """A map over 1,000,000 trivial items, and by how much all processes grew meanwhile."""
     items = range(int(1_000_000 * scale))
     before = processes.resident_mb(os.getpid())
-    took_s = _time(lambda: subject.map(work.increment, items), _plus_one(items), runs=1)
+    took_s = median_s(lambda: subject.map(work.increment, items), _plus_one(items), runs=1)
     peaks = processes.peak_mb(os.getpid())
     grown = sum(max(0.0, peak - before.get(pid, 0.0)) for pid, peak in peaks.items())
     yield {"map_1m_per_s": len(items) / took_s, "map_1m_mb": grown}
@@ -107,7 +107,7 @@ def chord(subject: Subject, scale: float) -> Iterator[Figures]:
     """Calls, then one call on all their results."""
     for key, count in (("chord_1k_ms", 1_000), ("chord_10k_ms", 10_000)):
         items = range(int(count * scale))
-        took_s = _time(partial(subject.chord, work.increment, items), _same(_sum_of(items)))
+        took_s = median_s(partial(subject.chord, work.increment, items), same(_sum_of(items)))
         yield {key: took_s * 1e3}
 
 
@@ -118,7 +118,7 @@ def dag(subject: Subject, scale: float) -> Iterator[Figures]:
     """Nodes a second, from a list of layers to the checked sum of the last one."""
     for key, width in (("dag_2k_per_s", 20), ("dag_20k_per_s", 200)):
         graph = work.layered(int(100 * max(scale, 0.05)), width)
-        took_s = _time(partial(_run, subject, graph), _same(work.answer(graph)))
+        took_s = median_s(partial(_run, subject, graph), same(work.answer(graph)))
         yield {key: sum(map(len, graph)) / took_s}
 
 
@@ -133,7 +133,7 @@ def graph_100k(subject: Subject, scale: float) -> Iterator[Figures]:
     wait = subject.graph(graph)
     if subject.keeps_graphs:
         yield {"graph_100k_submit_s": perf_counter() - begin}
-    _check(wait(), work.answer(graph))
+    check(wait(), work.answer(graph))
     yield {"graph_100k_s": perf_counter() - begin}
 
 
@@ -148,7 +148,7 @@ def frames(subject: Subject, scale: float) -> Iterator[Figures]:
     for key, fn in (("small", work.summary), ("full", work.widened), ("heavy", work.ranked)):
         subject.frames(fn, tiny)
         call = partial(subject.frames, fn, parts)
-        yield {f"frame_{key}_s": _time(call, _like(fn, parts), _concat, before=partial(_touch, whole))}
+        yield {f"frame_{key}_s": median_s(call, _like(fn, parts), _concat, before=partial(_touch, whole))}
 
 
 def frames_put(subject: Subject, scale: float) -> Iterator[Figures]:
@@ -159,7 +159,7 @@ def frames_put(subject: Subject, scale: float) -> Iterator[Figures]:
     there = subject.put(parts)
     for key, fn in (("small", work.summary), ("full", work.widened)):
         call = partial(subject.frames, fn, there)
-        yield {f"frame_{key}_put_s": _time(call, _like(fn, parts), _concat, before=partial(_touch, whole))}
+        yield {f"frame_{key}_put_s": median_s(call, _like(fn, parts), _concat, before=partial(_touch, whole))}
 
 
 # ── ranges: quick, middling and slow items, untuned ──────────────────────────────────
@@ -169,7 +169,7 @@ def microseconds(subject: Subject, scale: float) -> Iterator[Figures]:
     """1,000,000 items of about 1 µs; the ideal is half of a plain loop, measured before and after."""
     items = range(int(1_000_000 * scale))
     expected, before_s = _plain_loop(items)
-    took_s = _time(lambda: subject.map(work.microsecond, items), _same(expected), runs=1)
+    took_s = median_s(lambda: subject.map(work.microsecond, items), same(expected), runs=1)
     ideal_s = (before_s + _plain_loop(items)[1]) / 2 / WORKERS
     yield {"items_1us_of_ideal": took_s / ideal_s, "item_1us_us": ideal_s * WORKERS / len(items) * 1e6}
 
@@ -177,14 +177,14 @@ def microseconds(subject: Subject, scale: float) -> Iterator[Figures]:
 def milliseconds(subject: Subject, scale: float) -> Iterator[Figures]:
     """10,000 items that keep a processor busy for 1 ms."""
     items = range(int(10_000 * scale))
-    took_s = _time(lambda: subject.map(work.millisecond, items), _plus_one(items), runs=1)
+    took_s = median_s(lambda: subject.map(work.millisecond, items), _plus_one(items), runs=1)
     yield {"items_1ms_of_ideal": took_s / work.ideal_s([0.001] * len(items), WORKERS)}
 
 
 def skewed(subject: Subject, scale: float) -> Iterator[Figures]:
     """50 items of 0.1 to 2 s, which wait."""
     items = work.skewed(max(4, int(50 * scale)))
-    took_s = _time(lambda: subject.map(work.wait, items), _same(items), runs=1)
+    took_s = median_s(lambda: subject.map(work.wait, items), same(items), runs=1)
     yield {"items_skewed_of_ideal": took_s / work.ideal_s(items, WORKERS)}
 
 
@@ -193,7 +193,7 @@ def skewed(subject: Subject, scale: float) -> Iterator[Figures]:
 Check = Callable[[Any], None]
 
 
-def _time(
+def median_s(
     call: Callable[[], Any],
     check: Check,
     finish: Callable[[Any], Any] | None = None,
@@ -227,17 +227,19 @@ def _touch(frame: Any) -> None:
         np.empty(size, dtype=np.uint8)[::page] = 1
 
 
-def _check(answer: object, expected: object) -> None:
+def check(answer: object, expected: object) -> None:
+    """Nothing counts that is wrong."""
     if answer != expected:
         raise AssertionError(f"wrong answer: {str(answer)[:200]}, not {str(expected)[:200]}")
 
 
-def _same(expected: object) -> Check:
-    return partial(_check, expected=expected)
+def same(expected: object) -> Check:
+    """The check that an answer is what it should be."""
+    return partial(check, expected=expected)
 
 
 def _plus_one(items: range) -> Check:
-    return _same(list(range(items.start + 1, items.stop + 1)))
+    return same(list(range(items.start + 1, items.stop + 1)))
 
 
 def _sum_of(items: range) -> int:
@@ -257,12 +259,12 @@ def _like(fn: Callable[[Any], Any], parts: list[Any]) -> Check:
     first, last = fn(parts[0]), fn(parts[-1])
     rows = len(first) * (len(parts) - 1) + len(last)
 
-    def check(answer: Any) -> None:
-        _check(len(answer), rows)
+    def compare(answer: Any) -> None:
+        check(len(answer), rows)
         pd.testing.assert_frame_equal(answer.iloc[: len(first)], first)
         pd.testing.assert_frame_equal(answer.iloc[-len(last) :], last)
 
-    return check
+    return compare
 
 
 def _plain_loop(items: range) -> tuple[list[int], float]:
@@ -349,8 +351,3 @@ CASES: dict[str, Case] = {
 COLD = "cold-start"
 COLD_FIGURES = {"cold_start_ms": "start of Python to first result, ms"}
 NO_RATIO = ("process_count", "item_1us_us")
-
-NAMES = (*CASES, COLD)
-TITLES: dict[str, str] = {
-    key: title for case in CASES.values() for key, title in case.figures.items()
-} | COLD_FIGURES

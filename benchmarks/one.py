@@ -1,4 +1,4 @@
-"""One measurement in this process: ``python -m benchmarks.one SUBJECT CASE SCALE STARTED``.
+"""One measurement in this process: ``python -m benchmarks.one SUITE SUBJECT CASE SCALE STARTED``.
 
 Figures go to standard output as JSON, a line each as they are there; `STARTED` is the clock
 (`time.perf_counter`, which all processes share on Linux) as this process was started. It imports little, as
@@ -18,7 +18,7 @@ from benchmarks.subjects import load
 MARK = "figures: "
 
 
-def main(subject: str, case: str, scale: str, started: str) -> None:
+def main(suite: str, subject: str, case: str, scale: str, started: str) -> None:
     """Measure, and stop the subject whatever happens."""
     signal.signal(signal.SIGTERM, _leave)
     one = load(subject)()
@@ -26,9 +26,10 @@ def main(subject: str, case: str, scale: str, started: str) -> None:
         _first_result(one, float(started))
         return
     from benchmarks import cases, processes
+    from benchmarks.suite import SUITES
 
     processes.adopt_orphans()
-    chosen = cases.CASES[case]
+    chosen = SUITES[suite].cases[case]
     try:
         one.start()
         cases.warm(one, chosen.ability)

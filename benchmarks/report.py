@@ -7,33 +7,19 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from benchmarks.cases import CASES, COLD, COLD_FIGURES, NO_RATIO, TITLES
+from benchmarks.cases import NO_RATIO
 from benchmarks.setting import Setting
 from benchmarks.subject import WORKERS
 from benchmarks.subjects import load
+from benchmarks.suite import Suite, Target, Values
 
-Values = Mapping[str, Mapping[str, Sequence[float]]]
-"""By figure, by subject: one number a round."""
-
-OURS, BRIDGE = "taskflow", "futures"
+BRIDGE = "futures"
 MOVED = 1.5
 _NOT_JUDGED = ("latency_p99_us", "process_count")
 
-_NOTES = """\
-Medians of {rounds} rounds; what takes longer than some seconds is measured once, what is quick several times
-within a round. Each measurement is made in a process of its own, with {workers} worker processes, in
-alternating order; results are fetched and checked. Behind each figure stands how many times better (×) or
-worse (below 1) taskflow is, of the medians of this run. On a shared machine trust ratios beyond 1.5, and no
-p99. Nothing is tuned: everyone is used as it comes. The *ideal* is a schedule on {workers} workers that
-costs nothing (each item goes, in order, to the first free worker); for items of 1 µs it is half of a plain
-loop in the same process. Before a frame is measured, memory of five times its size is used and given back,
-by all alike: a virtual machine is slow with memory that it never had. taskflow has no calls for frames yet:
-partitions are items of a map, or were handed over by `client.scatter`. Empty cells are explained below the
-table.
-"""
-
 
 def table(
+    suite: Suite,
     values: Values,
     reasons: Mapping[str, Mapping[str, str]],
     subjects: Sequence[str],
@@ -46,83 +32,88 @@ def table(
     lines = [
         "# Benchmarks",
         "",
-        f"Written by `make bench` on {datetime.date.today()}. {setting.describe()}",
+        f"Written by `{suite.command}` on {datetime.date.today()}. {setting.describe()}",
         "",
-        *_warnings(setting, scale),
-        _NOTES.format(rounds=rounds, workers=WORKERS),
+        *_warnings(suite, setting, scale),
+        suite.notes.format(rounds=rounds, workers=WORKERS),
         _row(["", *(load(name).title for name in here)]),
         _row(["---", *("---:" for _ in here)]),
-        *_rows(values, reasons, here),
+        *_rows(suite, values, reasons, here),
+        *_aims(suite, values, reasons),
         "",
         "How each is used:",
         "",
-        *(f"- {load(name).title}: {load(name).notes}." for name in here),
+        *(f"- {load(name).title}: {load(name).notes}.{_parts(suite, name)}" for name in here),
         "",
         "What is empty, and why:",
         "",
         *_explained(reasons, subjects),
     ]
-    if any(OURS in by for by in values.values()):
+    if any(suite.ours in by for by in values.values()):
         lines += ["", "Spread of taskflow's rounds:", ""]
         lines += [
-            f"- {TITLES[key]}: {_number(min(by[OURS]))} to {_number(max(by[OURS]))}"
+            f"- {suite.titles[key]}: {_number(min(by[suite.ours]))} to {_number(max(by[suite.ours]))}"
             for key, by in values.items()
-            if OURS in by
+            if suite.ours in by
         ]
     return "\n".join(lines) + "\n"
 
 
-def moved(now: Values, kept: Values) -> str:
+def moved(suite: Suite, now: Values, kept: Values) -> str:
     """What taskflow is beside `concurrent.futures`, in this run and in the kept one."""
     lines = [
         _row(["", "taskflow now", "× futures now", "× futures kept", "moved"]),
         _row(["---", "---:", "---:", "---:", "---"]),
     ]
     found = []
+    ours, titles = suite.ours, suite.titles
     for key, by in now.items():
-        ratio = _ratio(key, by, BRIDGE)
-        before = _ratio(key, kept.get(key, {}), BRIDGE)
+        ratio = _ratio(key, by, ours, BRIDGE)
+        before = _ratio(key, kept.get(key, {}), ours, BRIDGE)
         verdict = "" if key in _NOT_JUDGED else _verdict(ratio, before)
         if ratio is not None and before is not None and verdict:
-            found.append(f"{TITLES[key]}: {verdict}, {before:.2f} → {ratio:.2f} × futures")
-        if OURS in by:
-            cells = [_number(statistics.median(by[OURS])), _times(ratio), _times(before), verdict]
-            lines.append(_row([TITLES[key], *cells]))
+            found.append(f"{titles[key]}: {verdict}, {before:.2f} → {ratio:.2f} × futures")
+        if ours in by:
+            cells = [_number(statistics.median(by[ours])), _times(ratio), _times(before), verdict]
+            lines.append(_row([titles[key], *cells]))
     lines += ["", *(found or [f"Nothing moved by more than {MOVED} ×."])]
     return "\n".join(lines)
 
 
-def _warnings(setting: Setting, scale: float) -> list[str]:
+def _warnings(suite: Suite, setting: Setting, scale: float) -> list[str]:
     warnings = []
     if setting.was_busy:
         load = " and ".join(f"{one:.1f}" for one in setting.load)
         warnings.append(
             f"**Made on a busy machine** (load average before and after: {load}):"
-            " absolute figures are too low, ratios are uncertain. Repeat with `make bench`."
+            f" absolute figures are too low, ratios are uncertain. Repeat with `{suite.command}`."
         )
     if scale != 1:
         warnings.append(f"**Sizes are {scale:g} of what the table says.**")
     return [line for text in warnings for line in (text, "")]
 
 
-def _rows(values: Values, reasons: Mapping[str, Mapping[str, str]], subjects: Sequence[str]) -> list[str]:
+def _rows(
+    suite: Suite, values: Values, reasons: Mapping[str, Mapping[str, str]], subjects: Sequence[str]
+) -> list[str]:
     rows = []
-    for case, figures in [*((name, case.figures) for name, case in CASES.items()), (COLD, COLD_FIGURES)]:
+    for case, figures in suite.figures.items():
         for key, title in figures.items():
             by = values.get(key, {})
             if by:
-                rows.append(
-                    _row([title, *(_cell(key, by, name, reasons.get(case, {})) for name in subjects)])
-                )
+                why = reasons.get(case, {})
+                rows.append(_row([title, *(_cell(suite.ours, key, by, name, why) for name in subjects)]))
     return rows
 
 
-def _cell(key: str, by: Mapping[str, Sequence[float]], subject: str, reasons: Mapping[str, str]) -> str:
+def _cell(
+    ours: str, key: str, by: Mapping[str, Sequence[float]], subject: str, reasons: Mapping[str, str]
+) -> str:
     if subject not in by:
         reason = reasons.get(subject, "")
         return reason.replace("over ", "> ") if reason.startswith("over ") else ""
     shown = _number(statistics.median(by[subject]))
-    ratio = None if subject == OURS or key in NO_RATIO else _ratio(key, by, subject)
+    ratio = None if subject == ours or key in NO_RATIO else _ratio(key, by, ours, subject)
     return shown if ratio is None else f"{shown} ({_times(ratio)})"
 
 
@@ -136,13 +127,57 @@ def _explained(reasons: Mapping[str, Mapping[str, str]], subjects: Sequence[str]
     return [f"- {load(subject).title}, {', '.join(names)}: {reason}" for (subject, reason), names in ordered]
 
 
-def _ratio(key: str, by: Mapping[str, Sequence[float]], rival: str) -> float | None:
-    if OURS not in by or rival not in by:
+def _aims(suite: Suite, values: Values, reasons: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What is to be reached, and what was; what was not is said as plainly."""
+    if not suite.targets:
+        return []
+    lines = ["", "What is aimed at:", ""]
+    lines += [_row(["", "aim", "this run", ""]), _row(["---", "---", "---:", "---"])]
+    for target in suite.targets:
+        found, sign = target.found(values, suite.ours), ""
+        if found is None and _ran_out(suite, target, reasons):
+            found, sign = target.beyond(values, suite.ours, suite.case_of(target.figure).timeout_s), "> "
+        verdict = "not measured"
+        if found is not None:
+            verdict = "reached" if target.is_met(found) else "**not reached**"
+        shown = "" if found is None else sign + _number(found) + ("" if _is_absolute(target) else " ×")
+        lines.append(_row([suite.titles[target.figure], _aim(suite, target), shown, verdict]))
+    return lines
+
+
+def _aim(suite: Suite, target: Target) -> str:
+    bound = target.least if target.least is not None else target.most or 0.0
+    words = [f"{'≥' if target.least is not None else '≤'} {_number(bound)}"]
+    if target.rival:
+        words.append(f"× {load(target.rival).title}")
+    elif target.over:
+        words.append(f"× {f'{target.times:g} × ' if target.times != 1 else ''}“{suite.titles[target.over]}”")
+    return " ".join([*words, "(stretch)"] if target.is_stretch else words)
+
+
+def _ran_out(suite: Suite, target: Target, reasons: Mapping[str, Mapping[str, str]]) -> bool:
+    names = [name for name, figures in suite.figures.items() if target.figure in figures]
+    return any(reasons.get(name, {}).get(target.rival, "").startswith("over ") for name in names)
+
+
+def _is_absolute(target: Target) -> bool:
+    return not (target.rival or target.over)
+
+
+def _parts(suite: Suite, subject: str) -> str:
+    """Which sizes of a subject are smaller than the rows say."""
+    parts = {case: part for case, part in load(subject).parts.items() if case in suite.cases}
+    sizes = ", ".join(f"{case} {part * 100:g} %" for case, part in parts.items())
+    return f" Measured in a part of the size: {sizes}." if sizes else ""
+
+
+def _ratio(key: str, by: Mapping[str, Sequence[float]], ours: str, rival: str) -> float | None:
+    if ours not in by or rival not in by:
         return None
-    ours, theirs = statistics.median(by[OURS]), statistics.median(by[rival])
-    if not ours or not theirs:
+    own, theirs = statistics.median(by[ours]), statistics.median(by[rival])
+    if not own or not theirs:
         return None
-    return ours / theirs if key.endswith("per_s") else theirs / ours
+    return own / theirs if key.endswith("per_s") else theirs / own
 
 
 def _verdict(ratio: float | None, before: float | None) -> str:

@@ -23,6 +23,8 @@ class Subject:
         notes: Sentences below the table.
         cannot: Ability → why its library has no such thing.
         keeps_graphs: Whether `graph` returns when the engine has the graph; otherwise the client drives it.
+        parts: Case → the part of its size that is enough for a slow one; its figures are scaled.
+        workers: Worker processes from the next `start` on.
     """
 
     title: ClassVar[str]
@@ -31,6 +33,8 @@ class Subject:
     notes: ClassVar[str] = ""
     cannot: ClassVar[Mapping[str, str]] = {}
     keeps_graphs: ClassVar[bool] = True
+    parts: ClassVar[Mapping[str, float]] = {}
+    workers: int = WORKERS
 
     def start(self) -> None:
         """Start what is needed for the first call."""

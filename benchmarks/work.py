@@ -5,8 +5,8 @@ It imports next to nothing, as it is loaded within the measured cold start.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from time import perf_counter, sleep
+from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter, sleep, thread_time
 from typing import Any
 
 PARTITIONS = 16
@@ -33,6 +33,13 @@ def process_id() -> int:
     return os.getpid()
 
 
+def memory() -> dict[str, float]:
+    """Of who runs this: megabytes by the names of the kernel (``Rss``, ``Pss`` …)."""
+    with open("/proc/self/smaps_rollup", encoding="ascii") as file:  # noqa: PTH123 - pathlib would be measured
+        lines = file.read().splitlines()[1:]
+    return {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines}
+
+
 def total(parts: Iterable[int]) -> int:
     """The body of a chord, and the last node of a graph."""
     return sum(parts)
@@ -55,6 +62,14 @@ def millisecond(x: int) -> int:
     """A millisecond of a busy processor, by the clock on the wall."""
     until = perf_counter() + 0.001
     while perf_counter() < until:
+        pass
+    return x + 1
+
+
+def processor_millisecond(x: int) -> int:
+    """A millisecond of this thread on a processor, however many want it."""
+    until = thread_time() + 0.001
+    while thread_time() < until:
         pass
     return x + 1
 
@@ -112,6 +127,10 @@ def answer(graph: Graph) -> int:
     for layer in graph[1:]:
         values = [join(values[left], values[right]) for left, right in layer]
     return sum(values)
+
+
+CALLS: tuple[Callable[..., Any], ...] = (increment, memory, processor_millisecond, total, leaf)
+"""What those are told beforehand who cannot send a function."""
 
 
 # ── frames ───────────────────────────────────────────────────────────────────────────

@@ -9,11 +9,13 @@ from __future__ import annotations
 import concurrent.futures
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from taskflow import ending, hooks
 from taskflow.crew import Crew, Terms, slots_of
 from taskflow.errors import ConfigError, UsageError, nearest
+from taskflow.links import shown
 from taskflow.pools import context
 from taskflow.stores import default_url, is_private, is_shared, place_of
 
@@ -42,7 +44,8 @@ class Client(concurrent.futures.Executor):
     Args:
         url: The store; by default the user's own embedded one (`taskflow.stores.default_url`).
         workers: Slots of the workers that this process starts: a number, or ``"auto"`` for one per
-            core it may use. With 0 somebody else works: ``taskflow worker URL``.
+            core it may use, and none for a store on a server. With 0 somebody else works: ``taskflow worker
+            URL``.
         mode: ``"inline"`` runs everything in the calling thread, over a store in memory, by the same
             engine: breakpoints work.
         pool: ``"process"``; ``"thread"`` or ``"async"`` run all slots in one child process.
@@ -336,6 +339,23 @@ class Client(concurrent.futures.Executor):
 
         return Ref(self._engine.codec, data)
 
+    def upload(self, *what: str | os.PathLike[str] | ModuleType) -> None:
+        """Send files along with every function that is submitted from now on: to workers on other machines.
+
+        Modules are imported there as here; a package goes as a whole. Other files keep their path relative to
+        the working directory, and that is where tasks on another machine work. Upload again what has changed.
+
+        Args:
+            what: Paths of files and directories, or modules.
+
+        Raises:
+            UsageError: One is not there.
+
+        Example:
+            ``client.upload("helpers.py", "data/limits.csv", my_package)``
+        """
+        self._engine.codec.upload(*what)
+
     # ── looking ──────────────────────────────────────────────────────────────────────
 
     def runs(
@@ -370,6 +390,19 @@ class Client(concurrent.futures.Executor):
         """Items by queue and state: one row for each queue (a DataFrame with pandas)."""
         self._engine.flush()
         return _table([dict(row) for row in self._engine.store.queues()])
+
+    def pause(self, *queues: str) -> None:
+        """Let workers take nothing more of these queues, until `resume`; what runs goes on.
+
+        It is kept in the store: workers that start later heed it too. `queues` shows it.
+        """
+        for queue in queues or ("default",):
+            self._engine.store.pause(queue)
+
+    def resume(self, *queues: str) -> None:
+        """Let workers take of these queues again."""
+        for queue in queues or ("default",):
+            self._engine.store.pause(queue, resume=True)
 
     def dead_letters(self, *, limit: int = 1000) -> Any:
         """What failed for good: one row each (a DataFrame with pandas)."""
@@ -421,7 +454,7 @@ class Client(concurrent.futures.Executor):
         return False
 
     def __repr__(self) -> str:
-        return f"<Client {self.url}, {self._engine.crew.slots} slots of its own>"
+        return f"<Client {shown(self.url)}, {self._engine.crew.slots} slots of its own>"
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:

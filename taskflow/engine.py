@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import threading
 import time
 import weakref
@@ -16,6 +17,7 @@ from taskflow.codec import Codec, Keyring
 from taskflow.errors import TaskflowError
 from taskflow.feed import Feed
 from taskflow.ids import NodeId, RunId, new_id
+from taskflow.links import shown
 from taskflow.outbox import Outbox
 from taskflow.pools import context
 from taskflow.records import Plan
@@ -261,14 +263,15 @@ class Engine:
         """A sentence for a wait that ended: whether anybody works here."""
         if self.inline:
             return "Nothing that can run is left, or it is due later."
+        command = f"taskflow worker {shlex.quote(shown(self.url))}"
         if self.crew.broken:
-            return f"The worker of this process dies at every start: see `taskflow worker {self.url}`."
+            return f"The worker of this process dies at every start: see `{command}`."
         served = self._served()
         if not served:
-            return f"No worker serves {self.url}: start one with `taskflow worker {self.url}`."
+            return f"No worker serves {shown(self.url)}: start one with `{command}`."
         names = ",".join(row["queue"] for row in self._busy_queues() if row["queue"] not in served)
         if names:
-            return f"No worker serves the queue {names!r}: start `taskflow worker {self.url} -Q {names}`."
+            return f"No worker serves the queue {names!r}: start `{command} -Q {names}`."
         return "It goes on; wait again, or cancel it."
 
     def _served(self) -> set[str]:

@@ -168,7 +168,12 @@ class StatusPort(Protocol):
         ...
 
     def queues(self, /) -> list[Mapping[str, Any]]:
-        """Per queue: ``queue``, and items ``queued``, ``waiting``, ``running``."""
+        """Per queue that has work or is paused: ``queue``, items ``queued``, ``waiting``, ``running``, and
+        ``paused``."""
+        ...
+
+    def pause(self, queue: str, /, *, resume: bool = False) -> bool:
+        """Hand out nothing of a queue until it is resumed; what runs goes on. Tells whether that was new."""
         ...
 
     def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import socket
 import struct
 import threading
@@ -30,7 +31,7 @@ class Fault:
     """What goes wrong with a verb; the connection is cut then.
 
     Args:
-        verb: Of a script (``claim``, ``settle``, …), or a command (``HGETALL``); ``*`` is any script's.
+        verb: Of the store (``claim``, ``settle``, …), or a command (``HGETALL``); ``*`` is any verb.
         where: *before*: the server never gets it; *inside*: half of it; *after*: it was executed, and
             the answer is thrown away.
         times: How often.
@@ -271,10 +272,10 @@ class _Pair:
             if self.silent:
                 continue
             if self._dropping is not None:
-                if not data.startswith(b"-NOSCRIPT"):
+                if not data.startswith(b"-ERR Function not found"):
                     self._dropping.then()
                     return
-                self._dropping.happened -= 1  # nothing was executed: it will come again, as EVAL
+                self._dropping.happened -= 1  # nothing was executed: it will come again, when it is loaded
                 self._dropping = None
             if self._proxy.delay_s:
                 await asyncio.sleep(self._proxy.delay_s)
@@ -301,11 +302,11 @@ def request_in(buffer: bytes | bytearray) -> tuple[int, str] | None:
         at = line + 2 + size + 2
         if at > len(buffer):
             return None
-        if len(words) < 5:
+        if len(words) < 2:
             words.append(bytes(buffer[line + 2 : line + 2 + size]))
     verb = words[0].upper()
-    if verb in (b"EVAL", b"EVALSHA") and len(words) == 5:
-        verb = words[4]
+    if verb == b"FCALL":
+        verb = re.sub(rb"^taskflow_[a-z]+_[0-9a-f]+_", b"", words[1])
     return at, verb.decode()
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["RedisServer", "binaries", "free_port"]
+__all__ = [
+    "Proxy", "RedisServer", "Sentinel", "binaries", "certificates", "cluster", "free_port", "running",
+    "until",
+]  # fmt: skip
 
 READY_S = 10.0
 
@@ -44,11 +49,32 @@ def binary(name: str) -> str:
     return found
 
 
+def until(done: Callable[[], Any], within_s: float = READY_S) -> Any:
+    """What is true in the end; it is looked at again and again, and may fail meanwhile."""
+    end = time.monotonic() + within_s
+    while True:
+        try:
+            if found := done():
+                return found
+            said: object = found
+        except Exception as error:  # noqa: BLE001 - it is not there yet, for whatever reason
+            said = error
+        assert time.monotonic() < end, f"not within {within_s} s, but {said!r}"
+        time.sleep(0.01)
+
+
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port of loopback that nobody listens on, nor on the one 10,000 above, where a cluster talks.
+
+    Outside of the range from which the system takes ports for outgoing connections: a server that was killed
+    finds it free again. By chance, so that test processes do not meet.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(10_000)
+        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 class RedisServer:
@@ -65,6 +91,7 @@ class RedisServer:
         self.folder = Path(tempfile.mkdtemp(prefix="tf-redis-"))
         self.socket = self.folder / "s"
         self.process: subprocess.Popen[bytes] | None = None
+        self.password: str | None = None
 
     @property
     def url(self) -> str:
@@ -73,36 +100,53 @@ class RedisServer:
 
     def start(self) -> RedisServer:
         """Start it, and wait until it answers."""
-        where = ["--port", str(self.port), "--bind", "127.0.0.1"] if self.port else ["--port", "0"]
+        self.launch()
+        try:
+            self.until_ready()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def launch(self) -> None:
+        """Start it."""
         self.process = subprocess.Popen(
-            [
-                binary(self.kind), *where, "--unixsocket", str(self.socket), "--unixsocketperm", "700",
-                "--save", "", "--appendonly", "yes", "--dir", str(self.folder),
-                "--logfile", str(self.folder / "log"), *self.options,
-            ],
+            [binary(self.kind), *self._options()],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-        )  # fmt: skip
-        self.until_ready()
-        return self
+        )
+
+    def _options(self) -> list[str]:
+        where = ["--port", str(self.port), "--bind", "127.0.0.1"] if self.port else ["--port", "0"]
+        return [
+            *where, "--unixsocket", str(self.socket), "--unixsocketperm", "700",
+            "--save", "", "--appendonly", "yes", "--dir", str(self.folder),
+            "--logfile", str(self.folder / "log"), *self.options,
+        ]  # fmt: skip
 
     def until_ready(self) -> None:
         """Wait until it takes commands."""
-        end = time.monotonic() + READY_S
-        while True:
-            try:
-                if self.client().ping():
-                    return
-            except Exception:  # noqa: BLE001 - it is not there yet, for whatever reason
-                assert time.monotonic() < end, (self.folder / "log").read_text()
-                time.sleep(0.01)
+        try:
+            until(lambda: self.client().ping())
+        except AssertionError as error:
+            raise AssertionError((self.folder / "log").read_text()) from error
 
     def client(self) -> Any:
         """A plain client, to look at the server from beside."""
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        return redis.Redis(unix_socket_path=str(self.socket))
+        once = Retry(NoBackoff(), 0)
+        return redis.Redis(unix_socket_path=str(self.socket), password=self.password, retry=once)
+
+    def write_down(self) -> None:
+        """Switch the AOF on again; until it was written anew, a crash would lose everything."""
+        client = self.client()
+        client.config_set("appendonly", "yes")
+        states = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+        until(lambda: not any(client.info("persistence")[state] for state in states))
 
     def kill(self, sig: int = signal.SIGKILL) -> None:
         """End it, and wait for that."""
@@ -119,8 +163,137 @@ class RedisServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class Sentinel(RedisServer):
+    """A sentinel that watches a master, and replaces it when it was away for 0.3 s.
+
+    Args:
+        master: A server with a port.
+    """
+
+    def __init__(self, master: RedisServer) -> None:
+        super().__init__(master.kind, free_port())
+        (self.folder / "conf").write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\nlogfile {self.folder / 'log'}\n"
+            f"sentinel monitor mymaster 127.0.0.1 {master.port} 1\n"
+            "sentinel down-after-milliseconds mymaster 300\nsentinel failover-timeout mymaster 3000\n"
+        )
+
+    @property
+    def url(self) -> str:
+        """The URL of a store on the server that it watches."""
+        return f"redis+sentinel://127.0.0.1:{self.port}/mymaster"
+
+    def _options(self) -> list[str]:
+        return [str(self.folder / "conf"), "--sentinel"]
+
+    def client(self) -> Any:
+        """A plain client of the sentinel."""
+        import redis
+
+        return redis.Redis("127.0.0.1", self.port)
+
+
+class Proxy:
+    """Stands between a store and a server, on a socket of its own, and can lose an answer.
+
+    Args:
+        server: Where what is said goes.
+    """
+
+    def __init__(self, server: RedisServer) -> None:
+        self._server = server
+        self._loses = threading.Event()
+        self.socket = server.folder / "proxy"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.socket))
+        self._listener.listen()
+        self._open: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def lose_next(self) -> None:
+        """The server does what it is told next, but its answer is lost, and the connection."""
+        self._loses.set()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(str(self._server.socket))
+                self._open += [near, far]
+                threading.Thread(target=self._carry, args=(near, far, False), daemon=True).start()
+                threading.Thread(target=self._carry, args=(far, near, True), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket, back: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 20):
+                if back and self._loses.is_set():
+                    self._loses.clear()
+                    break
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+@contextlib.contextmanager
+def cluster(kind: str, size: int = 3) -> Iterator[list[RedisServer]]:
+    """Servers that share the slots of a cluster evenly."""
+    options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--appendfsync", "always"]
+    servers = [RedisServer(kind, free_port(), options) for _ in range(size)]
+    try:
+        for number, server in enumerate(servers):
+            lo, hi = number * 16384 // size, (number + 1) * 16384 // size - 1
+            client = server.start().client()
+            client.execute_command("CLUSTER ADDSLOTSRANGE", lo, hi)
+            client.execute_command("CLUSTER MEET", "127.0.0.1", servers[0].port)
+        for server in servers:
+            until(lambda at=server: is_whole(at))  # type: ignore[misc]
+        yield servers
+    finally:
+        for server in servers:
+            server.close()
+
+
+def is_whole(server: RedisServer) -> bool:
+    """Whether a node of a cluster finds that all of it is there."""
+    told = server.client().execute_command("CLUSTER INFO")
+    text = told.decode() if isinstance(told, bytes) else str(told)
+    return "cluster_state:ok" in text or "'cluster_state': 'ok'" in text
+
+
+def certificates(folder: Path) -> Path:
+    """An authority (``ca.pem``), and the key and certificate that it gave to 127.0.0.1, in a folder."""
+    for name, *more in (
+        ("ca", "-x509", "-days", "2", "-subj", "/CN=tests"),
+        ("server", "-subj", "/CN=localhost"),
+    ):
+        key = str(folder / f"{name}.key")
+        out = str(folder / ("ca.pem" if name == "ca" else "server.csr"))
+        _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                 "-keyout", key, "-out", out, *more)  # fmt: skip
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    _openssl("x509", "-req", "-in", str(folder / "server.csr"), "-CA", str(folder / "ca.pem"),
+             "-CAkey", str(folder / "ca.key"), "-CAcreateserial", "-days", "2",
+             "-extfile", str(folder / "names"), "-out", str(folder / "server.pem"))  # fmt: skip
+    return folder
+
+
+def _openssl(*command: str) -> None:
+    subprocess.run(["openssl", *command], check=True, capture_output=True)
+
+
 def running(kind: str) -> Iterator[RedisServer]:
     """A server for the length of a fixture."""
-    server = RedisServer(kind).start()
-    yield server
-    server.close()
+    server = RedisServer(kind)
+    try:
+        yield server.start()
+    finally:
+        server.close()

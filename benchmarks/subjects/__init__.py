@@ -6,7 +6,7 @@ from importlib import import_module
 
 from benchmarks.subject import Subject
 
-__all__ = ["NAMES", "load"]
+__all__ = ["NAMES", "ON_REDIS", "load"]
 
 NAMES = (
     "taskflow",
@@ -20,6 +20,7 @@ NAMES = (
     "ipyparallel",
     "floor",
 )
+ON_REDIS = ("taskflow_redis", "celery", "celery_chunked", "huey", "dramatiq", "rq", "dask", "ray")
 
 
 def load(name: str) -> type[Subject]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks import work
 from benchmarks.subject import WORKERS, Subject
@@ -15,7 +15,7 @@ class Taskflow(Subject):
     """`taskflow.Client`; graphs as a `taskflow.Workflow`, chords as `taskflow.chord`."""
 
     title = "taskflow"
-    packages = ("jupyter-taskflow", "cloudpickle")
+    packages: ClassVar[tuple[str, ...]] = ("jupyter-taskflow", "cloudpickle")
     is_rival = False
     notes = "every call and every result is committed to a SQLite file; frames go by `map` and `scatter`"
 

@@ -55,11 +55,23 @@ class RedisBlobs:
             )
         if self.has(name):
             return
-        key = self._key(name)
+        first = True
         for number, piece in enumerate(_pieces(parts)):
-            self._link.ask(lambda client, n=number, p=piece: client.hset(key, str(n), p))  # type: ignore[misc]
-        self._link.ask(lambda client: client.hset(key, "size", str(size)))
-        self._link.ask(lambda client: client.expire(key, UNUSED_S))
+            self._keep(name, str(number), piece, HELD_S, first)  # half of a blob does not stay for long
+            first = False
+        self._keep(name, "size", str(size).encode(), UNUSED_S, first)
+
+    def _keep(self, name: str, field: str, value: bytes, seconds: int, first: bool) -> None:
+        """Add a piece; what has no end of its time was put by others too, and a run needs it by now."""
+        key = self._key(name)
+
+        def ask(client: Any) -> None:
+            pipe = client.pipeline(transaction=False)
+            pipe.hset(key, field, value)
+            pipe.expire(key, seconds, xx=not first)
+            pipe.execute()
+
+        self._link.ask(ask)
 
     def open(self, name: str, /) -> memoryview:
         """The bytes; writing to the view changes no one else's.

@@ -99,10 +99,12 @@ def _store(console: Console) -> Iterator[Finding]:
 
 
 def _answers(store: Store, now: float) -> Iterator[Finding]:
+    from taskflow.links import shown
+
     began = time.perf_counter()
     store.runs(limit=1)
     took_s = time.perf_counter() - began
-    yield Finding("store", took_s < SLOW_S, f"{store.url} answers in {duration(took_s)}")
+    yield Finding("store", took_s < SLOW_S, f"{shown(store.url)} answers in {duration(took_s)}")
 
 
 def _checked(store: Store, now: float) -> Iterable[Finding]:

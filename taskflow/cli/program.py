@@ -151,7 +151,7 @@ def _parsed(argv: list[str]) -> argparse.Namespace:
 def _parsers() -> tuple[Parser, dict[str, Parser]]:
     shared = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common = shared.add_argument_group("everywhere")
-    common.add_argument("-b", "--url", metavar="URL", help="the store: a path, or sqlite:////path/to/file")
+    common.add_argument("-b", "--url", metavar="URL", help="the store: a path, or redis://host:6379/0")
     common.add_argument("--json", action="store_true", help="write tables as JSON, for programs")
     usage = "taskflow COMMAND ..."
     parser = Parser(prog="taskflow", description=_DESCRIPTION, epilog=_EPILOG, parents=[shared], usage=usage)

@@ -21,6 +21,7 @@ SUMMARY = "start worker processes here, until Ctrl-C"
 EXAMPLES = """
 taskflow worker                                     a call at once for each processor
 taskflow worker sqlite:////data/runs.db -n 4        four calls at once, from that store
+taskflow worker redis://host:6379/0 -Q gpu        for a store on a server: work of other machines
 taskflow worker -Q slow,default --pool thread       these queues, calls in threads
 taskflow worker --idle-exit 600 --recycle-mb 2000   for batch machines
 """

@@ -7,6 +7,7 @@ need not be pickled again, and one that did is never mistaken for what it was.
 from __future__ import annotations
 
 import abc
+import contextlib
 import functools
 import itertools
 import operator
@@ -29,6 +30,7 @@ __all__ = [
     "children",
     "describe",
     "header",
+    "host",
     "is_here",
     "settle_in",
 ]
@@ -392,9 +394,20 @@ def header(label: str) -> dict[str, Any]:
     return {
         **_versions(),
         "name": label,
+        "host": host(),
         "cwd": working_directory(),
         "path": _search_path(working_directory(), tuple(sys.path)),
     }
+
+
+@functools.lru_cache(maxsize=1)
+def host() -> str:
+    """This machine, as far as its paths go: a container has others."""
+    import socket
+
+    with contextlib.suppress(OSError):
+        return f"{socket.gethostname()}/{os.stat('/').st_dev:x}/{os.readlink('/proc/self/ns/mnt')}"
+    return socket.gethostname()
 
 
 def working_directory() -> str:
@@ -483,7 +496,9 @@ def _major(version: Any) -> str:
 
 
 def settle_in(sent: Mapping[str, Any]) -> None:
-    """Make this process one in which the function can be loaded: its search path."""
+    """Make this process one in which the function can be loaded: on the same host, by its search path."""
+    if sent.get("host") != host():
+        return
     before, after = sent["path"]
     sys.path[:0] = [entry for entry in before if entry not in sys.path]
     sys.path.extend(entry for entry in after if entry not in sys.path)

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from taskflow.codec import bundle
 from taskflow.codec.culprit import cannot_pickle
 from taskflow.codec.failure import describe_failure, stand_in, with_traceback
 from taskflow.codec.functions import (
@@ -31,6 +32,7 @@ from taskflow.codec.functions import (
     check_header,
     describe,
     header,
+    host,
     is_here,
     settle_in,
     working_directory,
@@ -94,6 +96,7 @@ class _Sent(NamedTuple):
     kid: bytes
     cwd: str
     path: list[str]
+    bundle: str
     capture: Capture
 
 
@@ -108,7 +111,8 @@ def blob_names(value: bytes | memoryview) -> tuple[str, ...]:
         return ()
     try:
         listed, _ = _split(value[start + HEADER : -TAG])
-        return tuple(str(name) for name, *_ in listed["blobs"])
+        names = [name for name, *_ in listed["blobs"]]
+        return tuple(map(str, [*names, listed["bundle"]] if "bundle" in listed else names))
     except (ValueError, TypeError, KeyError, RecursionError, struct.error):
         return ()
 
@@ -133,10 +137,26 @@ class Codec:
         self._stored: dict[str, float] = {}
         self._loaded: dict[str, Loaded] = {}
         self._objects = Objects(blobs)
+        self._bundle = bundle.Bundle()
+        self._bundle_name = ""
+        self._entered: dict[str, str] = {}
 
     # ── functions ───────────────────────────────────────────────────────────────────
 
     describe = staticmethod(describe)
+
+    def upload(self, *what: Any) -> None:
+        """Let files and modules go with every function that is stored from now on; see `Bundle.add`.
+
+        Raises:
+            UsageError: One is not there.
+        """
+        for each in what:
+            self._bundle.add(each)
+        body = bundle.packed(self._bundle)
+        name = hashlib.blake2b(body, digest_size=20, salt=self.keyring.kid).hexdigest()
+        self.blobs.put(name, [self.keyring.seal(_FUNCTION, 0, name.encode(), body)])
+        self._bundle_name = name
 
     def function(self, fn: Callable[..., Any], *, retry: RetryPolicy | None = None) -> str:
         """Store a function with all it captures, once, and give the digest it is found by.
@@ -155,6 +175,7 @@ class Codec:
             and sent.capture.is_unchanged()
             and is_here(sent.cwd)
             and sent.path == sys.path
+            and sent.bundle == self._bundle_name
             and sent.kid == self.keyring.kid
             and time.monotonic() < self._stored.get(sent.digest, 0.0)
         ):
@@ -167,14 +188,16 @@ class Codec:
         capture = Capture.of(fn, retry)
         digest = self._store_function(fn, retry)
         if capture is not None:
-            sent = _Sent(fn, retry, digest, self.keyring.kid, working_directory(), list(sys.path), capture)
+            kid, cwd = self.keyring.kid, working_directory()
+            sent = _Sent(fn, retry, digest, kid, cwd, list(sys.path), self._bundle_name, capture)
             keep(self._sent, id(fn), sent, _CACHED_FUNCTIONS)
         return digest
 
     def _store_function(self, fn: Callable[..., Any], retry: RetryPolicy | None) -> str:
         label = describe(fn)
         packed, shared = self._pack_function(fn, retry, label)
-        top = _json({**header(label), "blobs": shared, "linked": packed.linked})
+        more = {"bundle": self._bundle_name} if self._bundle_name else {}
+        top = _json({**header(label), "blobs": shared, "linked": packed.linked, **more})
         body = b"".join([top, *packed.parts()])
         # The key is part of the name: a blob that another key sealed under it would be of no use here.
         digest = hashlib.blake2b(body, digest_size=20, salt=self.keyring.kid).hexdigest()
@@ -222,12 +245,24 @@ class Codec:
         top, rest = _split(body)
         check_header(top)
         settle_in(top)
+        place = self._enter(top["bundle"]) if "bundle" in top else ""
         shared = self._objects.loader(top["blobs"]) if top["linked"] else None
         try:
             fn, retry = _unpack_inline(rest, None, shared)
         except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
             _explain(f"The function {top['name']!r}", error)
-        return Loaded(fn, retry, top["name"], top["cwd"])
+        cwd = top["cwd"] if top.get("host") == host() else place or working_directory()
+        return Loaded(fn, retry, top["name"], cwd)
+
+    def _enter(self, name: str) -> str:
+        """Have the files that came with a function; gives their directory."""
+        place = self._entered.get(name)
+        if place is None:
+            _, body = self._open(_FUNCTION, name.encode(), bytes(self.blobs.open(name)))
+            place = str(bundle.unpack(body))
+            keep(self._entered, name, place, _LOADED_FUNCTIONS)
+        bundle.enter(place)
+        return place
 
     # ── arguments ───────────────────────────────────────────────────────────────────
 
@@ -540,7 +575,10 @@ def _explain(what: str, error: Exception) -> NoReturn:
         raise error
     cure = ""
     if isinstance(error, ModuleNotFoundError):
-        cure = f" Install {error.name!r} where this runs."
+        cure = (
+            f" Install {error.name!r} where this runs ({host().partition('/')[0]}, {sys.executable}),"
+            f" or send it along: client.upload({(error.name or '').partition('.')[0]})."
+        )
     elif isinstance(error, (AttributeError, ImportError)):
         cure = " Is it the same release of your code and packages on both sides?"
     text = f"{what} could not be rebuilt here: {type(error).__name__}: {error}.{cure}"

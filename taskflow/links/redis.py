@@ -9,42 +9,47 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
-    NoPermissionError,
-    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
     TryAgainError,
 )
 from redis.retry import Retry
 
 from taskflow.errors import ConfigError, QueueFull, StoreUnavailable, nearest
+from taskflow.links import shown
 from taskflow.policy import backoff_s, roll
 
-__all__ = ["SCHEMES", "Address", "RedisLink", "parse"]
+__all__ = ["SCHEMES", "Address", "Library", "RedisLink", "parse"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-FIRST_CONTACT_S = 5.0
+FIRST_CONTACT_S = 3.0
+FIRST_ANSWER_S = 2.0
 CONNECT_S = 3.0
 LEAST_ANSWER_S = 5.0
+GUIDE_S = 1.0
+"""How long one of several guides (a sentinel, a node of a cluster) may take to say where our server is."""
 OPTIONS = frozenset(
     {"namespace", "allow_eviction", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
 )
+_YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_WORDS = {"allow_eviction": tuple(_YES_NO), "ssl_cert_reqs": ("required", "optional", "none")}
 SCHEMES = {
     "redis": "redis",
     "rediss": "rediss",
@@ -65,6 +70,7 @@ _PASSING = (
     MasterDownError,
     TryAgainError,
     ConnectionError,
+    TimeoutError,
 )
 _PASSING_WORDS = (
     "LOADING",
@@ -74,11 +80,52 @@ _PASSING_WORDS = (
     "TRYAGAIN",
     "BUSY",
     "MISCONF",
+    "NOREPLICAS",
     "UNBLOCKED",
 )
+_RIGHTS = (
+    "{shown}: {text}. The user needs what this gives: `acl setuser NAME ~tf:* &tf:* +@read +@write"
+    " +@scripting +@pubsub +@connection +info +time`, and on a cluster also `+cluster|slots`."
+)
+_BY_TLS = ", and is this the port where it speaks TLS"
+_LETS_US_IN = "{shown} does not let us in: {text}. Give user and password in the URL."
+_NO_CLUSTER = "{shown} is not a cluster ({text}): write redis:// for a single server."
+_NO_SERVER = (
+    "{shown} is no Redis server of version 7.0 or newer ({text}). To ask sentinels for one, write"
+    " redis+sentinel://host:26379/mymaster."
+)
+_ELSEWHERE = "the keys are on another node"
+_REFUSALS = {
+    "WRONGPASS": _LETS_US_IN,
+    "NOAUTH": _LETS_US_IN,
+    "without any password": _LETS_US_IN,
+    "Authentication required": _LETS_US_IN,
+    "NOPERM": _RIGHTS,
+    "ACL failure": _RIGHTS,
+    "ermissions to ": _RIGHTS,
+    "can't run this command": _RIGHTS,
+    "cluster support disabled": _NO_CLUSTER,
+    _ELSEWHERE: "{shown} is a node of a cluster: write redis+cluster://host:port,host:port.",
+    "DB index": "{shown} has no such database ({text}): give another number, or none.",
+    "Invalid Database": "{shown} has no such database: give another number, or none.",
+    "unknown command": _NO_SERVER,
+    "Protocol Error": _NO_SERVER,
+    "CERTIFICATE_VERIFY": "The certificate of {shown} is not trusted ({text}): name the file of its"
+    " authority, ?ssl_ca_certs=/path/ca.pem.",
+}
+"""What a server says when asking again is of no use, and the cure."""
+_GUIDED = {"socket_connect_timeout": GUIDE_S, "socket_timeout": GUIDE_S}
 
 
 # ── where it is ──────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Library:
+    """Functions that a server runs: what their names begin with, and the text to load."""
+
+    prefix: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -125,70 +172,91 @@ def parse(url: str) -> Address:
     Raises:
         ConfigError: An unknown option (the nearest is named), or a part that cannot be read.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"The URL of the Redis store cannot be read: {error}.") from error
     kind = SCHEMES[parts.scheme]
-    options = dict(parse_qsl(parts.query))
-    known = OPTIONS | ({"db"} if kind == "unix" else set())
-    for name in options.keys() - known:
-        raise ConfigError(f"A Redis store has no option {name!r}.{nearest(name, known)}")
     account, _, places = parts.netloc.rpartition("@")
+    if not account and places and "@" in url:
+        raise ConfigError("In the URL of a Redis store, / ? # in a password are written %2F %3F %23.")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    _check_options(kind, options)
     username, _, password = account.partition(":")
-    namespace = options.get("namespace", "default")
-    if not namespace or any(c in namespace for c in "{}"):
-        raise ConfigError(f"namespace={namespace!r} is not possible: it must not be empty or hold braces.")
-    service, _, rest = parts.path.strip("/").partition("/")
-    if kind != "sentinel":
-        service, rest = "", parts.path.strip("/")
-    if kind == "sentinel" and not service:
-        raise ConfigError(
-            f"{_shown(url)} does not say which master: write redis+sentinel://host:26379/mymaster"
-        )
+    service, rest = "", parts.path.strip("/")
+    if kind == "sentinel":
+        service, _, rest = rest.partition("/")
+        if not service:
+            raise ConfigError(
+                f"{shown(url)} does not say which master: write redis+sentinel://host:26379/mymaster"
+            )
     if kind == "unix":
         rest = options.get("db", "0")
-    if rest and not rest.isdigit():
-        raise ConfigError(f"{_shown(url)}: {rest!r} is no number of a database.")
+        if places or not parts.path:
+            raise ConfigError(f"{shown(url)} names no file: write redis+socket:///path/redis.sock")
     return Address(
         kind,
         tuple(
             _host(place, 26379 if kind == "sentinel" else 6379)
             for place in (places or "localhost").split(",")
         ),
-        int(rest or 0),
-        parts.path if kind == "unix" else "",
+        _db(url, kind, rest),
+        unquote(parts.path) if kind == "unix" else "",
         service,
         unquote(username) or None,
         unquote(password) or None,
-        namespace,
-        options.get("allow_eviction", "").lower() in ("1", "true", "yes"),
+        options.get("namespace", "default"),
+        _YES_NO[options.get("allow_eviction", "0").lower()],
         {name: value for name, value in options.items() if name.startswith("ssl_")},
-        _shown(url),
+        shown(url),
     )
+
+
+def _check_options(kind: str, options: Mapping[str, str]) -> None:
+    known = {"namespace", "allow_eviction", "db"} if kind == "unix" else OPTIONS
+    for name in options.keys() - known:
+        raise ConfigError(f"A Redis store has no option {name!r}.{nearest(name, known)}")
+    namespace = options.get("namespace", "default")
+    if not namespace or any(c in namespace for c in "{}"):
+        raise ConfigError(f"namespace={namespace!r} is not possible: it must not be empty or hold braces.")
+    for name, words in _WORDS.items():
+        if name in options and options[name].lower() not in words:
+            raise ConfigError(f"{name}={options[name]!r} is not possible: it is one of {', '.join(words)}.")
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if name in options and not Path(options[name]).is_file():
+            raise ConfigError(f"{name}={options[name]!r}: there is no such file.")
+
+
+def _db(url: str, kind: str, given: str) -> int:
+    if given and not _is_number(given):
+        raise ConfigError(f"{shown(url)}: {given!r} is no number of a database.")
+    if kind == "cluster" and int(given or 0):
+        raise ConfigError(f"{shown(url)}: a cluster has only database 0.")
+    return int(given or 0)
 
 
 def _host(place: str, port: int) -> tuple[str, int]:
     host, colon, given = place.rpartition(":") if not place.endswith("]") else (place, "", "")
     if not colon:
         host, given = place, str(port)
-    if not given.isdigit():
+    if not _is_number(given) or not 0 < int(given) < 65536:
         raise ConfigError(f"{place!r}: {given!r} is no port.")
     return host.strip("[]") or "localhost", int(given)
 
 
-def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    account, at, places = parts.netloc.rpartition("@")
-    name = account.partition(":")[0]
-    hidden = f"{name}:***{at}{places}" if ":" in account else parts.netloc
-    query = urlencode([(k, v) for k, v in parse_qsl(parts.query)])
-    return urlunsplit((parts.scheme, hidden, parts.path, query, ""))
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
-def _client(address: Address, answer_s: float) -> Any:
-    """A client of redis-py that gives bytes, and asks nothing twice by itself."""
+def _client(address: Address, hosts: list[tuple[str, int]], answer_s: float) -> Any:
+    """A client of redis-py that gives bytes, and asks nothing twice by itself.
+
+    Of a cluster it is one of the node that has our slot; nodes that it tells of are added to the hosts.
+    """
     common: dict[str, Any] = {
         "username": address.username,
         "password": address.password,
-        "socket_connect_timeout": CONNECT_S,
+        "socket_connect_timeout": min(CONNECT_S, answer_s),
         "socket_timeout": answer_s,
         "socket_keepalive": True,
         "health_check_interval": 0,
@@ -203,16 +271,43 @@ def _client(address: Address, answer_s: float) -> Any:
         from redis import sentinel
 
         watchers: Any = sentinel.Sentinel  # redis-py has no types for these
-        brief = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0, "retry": Retry(NoBackoff(), 0)}
+        brief = {"retry": common["retry"], **_GUIDED}
         found = watchers(list(address.hosts), sentinel_kwargs=brief, db=address.db, **common)
         return found.master_for(address.service)
     if address.kind == "cluster":
-        from redis import cluster
-
-        node: Any = cluster.ClusterNode
-        return cluster.RedisCluster(startup_nodes=[node(*host) for host in address.hosts], **common)
+        return _node_with(address.prefix, hosts, common)
     host, port = address.hosts[0]
     return redis.Redis(host, port, db=address.db, **common)
+
+
+def _node_with(prefix: str, hosts: list[tuple[str, int]], common: Mapping[str, Any]) -> Any:
+    """A plain client of the node of a cluster that has all keys of a prefix, since they share a slot.
+
+    redis-py's own client of a cluster would follow ASK: while a slot is moved, a script would then find half
+    of the keys on one node and write the other half anew. Here ASK is waited out.
+    """
+    from redis.crc import key_slot
+
+    slot, failure = key_slot(prefix.encode()), None
+    for at in list(hosts):
+        try:
+            with redis.Redis(*at, **{**common, **_GUIDED}) as client:
+                ranges = client.execute_command("CLUSTER", "SLOTS")
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+            failure = error
+            continue
+        nodes = {(lo, hi): _place(node, at) for lo, hi, node, *_ in ranges}
+        hosts += [node for node in dict.fromkeys(nodes.values()) if node not in hosts]
+        for (lo, hi), node in nodes.items():
+            if lo <= slot <= hi:
+                return redis.Redis(*node, **common)
+    raise failure or ClusterDownError(f"no node has slot {slot}")
+
+
+def _place(node: Sequence[Any], asked: tuple[str, int]) -> tuple[str, int]:
+    """Where a node is; one that does not know its own name is where it was asked."""
+    name = (node[0] or b"").decode()
+    return (name if name not in ("", "?") else asked[0]), int(node[1])
 
 
 # ── the link ─────────────────────────────────────────────────────────────────────────
@@ -234,28 +329,31 @@ class RedisLink:
     def __init__(self, url: str, wait_s: float) -> None:
         self.address = parse(url)
         self.prefix = self.address.prefix
-        self._patience_s = wait_s
-        self.wait_s = min(wait_s, FIRST_CONTACT_S)
+        self.wait_s, self._answer_s = min(wait_s, FIRST_CONTACT_S), FIRST_ANSWER_S
         self._lock = threading.Lock()
         self._away = False
+        self._hosts = list(self.address.hosts)
         self.client: Any = None
         self.info: Mapping[str, Any] = self.ask(lambda client: client.info())
-        if self.address.kind == "cluster" and "redis_version" not in self.info:
-            self.info = next(iter(self.info.values()))
-        self.wait_s = wait_s
+        self.close()  # that client was impatient
+        self.wait_s, self._answer_s = wait_s, max(wait_s, LEAST_ANSWER_S)
 
     def key(self, name: str) -> str:
         """A key of this namespace."""
         return self.prefix + name
 
-    def run(self, text: str, digest: str, *args: Any) -> list[bytes]:
-        """Run a script, which the server may have forgotten."""
+    def run(self, library: Library, name: str, *args: Any) -> list[bytes]:
+        """Run a function of a library, which the server may not know yet, or not any more."""
+        function = library.prefix + name
 
         def ask(client: Any) -> Any:
             try:
-                return client.evalsha(digest, 1, self.prefix, *args)
-            except NoScriptError:
-                return client.eval(text, 1, self.prefix, *args)
+                return client.fcall(function, 1, self.prefix, *args)
+            except ResponseError as error:
+                if "Function not found" not in str(error):
+                    raise
+                client.function_load(library.text, replace=True)
+                return client.fcall(function, 1, self.prefix, *args)
 
         answer: list[bytes] = self.ask(ask)
         return answer
@@ -268,56 +366,83 @@ class RedisLink:
             QueueFull: Its memory is full.
             ConfigError: It does not let us in.
         """
-        failures, until = 0, time.monotonic() + self.wait_s
+        client, failures, until = None, 0, time.monotonic() + self.wait_s
         while True:
             try:
-                answer = question(self._connected())
+                client = self.connected()
+                answer = question(client)
             except Exception as error:
-                if not _passes(error):
-                    raise self._explained(error) from error
+                if not self._passes(error):
+                    self._refuse(error)
                 failures += 1
                 rest_s = backoff_s(failures, base_s=0.05, factor=2.0, cap_s=1.0) * (0.5 + roll() / 2)
                 if time.monotonic() + rest_s > until:
                     raise StoreUnavailable(self._unreachable(error)) from error
-                if not self._away:
-                    self._away = True
-                    log.warning(
-                        "%s is away, retrying: %s", self.address.shown, error, extra={"action": "wait"}
-                    )
+                self._is_away(error, client)
                 time.sleep(rest_s)
                 continue
             if self._away:
-                self._away = False
-                log.warning("%s is back", self.address.shown, extra={"action": "resume"})
+                self._is_back()
             return answer
 
-    def _connected(self) -> Any:
-        if self.client is None:
+    def _is_away(self, error: Exception, client: Any) -> None:
+        with self._lock:
+            first, self._away = not self._away, True
+            if self.address.kind == "cluster" and self.client is client:
+                self.client = None  # another node may have the keys now
+        if first:
+            log.warning("%s is away, retrying: %s", self.address.shown, error, extra={"action": "wait"})
+
+    def _is_back(self) -> None:
+        with self._lock:
+            first, self._away = self._away, False
+        if first:
+            log.warning("%s is back", self.address.shown, extra={"action": "resume"})
+
+    def connected(self) -> Any:
+        """The client; it is made when it is needed.
+
+        Raises:
+            redis.exceptions.RedisError: No node of the cluster answers.
+        """
+        client = self.client
+        if client is None:
             with self._lock:
-                if self.client is None:
-                    self.client = _client(self.address, max(self._patience_s, LEAST_ANSWER_S))
-        return self.client
+                client = self.client
+                if client is None:
+                    client = self.client = _client(self.address, self._hosts, self._answer_s)
+        return client
 
     def _unreachable(self, error: Exception) -> str:
+        by_tls = _BY_TLS if self.address.kind == "rediss" else ""
         return (
             f"There is no answer from {self.address.shown} ({error}). Is the server running, and reachable"
-            " from here? `redis-cli ping` tells; without a server, leave the URL out: the default is a file."
+            f" from here{by_tls}? `redis-cli ping` tells; without a server, leave the URL out: the default is"
+            " a file."
         )
 
-    def _explained(self, error: Exception) -> Exception:
-        shown = self.address.shown
-        if isinstance(error, OutOfMemoryError):
-            return QueueFull(
-                f"The memory of {shown} is full: nothing new is taken until some runs are forgotten."
-            )
-        if isinstance(error, AuthenticationError) or "WRONGPASS" in str(error) or "NOAUTH" in str(error):
-            return ConfigError(f"{shown} does not let us in: {error}. Give user and password in the URL.")
-        if isinstance(error, NoPermissionError):
-            return ConfigError(
-                f"{shown}: {error}. The user needs all keys that begin with 'tf:', all channels that do, and"
-                " the categories @read, @write, @scripting, @pubsub, @connection, and the command info."
-            )
-        return error
+    def _passes(self, error: Exception) -> bool:
+        """Whether it is of use to ask again."""
+        if _is_elsewhere(error):
+            return self.address.kind == "cluster"
+        text = _said(error)
+        if isinstance(error, AuthenticationError | OutOfMemoryError) or any(w in text for w in _REFUSALS):
+            return False
+        return isinstance(error, _PASSING) or text.startswith(_PASSING_WORDS)
+
+    def _refuse(self, error: Exception) -> NoReturn:
+        """Raise what an error means to people."""
+        where, text = self.address.shown, _ELSEWHERE if _is_elsewhere(error) else str(error)
+        if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in text:
+            raise QueueFull(
+                f"The memory of {where} is full: nothing new is taken until some runs are forgotten."
+            ) from error
+        for words, cure in _REFUSALS.items():
+            if words in text:
+                raise ConfigError(cure.format(shown=where, text=text.rstrip("."))) from error
+        if isinstance(error, AuthenticationError):
+            raise ConfigError(_LETS_US_IN.format(shown=where, text=text.rstrip("."))) from error
+        raise error
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -326,9 +451,11 @@ class RedisLink:
             client.close()
 
 
-def _passes(error: Exception) -> bool:
-    if isinstance(error, AuthenticationError | NoPermissionError | OutOfMemoryError):
-        return False
-    if isinstance(error, _PASSING):
-        return True
-    return isinstance(error, ResponseError | RedisError) and str(error).startswith(_PASSING_WORDS)
+def _said(error: Exception) -> str:
+    """What a server said; in a pipeline, the command is told before it."""
+    return str(error).rpartition("caused error: ")[2]
+
+
+def _is_elsewhere(error: Exception) -> bool:
+    """Whether another node of a cluster has the keys; only newer releases of redis-py have a class for it."""
+    return isinstance(error, AskError) or _said(error).startswith(("MOVED ", "ASK "))

@@ -235,8 +235,8 @@ class Rows(Protocol):
         ...
 
     def ready(self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], /) -> Iterator[NodeRow]:
-        """Queued nodes: higher priority first, then in the order in which they were added. Those of a run and
-        a policy that are in `full` are left out; it may grow while they are read."""
+        """Queued nodes: higher priority first, then in the order in which they were added. Those of paused
+        queues are left out, and those of a run and a policy that are in `full`, which may grow meanwhile."""
         ...
 
     def alarms(self, limit: int, /) -> list[NodeRow]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from taskflow.links import shown
 from taskflow.ports import Store
 from taskflow.records import Failure, RunView
 from taskflow.versions import compare, here
@@ -72,7 +73,7 @@ def finding_rows(store: Store) -> Rows:
     """What an examination of a store found, and whether anybody works: one row each."""
     found = [{"what": what, "well": well, "finding": text} for what, well, text in store.check()]
     count = len(store.workers())
-    return [*found, {"what": "workers", "well": count > 0, "finding": f"{count} serve {store.url}"}]
+    return [*found, {"what": "workers", "well": count > 0, "finding": f"{count} serve {shown(store.url)}"}]
 
 
 def version_rows(store: Store, check: bool) -> Rows:

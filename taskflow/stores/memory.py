@@ -40,7 +40,7 @@ from taskflow.records import (
 from taskflow.states import TERMINAL, State
 from taskflow.stores.bells import PipeBell
 from taskflow.stores.memory_rows import MemoryRows, Record, Tables
-from taskflow.stores.views import item_views, node_view, run_counts, run_view
+from taskflow.stores.views import item_views, node_view, queue_line, run_counts, run_view
 
 __all__ = ["MemoryStore"]
 
@@ -303,13 +303,23 @@ class MemoryStore:
             for record in self._tables.nodes.values():
                 if record.row.state in TERMINAL:
                     continue
-                line = table.setdefault(
-                    record.row.queue, {"queue": record.row.queue, "queued": 0, "waiting": 0, "running": 0}
-                )
+                line = table.setdefault(record.row.queue, queue_line(record.row.queue))
                 for state, items in self._view(record).counts.items():
                     if state in line:
                         line[state] += items
+            for queue in self._tables.paused:
+                table.setdefault(queue, queue_line(queue))["paused"] = True
             return [table[name] for name in sorted(table)]
+
+    def pause(self, queue: str, /, *, resume: bool = False) -> bool:
+        """See `StatusPort.pause`."""
+        with self._lock:
+            paused = self._tables.paused
+            if (queue in paused) is not resume:
+                return False
+            (paused.discard if resume else paused.add)(queue)
+            self._ring("work")
+            return True
 
     def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:
         """See `StatusPort.dead`."""

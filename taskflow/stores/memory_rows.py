@@ -56,6 +56,7 @@ class Tables:
     open: dict[str, None] = field(default_factory=dict)
     members: dict[str, list[NodeId]] = field(default_factory=dict)
     todo: deque[tuple[NodeId, str]] = field(default_factory=deque)
+    paused: set[str] = field(default_factory=set)
     seq: int = 0
 
 
@@ -300,7 +301,7 @@ class MemoryRows:
 
     def ready(self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], /) -> Iterator[NodeRow]:
         """See `Rows.ready`."""
-        wanted = set(queues)
+        wanted = set(queues) - self._tables.paused
         queued = [r for r in self._open() if r.row.state is State.QUEUED and r.row.queue in wanted]
         for record in sorted(queued, key=lambda r: (-r.row.priority, r.seq)):
             if full and (record.row.run, record.row.policy) in full:

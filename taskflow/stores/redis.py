@@ -15,13 +15,21 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     q:QUEUE  ql:QUEUE  tally    queued nodes in order; lanes of bounded runs; items by queue and state
     alarm  todo  runs  ended    what is due, what is still to be released, runs by age, by end
     events  cursor  seq         what happened, and two counters
-    dead  workers  gone:RUN  doomed  meta
+    b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
+    c:WORKER                    what its last claim gave, for when the answer was lost
+    stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
+    paused                      queues of which nothing is handed out
+    dead  workers  gone:RUN  doomed  unaged  meta
+
+What was stored and nobody came to refer to goes by itself; so does all of a run that has ended, when nobody
+sweeps.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.needs import check_acyclic
@@ -38,12 +46,26 @@ from taskflow.records import (
 )
 from taskflow.stores.redis_bell import RedisBell
 from taskflow.stores.redis_reads import RedisReads, pairs
-from taskflow.stores.redis_records import Values, lease_from, plan_to, settlement_to, unpack, want_to
+from taskflow.stores.redis_records import (
+    Values,
+    lease_from,
+    needs_of,
+    pieces_of,
+    plan_to,
+    settlement_to,
+    unpack,
+    want_to,
+)
 
 __all__ = ["RedisStore"]
 
 WORKERS_KEPT_S = 86_400.0
+PIECE_NODES = 1000
+STAGED_S = 3600
 BURIED_PER_STEP = 1000
+AGED_PER_STEP = 50
+RUNS_PER_STEP = 200
+TIGHT = 0.8
 
 
 class RedisStore(RedisReads):
@@ -64,18 +86,52 @@ class RedisStore(RedisReads):
     # ── GraphPort ────────────────────────────────────────────────────────────────────
 
     def submit(self, plans: Sequence[Plan], /) -> None:
-        """See `GraphPort.submit`."""
+        """See `GraphPort.submit`. A large plan is sent in pieces; it begins when the last is there."""
         for plan in plans:
             if any(node.edges for node in plan.nodes):
                 check_acyclic(plan.nodes)
-        values = Values()
-        self._step("submit", [plan_to(plan, json.dumps(dict(plan.meta)), values) for plan in plans], values)
+        small = [plan for plan in plans if len(plan.nodes) <= PIECE_NODES]
+        values = Values(self._kept_by)
+        if small or not plans:
+            given = [plan_to(plan, json.dumps(dict(plan.meta)), values) for plan in small]
+            self._step("submit", given, values)
+        for plan in plans:
+            if len(plan.nodes) > PIECE_NODES:
+                self._submit_in_pieces(plan)
+
+    def _submit_in_pieces(self, plan: Plan) -> None:
+        if self._ask("EXISTS", self._key(f"r:{plan.run}")):
+            # It is there, as a whole or in part: what is left of it is still staged.
+            pieces: list[bytes] = []
+        else:
+            pieces = list(pieces_of(plan, self._kept_by, PIECE_NODES))
+            stage = self._key(f"stage:{plan.run}")
+            self._ask("DEL", stage)
+            for number, piece in enumerate(pieces):
+                self._stage(stage, number, piece)
+        given = [plan.run, plan.name, json.dumps(dict(plan.meta)), len(pieces), needs_of(plan)]
+        while not self._step("assemble", given)[0]:
+            pass
+
+    def _stage(self, key: str, number: int, piece: bytes) -> None:
+        """Add a piece behind those before it; asked again it is there already."""
+
+        def ask(client: Any) -> None:
+            if client.llen(key) <= number:
+                client.rpush(key, piece)
+                client.expire(key, STAGED_S)
+
+        self._link.ask(ask)
 
     def cancel(self, node: NodeId | RunId, /, *, index: int | None = None, reason: str = "") -> bool:
         """See `GraphPort.cancel`."""
-        changed, _ = self._step("cancel", [node, False if index is None else index, reason or "cancelled"])
+        changed, at = False, 0
+        while at is not False:
+            given = [node, False if index is None else index, reason or "cancelled", at]
+            (some, at), _ = self._step("cancel", given)
+            changed = changed or some
         self._ask("PUBLISH", self._key("work"), "")
-        return bool(changed)
+        return changed
 
     def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
         """See `GraphPort.rerun`."""
@@ -110,7 +166,7 @@ class RedisStore(RedisReads):
 
     def settle(self, done: Sequence[Settlement], /, *, want: Want | None = None) -> Settled:
         """See `WorkPort.settle`."""
-        values = Values()
+        values = Values(self._kept_by)
         for settlement in done:
             if settlement.grow is not None:
                 check_acyclic(settlement.grow.nodes)
@@ -136,6 +192,13 @@ class RedisStore(RedisReads):
 
     # ── StatusPort ───────────────────────────────────────────────────────────────────
 
+    def pause(self, queue: str, /, *, resume: bool = False) -> bool:
+        """See `StatusPort.pause`."""
+        changed = self._ask("SREM" if resume else "SADD", self._key("paused"), queue)
+        if changed:
+            self._ask("PUBLISH", self._key("work"), "")
+        return bool(changed)
+
     def announce(self, view: WorkerView, /, *, gone: bool = False) -> None:
         """See `StatusPort.announce`."""
         if gone:
@@ -150,35 +213,53 @@ class RedisStore(RedisReads):
             view.started_at,
             dict(view.info),
         ]
-        self._ask("HSET", self._key("workers"), view.id, json.dumps([view.seen_at, body]))
+        self._step("announce", [view.id, json.dumps(body)])
 
     def sweep(self, /, *, age_s: float, size_bytes: int) -> Mapping[str, int]:
-        """See `StatusPort.sweep`; `size_bytes` counts all that the server holds."""
-        now = self._seconds()
-        removed = self._forget_ended(now - age_s)
-        while self._size() > size_bytes and (more := self._step("forget_ended", [now + 1.0, 50])[0]):
+        """See `StatusPort.sweep`; the size is that of the whole server, and counts when it has a bound.
+
+        Others may use the server too, so that forgetting need not help: one sweep forgets a tenth of what has
+        ended, at most, for the sake of room.
+        """
+        now, ttl_s = self._seconds(), int(2 * age_s) + 60
+        removed = self._forget_ended(now - age_s, ttl_s)
+        if self._is_tight(size_bytes):
+            tenth = 1 + self._ask("ZCARD", self._key("ended")) // 10
+            (more, _), _ = self._step("forget_ended", [now + 1.0, 0, min(tenth, RUNS_PER_STEP), ttl_s])
             removed += more
-            self._bury()
         self._bury()
+        while self._step("age", [AGED_PER_STEP, ttl_s])[0]:
+            pass
+        self._strike_workers(now)
+        return {"runs": removed, "size_bytes": self._memory()[0]}
+
+    def _strike_workers(self, now: float) -> None:
+        """Take those off the list that have said nothing for a day."""
         old = [
             name
             for name, text in pairs(self._ask("HGETALL", self._key("workers")))
-            if json.loads(text)[0] < now - WORKERS_KEPT_S
+            if float(text.partition(b" ")[0]) < now - WORKERS_KEPT_S
         ]
         if old:
             self._ask("HDEL", self._key("workers"), *old)
-        return {"runs": removed, "size_bytes": self._size()}
 
-    def _forget_ended(self, before: float) -> int:
-        removed = 0
-        while more := self._step("forget_ended", [before, 200])[0]:
-            removed += more
+    def _forget_ended(self, before: float, ttl_s: int) -> int:
+        removed, at, more = 0, 0, 1
+        while more:
+            left = at
+            (more, at), _ = self._step("forget_ended", [before, at, RUNS_PER_STEP, ttl_s])
+            removed, more = removed + more, more + at - left
             self._bury()
         return removed
 
-    def _size(self) -> int:
+    def _is_tight(self, size_bytes: int) -> bool:
+        used, most = self._memory()
+        return bool(most) and used > min(size_bytes, TIGHT * most)
+
+    def _memory(self) -> tuple[int, int]:
+        """Bytes that the server uses, and may use; 0 for no bound."""
         info = self._link.ask(lambda client: client.info("memory"))
-        return int(info["used_memory"]) if "used_memory" in info else 0
+        return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
 
     # ── the rest ─────────────────────────────────────────────────────────────────────
 

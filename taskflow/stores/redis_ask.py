@@ -7,6 +7,7 @@ from typing import Any
 
 from taskflow.blobs.cached import cached
 from taskflow.clock import Clock
+from taskflow.codec import blob_names
 from taskflow.errors import (
     ConfigError,
     GraphError,
@@ -30,6 +31,7 @@ _REFUSALS: dict[str, type[Exception]] = {
 """What a script may refuse with, by name."""
 
 SCHEMA = 1
+FUNCTIONS_KNOWN = 10_000
 
 
 class RedisAsk:
@@ -41,6 +43,7 @@ class RedisAsk:
         self._link = RedisLink(url, wait_s)
         self._key = self._link.key
         self.blobs: Blobs = cached(url, self._link)
+        self._kept: dict[str, tuple[str, ...]] = {}
         self._check_server()
 
     def _check_server(self) -> None:
@@ -62,6 +65,19 @@ class RedisAsk:
                 f" release uses {SCHEMA}: use another namespace, or the release that wrote it."
             )
 
+    def _kept_by(self, function: str) -> tuple[str, ...]:
+        """The blobs that the stored form of a function names."""
+        known = self._kept.get(function)
+        if known is None:
+            try:
+                known = blob_names(self.blobs.open(function))
+            except ResultExpired:
+                known = ()  # whoever runs it will say so
+            self._kept[function] = known
+            if len(self._kept) > FUNCTIONS_KNOWN:
+                self._kept.pop(next(iter(self._kept)))
+        return known
+
     def _schema(self, client: Any) -> Any:
         key = self._key("meta")
         found = client.hget(key, "schema")
@@ -75,7 +91,7 @@ class RedisAsk:
 
     def _step(self, verb: str, given: Any, values: Sequence[bytes] = ()) -> tuple[Any, list[bytes]]:
         """Run a verb; its result, and the answer whose first entry is not a value."""
-        answer = self._link.run(*moves(verb), verb, self._now(), pack(given), *values)
+        answer = self._link.run(moves(), verb, self._now(), pack(given), *values)
         well, result, *rest = unpack(answer[0])
         if not well:
             raise self._error(result, rest[0])

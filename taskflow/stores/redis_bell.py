@@ -17,7 +17,7 @@ __all__ = ["RedisBell"]
 
 _AGAIN_S = 0.5
 _SILENT_S = 5.0
-_ANSWER_S = 3.0
+_ANSWER_S = 1.0
 
 
 class RedisBell:
@@ -36,7 +36,6 @@ class RedisBell:
         self._fd = os.dup(self._quiet)
         self._timer: threading.Timer | None = None
         self._again_at = self._heard_at = 0.0
-        self._asked_at: float | None = None
         link.ask(lambda _: self._subscribe())
 
     def fileno(self) -> int:
@@ -52,7 +51,7 @@ class RedisBell:
             return
         try:
             if _drain(self._pubsub.connection._sock):
-                self._heard_at, self._asked_at = time.monotonic(), None
+                self._heard_at = time.monotonic()
         except (OSError, AttributeError):
             self._lose()
             self._mend()
@@ -66,13 +65,10 @@ class RedisBell:
 
     def _ask(self) -> None:
         """See that a silent connection still is one: its end may never have been told."""
-        if self._pubsub is None:
+        if self._pubsub is None or time.monotonic() < self._heard_at + _SILENT_S:
             return
-        now = time.monotonic()
-        if self._asked_at is None and now > self._heard_at + _SILENT_S:
-            self._asked_at = now
-            self._ping()
-        elif self._asked_at is not None and now > self._asked_at + _ANSWER_S and not _is_readable(self._fd):
+        self._ping()
+        if self._pubsub is not None and not _is_readable(self._fd, _ANSWER_S):
             self._lose()
             self._mend()
 
@@ -90,7 +86,8 @@ class RedisBell:
     def _ping(self) -> None:
         """Have it answer, which rings."""
         try:
-            self._pubsub.ping()
+            connection = self._pubsub.connection
+            connection.send_packed_command(connection.pack_command("PING"), check_health=False)
         except Exception:  # noqa: BLE001 - see above
             self._lose()
             self._later()
@@ -109,7 +106,7 @@ class RedisBell:
             self._timer.join()
 
     def _subscribe(self) -> None:
-        pubsub = self._link.client.pubsub()
+        pubsub = self._link.connected().pubsub()
         try:
             pubsub.subscribe(self._channel)
             while (told := pubsub.get_message(timeout=3.0)) is None or told["type"] != "subscribe":
@@ -120,7 +117,7 @@ class RedisBell:
             pubsub.close()
             raise
         self._pubsub = pubsub
-        self._heard_at, self._asked_at = time.monotonic(), None
+        self._heard_at = time.monotonic()
 
     def _lose(self) -> None:
         pubsub, self._pubsub = self._pubsub, None
@@ -130,10 +127,10 @@ class RedisBell:
                 pubsub.close()
 
 
-def _is_readable(fd: int) -> bool:
+def _is_readable(fd: int, within_s: float) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(poll.poll(within_s * 1000))
 
 
 def _drain(sock: socket.socket) -> bool:

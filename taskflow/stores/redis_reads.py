@@ -37,7 +37,7 @@ from taskflow.stores.redis_records import (
     unpack,
 )
 from taskflow.stores.redis_scripts import reads
-from taskflow.stores.views import item_views, node_view
+from taskflow.stores.views import item_views, node_view, queue_line
 
 __all__ = ["RedisReads", "pairs"]
 
@@ -49,7 +49,7 @@ class RedisReads(RedisAsk):
 
     def pages(self, node: NodeId, lo: int, hi: int, /) -> list[Page]:
         """See `WorkPort.pages`."""
-        answer = self._link.run(*reads(), "pages", pack([node, lo, hi]))
+        answer = self._link.run(reads(), "pages", pack([node, lo, hi]))
         return [Page(at, end, answer[number]) for at, end, number in unpack(answer[0])]
 
     def runs(
@@ -156,7 +156,7 @@ class RedisReads(RedisAsk):
         self, nodes: Sequence[NodeId], /, *, lo: int = 0, hi: int | None = None
     ) -> dict[NodeId, list[Segment]]:
         """See `WatchPort.values`."""
-        answer = self._link.run(*reads(), "values", pack([list(nodes), lo, False if hi is None else hi]))
+        answer = self._link.run(reads(), "values", pack([list(nodes), lo, False if hi is None else hi]))
         found: dict[NodeId, list[Segment]] = {}
         for node, segments in zip(nodes, unpack(answer[0]), strict=True):
             if segments is False:
@@ -210,7 +210,8 @@ class RedisReads(RedisAsk):
         views = []
         now = self._seconds()
         for name, text in sorted(pairs(found)):
-            seen_at, (host, pid, queues, slots, busy, started_at, info) = json.loads(text)
+            seen, _, body = text.partition(b" ")
+            seen_at, (host, pid, queues, slots, busy, started_at, info) = float(seen), json.loads(body)
             if seen_at > now - 60:
                 views.append(
                     WorkerView(
@@ -238,8 +239,9 @@ class RedisReads(RedisAsk):
         table: dict[str, dict[str, Any]] = {}
         for name, items in pairs(self._ask("HGETALL", self._key("tally"))):
             queue, _, word = name.decode().rpartition("\0")
-            line = table.setdefault(queue, {"queue": queue, "queued": 0, "waiting": 0, "running": 0})
-            line[word] = int(items)
+            table.setdefault(queue, queue_line(queue))[word] = int(items)
+        for name in self._ask("SMEMBERS", self._key("paused")):
+            table.setdefault(name.decode(), queue_line(name.decode()))["paused"] = True
         return [table[name] for name in sorted(table)]
 
     def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:
@@ -269,17 +271,18 @@ class RedisReads(RedisAsk):
         info = self._link.ask(lambda client: client.info())
         durable = bool(info.get("aof_enabled"))
         policy = info.get("maxmemory_policy", "noeviction")
+        version = info.get("valkey_version") or info.get("redis_version")
         faults = self._faults()
         return [
             (
                 "server",
                 True,
-                f"{info.get('server_name', 'redis')} {info.get('redis_version')}, {self._link.address.shown}",
+                f"{info.get('server_name', 'redis')} {version}, {self._link.address.shown}",
             ),
             (
                 "durable",
                 durable,
-                "AOF is on"
+                "AOF is on: only a crash of the machine may lose the last second or two"
                 if durable
                 else "AOF is off: a crash of the server loses what came since its last snapshot"
                 " (`redis-cli config set appendonly yes`)",
@@ -298,7 +301,7 @@ class RedisReads(RedisAsk):
 
 def _run_view(run: str, fixed: bytes, changing: bytes) -> RunView:
     name, meta, created_at, _ = unpack(fixed)
-    total, _, state, counts, ended_at, _, _, (queued, waiting, running) = unpack(changing)
+    total, _, state, counts, ended_at, _, _, (queued, waiting, running), *_ = unpack(changing)
     told = {STATES[word]: items for word, items in (counts or {}).items() if items}
     live = {State.QUEUED: queued, State.WAITING: waiting, State.RUNNING: running}
     live[State.BLOCKED] = total - sum(told.values()) - queued - waiting - running

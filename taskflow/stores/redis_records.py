@@ -6,13 +6,15 @@ it: they stand beside it, and are named by their number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import msgpack
 
+from taskflow.codec import blob_names
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.needs import unique
 from taskflow.machine.rows import NodeRow, Part
@@ -42,9 +44,11 @@ __all__ = [
     "events_from",
     "item_from",
     "lease_from",
+    "needs_of",
     "node_from",
     "pack",
     "part_from",
+    "pieces_of",
     "plan_to",
     "segment_from",
     "settlement_to",
@@ -58,14 +62,35 @@ _SURROGATES = "surrogatepass"
 
 
 class Values(list[bytes]):
-    """Sealed values on their way to a script; each is named by its number, from 1."""
+    """Sealed values on their way to a script; each is named by its number, from 1.
+
+    Args:
+        kept_by: Tells which blobs a function needs.
+    """
+
+    def __init__(self, kept_by: Callable[[str], Iterable[str]] = lambda _: ()) -> None:
+        super().__init__()
+        self._kept_by = kept_by
+        self._blobs: set[str] = set()
 
     def number(self, value: bytes | None) -> int | bool:
         """Its number, or ``False`` for none."""
         if value is None:
             return False
         self.append(value)
+        self._blobs.update(blob_names(value))
         return len(self)
+
+    def function(self, digest: str) -> str:
+        """A function that is called: it is a blob, and may need others."""
+        if digest not in self._blobs:
+            self._blobs.update((digest, *self._kept_by(digest)))
+        return digest
+
+    def take_blobs(self) -> list[str]:
+        """The blobs that were named since the last time."""
+        named, self._blobs = self._blobs, set()
+        return sorted(named)
 
 
 def pack(obj: Any) -> bytes:
@@ -90,13 +115,14 @@ def _policy(policy: Policy) -> tuple[str, list[Any]]:
     return replace(policy, seed=None).to_json(), told
 
 
-def _node(node: Node, values: Values) -> list[Any]:
+def _node(node: Node, values: Values, *, ranged: bool = False, first: bool = False) -> list[Any]:
     text, told = _policy(node.policy)
     edges = [_edge(edge) for edge in unique(node.edges)] if node.edges else []
     return [
-        node.id, node.fn, values.number(node.args), edges, _or_false(node.width), int(node.array),
-        _pages(node.pages, values), node.queue, node.priority, text, _or_false(node.delay_s),
+        node.id, values.function(node.fn), values.number(node.args), edges, _or_false(node.width),
+        int(node.array), _pages(node.pages, values), node.queue, node.priority, text, _or_false(node.delay_s),
         _or_false(node.expires_s), node.label, *told, _or_false(node.policy.seed),
+        int(ranged), int(first),
     ]  # fmt: skip
 
 
@@ -110,7 +136,29 @@ def _pages(pages: Sequence[Page], values: Values) -> list[Any]:
 
 def plan_to(plan: Plan, meta: str, values: Values) -> list[Any]:
     """A plan for the verb ``submit``."""
-    return [plan.run, plan.name, meta, [_node(node, values) for node in plan.nodes]]
+    nodes = [_node(node, values) for node in plan.nodes]
+    return [plan.run, plan.name, meta, nodes, values.take_blobs()]
+
+
+def pieces_of(plan: Plan, kept_by: Callable[[str], Iterable[str]], most: int) -> Iterator[bytes]:
+    """A large plan in pieces of at most so many nodes, each with its values."""
+    own = {node.id for node in plan.nodes}
+    ranged = {edge.parent for node in plan.nodes for edge in node.edges if edge.hi is not None}
+    for at in range(0, len(plan.nodes), most):
+        values = Values(kept_by)
+        nodes = [
+            _node(node, values, ranged=node.id in ranged, first=own.isdisjoint(e.parent for e in node.edges))
+            for node in plan.nodes[at : at + most]
+        ]
+        # As the older kind of string: the server's MessagePack has no other for bytes.
+        yield msgpack.packb([nodes, values.take_blobs(), list(values)], use_bin_type=False)
+
+
+def needs_of(plan: Plan) -> list[tuple[str, str]]:
+    """Predecessors that are not in a plan, each with the name of one that waits for it."""
+    own = {node.id for node in plan.nodes}
+    found = {edge.parent: node for node in plan.nodes for edge in node.edges if edge.parent not in own}
+    return [(node.label or node.id, parent) for parent, node in found.items()]
 
 
 def _growth(growth: Growth, values: Values) -> list[Any]:
@@ -126,7 +174,8 @@ def settlement_to(settlement: Settlement, values: Values) -> list[Any]:
     """A settlement for the verb ``settle``."""
     grow = settlement.grow
     outcomes = [_outcome(outcome, values) for outcome in settlement.outcomes]
-    return [list(settlement.key), outcomes, _growth(grow, values) if grow is not None else False]
+    growth = _growth(grow, values) if grow is not None else False
+    return [list(settlement.key), outcomes, growth, values.take_blobs()]
 
 
 def _outcome(outcome: Outcome, values: Values) -> list[Any]:
@@ -136,9 +185,10 @@ def _outcome(outcome: Outcome, values: Values) -> list[Any]:
 
 
 def want_to(want: Want) -> list[Any]:
-    """What a worker asks, for the verbs ``claim`` and ``settle``."""
+    """What a worker asks, for the verbs ``claim`` and ``settle``; asked again it has the same nonce."""
     return [
-        want.worker, list(want.queues), want.slots, want.lease_s, dict(want.pace_s), want.batch_s, want.share
+        want.worker, list(want.queues), want.slots, want.lease_s, dict(want.pace_s), want.batch_s, want.share,
+        os.urandom(8).hex(),
     ]  # fmt: skip
 
 

@@ -135,6 +135,15 @@ class SQLiteStore(SqliteReads, SqliteRetention):
                         "insert into log values(?,?,?)", (row.key, index, str(n.data["text"]))
                     )
 
+    def pause(self, queue: str, /, *, resume: bool = False) -> bool:
+        """See `StatusPort.pause`."""
+        statement = "delete from paused where queue=?" if resume else "insert or ignore into paused values(?)"
+        with self._step():
+            changed = self._writer.execute(statement, (queue,)).rowcount > 0
+        if changed:
+            self._bells.ring("work")
+        return changed
+
     def announce(self, view: WorkerView, /, *, gone: bool = False) -> None:
         """See `StatusPort.announce`."""
         with self._step():

@@ -42,7 +42,7 @@ from taskflow.stores.sqlite_columns import (
     segment_from,
 )
 from taskflow.stores.sqlite_file import CURSOR_BITS, WAL_BYTES, SqliteFile
-from taskflow.stores.views import item_views, node_view, run_view
+from taskflow.stores.views import item_views, node_view, queue_line, run_view
 
 __all__ = ["SqliteReads"]
 
@@ -297,10 +297,12 @@ class SqliteReads(SqliteFile):
             " then open-held-waiting-returned else 0 end), sum(held)"
             " from node where open > 0 group by queue order by queue"
         )
-        return [
-            {"queue": queue, "queued": queued, "waiting": waiting, "running": running}
-            for queue, queued, waiting, running in self._read(sql)
-        ]
+        paused = {queue for (queue,) in self._read("select queue from paused")}
+        table = {queue: queue_line(queue) | {"paused": True} for queue in paused}
+        for queue, queued, waiting, running in self._read(sql):
+            counts = {"queued": queued, "waiting": waiting, "running": running, "paused": queue in paused}
+            table[queue] = queue_line(queue) | counts
+        return [table[name] for name in sorted(table)]
 
     def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:
         """See `StatusPort.dead`."""

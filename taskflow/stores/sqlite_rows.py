@@ -147,6 +147,10 @@ class SqliteRows:
         it is claimed in the same step.
         """
         self._write_new()
+        paused = {queue for (queue,) in self._db.execute("select queue from paused")}
+        queues = [queue for queue in queues if queue not in paused]
+        if not queues:
+            return
         changed = {row.key for row in self._dirty.values()}
         fresh = sorted(
             (r for r in self._dirty.values() if r.state is State.QUEUED and r.queue in queues), key=_turn

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["SCHEMA", "VERSION"]
 
-VERSION = 2
+VERSION = 3
 
 SCHEMA = """
 create table meta(key text primary key, value) without rowid;
@@ -52,6 +52,7 @@ create index log_node on log(node, lo);
 create table todo(key integer primary key, node text, after text);
 create table event(key integer primary key, at real, body text);
 create table worker(id text primary key, view text, seen_at real) without rowid;
+create table paused(queue text primary key) without rowid;
 create table gone(id text primary key, at real) without rowid;
 create table blob(node int, name text, primary key(node, name)) without rowid;
 """

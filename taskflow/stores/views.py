@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from taskflow.machine.rows import NodeRow, Part, RunRow
 from taskflow.records import Edge, ItemView, NodeView, RunView
 from taskflow.states import TERMINAL, State
 
-__all__ = ["item_views", "node_counts", "node_view", "run_counts", "run_view"]
+__all__ = ["item_views", "node_counts", "node_view", "queue_line", "run_counts", "run_view"]
 
 
 def node_counts(row: NodeRow, ended: Mapping[State, int]) -> dict[State, int]:
@@ -59,6 +60,11 @@ def node_view(
         row.root,
         row.source,
     )
+
+
+def queue_line(queue: str) -> dict[str, Any]:
+    """A queue in which nothing is."""
+    return {"queue": queue, "queued": 0, "waiting": 0, "running": 0, "paused": False}
 
 
 def run_counts(row: RunRow, nodes: Iterable[NodeView]) -> dict[State, int]:

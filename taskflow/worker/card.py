@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import taskflow
+from taskflow import versions
 from taskflow.ids import WorkerId, new_id
 from taskflow.records import WorkerView
 
@@ -35,8 +35,7 @@ class Card:
         self._host = socket.gethostname()
         self._started_at = time.time()
         self._info = {
-            "python": ".".join(map(str, sys.version_info[:3])),
-            "taskflow": taskflow.__version__,
+            **versions.here(),
             "platform": sys.platform,
             **info,
         }

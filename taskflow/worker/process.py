@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from taskflow import faults
 from taskflow.cores import memory_limit_bytes
 from taskflow.errors import ConfigError, StoreError, TaskflowError
+from taskflow.links import shown
 from taskflow.worker.card import worker_name
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Process:
         self._popen, self._pipe = popen, pipe
 
     def __repr__(self) -> str:
-        return f"<worker process {self.pid} of {self.url}>"
+        return f"<worker process {self.pid} of {shown(self.url)}>"
 
     def poll(self) -> int | None:
         """The exit code, or `None` while it lives; negative when a signal ended it."""
@@ -443,7 +444,7 @@ def _level(text: str) -> str:
 def _greet(worker: Worker, store: Store, pool: Pool, options: argparse.Namespace) -> None:
     print(
         f"taskflow worker {worker.name}\n"
-        f"  store   {store.url}\n"
+        f"  store   {shown(store.url)}\n"
         f"  runs    {pool.slots} calls at once, pool {options.pool}, queues {', '.join(options.queues)}\n"
         f"Ctrl-C lets running calls end ({options.grace:.0f} s at most) and stops; twice stops now.",
         file=sys.stderr,

@@ -682,3 +682,16 @@ def test_a_wait_ends_when_the_worker_dies_at_every_start(
 def test_a_store_in_memory_has_no_workers_and_says_what_to_use() -> None:
     with pytest.raises(ConfigError, match="mode='inline'"):
         Client("memory://")
+
+
+def test_a_paused_queue_waits_and_goes_on(tmp_path: Path) -> None:
+    with opened(tmp_path) as client:
+        client.submit(abs, -1).result(DEADLINE_S)
+        client.pause()
+        waiting = client.submit(abs, -2)
+        until(lambda: list(client.queues()["queued"]) == [1])
+
+        assert not waiting.done()
+        assert list(client.queues()["paused"]) == [True]
+        client.resume()
+        assert waiting.result(DEADLINE_S) == 2

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from taskflow.ids import id_from
 from taskflow.states import TERMINAL, State
 from taskflow.stores import open_store
 from taskflow.testing.checker import Expected, Verdict
@@ -156,28 +157,36 @@ def test_a_process_killed_at_a_named_point_loses_nothing(stage: ServerStage, fau
 GRAPH = """
 from taskflow import Client
 from tests.crash.server_stage import Graph
-graph = Graph(LEDGER, 1500, 1, 0.0)
-print("ready", flush=True)
-graph.workflow.run(Client(URL, workers=0))
+graph = Graph(LEDGER, {size}, 1, 0.0)
+graph.workflow.run(Client(URL, workers=0).options(key="graph"))
 """
 
 
 @pytest.mark.parametrize("where", ["before", "inside", "after"])
-def test_a_graph_is_wholly_there_or_not_at_all_when_its_client_is_killed_while_sending(
-    stage: ServerStage, where: Any
+@pytest.mark.parametrize(("verb", "size"), [("submit", 100), ("assemble", 2500)])
+def test_a_graph_never_half_runs_when_its_client_is_killed_while_sending_and_may_be_sent_again(
+    stage: ServerStage, verb: str, size: int, where: Any
 ) -> None:
+    if (verb, where) == ("assemble", "after"):
+        pytest.xfail("the pieces that were not assembled yet stay staged, and the run never ends (P6)")
     way = stage.proxy()
-    program = stage.program(GRAPH, via=way)
-    way.fault("submit", where, then=program.kill)
+    program = stage.program(GRAPH.format(size=size), via=way)
+    way.fault(verb, where, then=program.kill)
     assert program.wait(20) == -signal.SIGKILL
+    stage.worker(2)
+    if verb == "submit" and where != "after":
+        assert stage.store.runs() == []
+    assert stage.result(stage.send(pow, 2, 5)) == 32
+    if where != "after":
+        assert stage.ledger.begun().total() == 0
 
-    stage.until(lambda: len(stage.store.runs()) == (1 if where == "after" else 0))
-    if where == "after":
-        (run,) = stage.store.runs()
-        stage.worker(2)
-        stage.until_ended(run.id)
-        graph, found = Graph(stage.ledger.path, 1500, 1, 0.0), stage.client().attach(run.id)
-        assert stage.verdict(*graph.expected(found.names)).faults == {}
+    again = stage.program(GRAPH.format(size=size))
+
+    assert again.wait(20) == 0
+    client = stage.client()
+    found = client.attach(id_from("graph"))
+    stage.until_ended(found.id)
+    assert stage.verdict(*Graph(stage.ledger.path, size, 1, 0.0).expected(found.names)).faults == {}
 
 
 BURST = """
@@ -305,7 +314,7 @@ def test_a_server_that_stands_still_for_longer_than_the_leases_loses_nothing(sta
     assert load.deliveries() <= 2
 
 
-def test_a_server_that_forgets_its_scripts_and_its_clients_loses_nothing(stage: ServerStage) -> None:
+def test_a_server_that_forgets_its_functions_and_its_clients_loses_nothing(stage: ServerStage) -> None:
     stage.worker(2)
     stage.worker(2)
     load = Load(stage)
@@ -313,7 +322,7 @@ def test_a_server_that_forgets_its_scripts_and_its_clients_loses_nothing(stage: 
 
     kicks = 0
     while not load.over and kicks < 20:
-        beside.script_flush()
+        beside.function_flush()
         beside.client_kill_filter(_type="normal")
         beside.client_kill_filter(_type="pubsub")
         kicks += 1

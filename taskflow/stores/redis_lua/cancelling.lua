@@ -43,18 +43,25 @@ local function cancel_item(row, index, reason)
   return true
 end
 
-function M.cancel(target, index, reason)
+local NODES_PER_STEP = 1000
+
+-- Of a run, as many nodes as one step may take, from the one numbered `at` on. Gives whether anything changed, and
+-- where to go on, or false.
+function M.cancel(target, index, reason, at)
   local row, run, ended = R.node(target), R.run(target), false
   if not row and not run then
     fail('NoSuchRun', "The store knows no run or node '" .. target .. "'; `taskflow runs` lists what it knows.")
   end
+  local more = false
   if index then
     ended = row ~= nil and not TERMINAL[row.state] and cancel_item(row, index, reason)
   else
-    for _, node in ipairs(run and R.nodes_of(target) or {row}) do
+    local list = run and R.nodes_of(target, at, at + NODES_PER_STEP - 1) or {row}
+    more = run and #list == NODES_PER_STEP and at + NODES_PER_STEP
+    for _, node in ipairs(list) do
       if not TERMINAL[node.state] then ended = M.cancel_node(node, reason) or ended end
     end
   end
   M.drain()
-  return ended
+  return {ended, more or false}
 end

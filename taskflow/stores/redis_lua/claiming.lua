@@ -1,6 +1,6 @@
 -- How work is handed out, and held: `machine.claiming`.
 --
--- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share}
+-- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce}
 
 local RANGE_MAX, RANGE_FLOOR_S, PACE_MIN_S = 65536, 0.001, 1e-6
 
@@ -36,6 +36,22 @@ local function take(row, size)
   return nil
 end
 
+-- A lease as it is answered, and the arguments.
+local function told(row, part)
+  if not row.args and not row.inputs then
+    local raw = call('HMGET', P .. 'n:' .. row.id, 'a', 'i')
+    row.args, row.inputs = raw[1], raw[2] and unpacked(raw[2]) or {}
+  end
+  return {
+    {
+      row.id, part.lo, part.hi, part.fence, row.run, row.fn, row.array and 1 or 0, row.width or 0, R.inputs(row),
+      row.policy, row.seed or false, row.queue, row.label, part.attempts + 1, part.deliveries, R.now - row.created_at,
+      row.priority,
+    },
+    row.args or call('HGET', P .. 'n:' .. row.id, 'a'),
+  }
+end
+
 local function lease(row, part, want)
   row.fence = row.fence + 1
   part.state, part.fence, part.worker, part.till = 'running', row.fence, want[1], R.now + want[4]
@@ -45,15 +61,7 @@ local function lease(row, part, want)
   R.put_part(row, part)
   M.refresh(row)
   R.emit(row.run, row.id, part.lo, part.hi, 'running')
-  local args = row.args or call('HGET', P .. 'n:' .. row.id, 'a')
-  return {
-    {
-      row.id, part.lo, part.hi, part.fence, row.run, row.fn, row.array and 1 or 0, row.width or 0, R.inputs(row),
-      row.policy, row.seed or false, row.queue, row.label, part.attempts + 1, part.deliveries, R.now - row.created_at,
-      row.priority,
-    },
-    args,
-  }
+  return told(row, part)
 end
 
 local function lease_call(row, want)
@@ -78,7 +86,36 @@ local function lease_ranges(row, want, pace, slots, leases)
   return taken
 end
 
+-- What a claim gave whose answer was lost: as far as nobody else has it by now.
+local function given_before(want)
+  local raw = call('GET', P .. 'c:' .. want[1])
+  local before = raw and unpacked(raw)
+  if not before or before[1] ~= want[8] then return nil end
+  local leases = {}
+  for _, key in ipairs(before[2]) do
+    local row = R.node(key[1])
+    local part = row and R.held(row, key[2], key[3], key[4])
+    if part and part.state == 'running' then leases[#leases + 1] = told(row, part) end
+  end
+  return leases
+end
+
+local CLAIM_KEPT_S = 120
+
+-- A worker that asks again with the same nonce has not heard the answer, and gets it again.
 function M.claim(want)
+  local leases = given_before(want)
+  if leases then return leases end
+  leases = M.claim_anew(want)
+  if #leases > 0 then
+    local keys = {}
+    for i, one in ipairs(leases) do keys[i] = {one[1][1], one[1][2], one[1][3], one[1][4]} end
+    R.later('SET', P .. 'c:' .. want[1], pack({want[8], keys}), 'EX', CLAIM_KEPT_S)
+  end
+  return leases
+end
+
+function M.claim_anew(want)
   local leases, full, slots, room_s, expired = {}, {}, want[3], 0, false
   for row in R.ready(want[2], full) do
     if slots <= 0 and room_s <= 0 then break end

@@ -167,7 +167,7 @@ function M.end_node(row, state)
   run.open = run.open - 1
   R.save_run(run)
   if row.on_failure == 'stop' and FAILURES[state] then stop(row) end
-  if run.open == 0 and not run.ended_at then
+  if run.open == 0 and not run.ended_at and not run.pieces then
     M.end_run(run)
     if run.id ~= row.id then R.emit(run.id, '', 0, 0, run.state) end
   end

@@ -1,7 +1,8 @@
 -- How a graph comes to be: `machine.growing`.
 --
 -- A node of a request: {id, fn, args, edges, width, array, pages, queue, priority, policy, delay_s, expires_s,
--- label, max_deliveries, chunk, on_failure, max_parallel, run_parallel, seed}
+-- label, max_deliveries, chunk, on_failure, max_parallel, run_parallel, seed, whether some wait for a range of its
+-- items, whether it has no predecessor in its plan}
 
 local function gives_value(edge) return not GIVES_NOTHING[edge[2]] end
 
@@ -21,7 +22,7 @@ local function row_of(run, t)
   row.fn, row.args, row.width, row.array = t[2], value_of(t[3]), t[5] or nil, t[6] == 1
   row.queue, row.priority, row.policy, row.label = t[8], t[9], t[10], t[13]
   row.max_deliveries, row.chunk, row.on_failure = t[14], t[15] or nil, t[16]
-  row.max_parallel, row.run_parallel, row.seed = t[17] or nil, t[18] or nil, t[19] or nil
+  row.max_parallel, row.run_parallel, row.seed, row.ranged = t[17] or nil, t[18] or nil, t[19] or nil, t[20] == 1
   row.open = row.width or 1
   if t[11] then row.due_at = R.now + t[11] end
   if t[12] then
@@ -42,12 +43,24 @@ function M.clone_row(id, run, like, edges)
   return row
 end
 
+local function mark_ranged(id)
+  local row = R.node(id)
+  if row and not row.ranged then
+    row.ranged = true
+    R.save(row)
+  end
+end
+
 local function add_nodes(run, list)
   local new, ranged, beginners = {}, {}, {}
   for _, t in ipairs(list) do new[t[1]] = true end
   for _, t in ipairs(list) do
     local row = row_of(run.id, t)
-    local refusal, ended = N.wait_for(row, t[4], new)
+    local refusal, ended = N.wait_for(row, t[4], new, run.pieces)
+    if run.pieces and t[21] == 1 then
+      row.remaining = row.remaining + 1
+      R.later('RPUSH', P .. 'hold:' .. run.id, row.id)
+    end
     R.add_node(row, t[4], t[7], ended)
     for _, edge in ipairs(t[4]) do
       if edge[4] then ranged[#ranged + 1] = edge[1] end
@@ -56,24 +69,76 @@ local function add_nodes(run, list)
     if row.remaining == 0 or refusal then beginners[#beginners + 1] = {row, refusal} end
   end
   R.save_run(run)
-  for _, id in ipairs(ranged) do
-    local row = R.node(id)
-    if row and not row.ranged then
-      row.ranged = true
-      R.save(row)
-    end
-  end
+  for _, id in ipairs(ranged) do mark_ranged(id) end
   for _, one in ipairs(beginners) do M.begin(one[1], one[2]) end
 end
 
--- `plan`: {run, name, meta, nodes}
+-- `plan`: {run, name, meta, nodes, names of blobs}
 function M.add_plan(plan)
   if R.run(plan[1]) then return end
   local run = {id = plan[1], name = plan[2], meta = plan[3], created_at = R.now}
   R.add_run(run)
+  R.use(run.id, plan[5])
   add_nodes(run, plan[4])
   if #plan[4] == 0 then M.end_run(run) end
   M.drain()
+end
+
+-- ── plans that come in pieces: nothing begins before the last is there ──────────────────
+
+local ORPHAN_S = 600
+
+-- `a`: {run, name, meta, pieces, {label, predecessor} of other runs}. The pieces lie in `stage`, each
+-- {nodes, names of blobs, values}. Takes the next one, or lets the plan begin when there is none; gives whether it
+-- has begun.
+function M.assemble(a)
+  local run = R.run(a[1])
+  if run and not run.pieces then return true end
+  if not run then
+    for _, need in ipairs(a[5]) do
+      if not R.node(need[2]) then N.unknown(need[1], need[2]) end
+    end
+    run = {id = a[1], name = a[2], meta = a[3], created_at = R.now, pieces = a[4]}
+    R.add_run(run)
+  end
+  local stage = P .. 'stage:' .. run.id
+  local raw = call('LINDEX', stage, 0)
+  if raw then
+    local piece = unpacked(raw)
+    R.values_are(piece[3])
+    R.use(run.id, piece[2])
+    add_nodes(run, piece[1])
+    run.pieces = run.pieces - 1
+    R.later('LPOP', stage)
+  elseif run.pieces > 0 then
+    fail('UsageError', 'Run ' .. run.id .. ' was handed over in part, and the rest of it is gone: it will be cancelled.'
+      .. ' Submit it anew.')
+  end
+  R.save_run(run)
+  R.later('ZADD', P .. 'assembling', number(R.now + ORPHAN_S), run.id)
+  if raw then return false end -- what waits in `hold` is written when this step ends
+  run.pieces = nil
+  R.later('ZREM', P .. 'assembling', run.id)
+  R.push('\1' .. run.id, '')
+  M.drain()
+  if run.open == 0 and not run.ended_at then M.end_run(run) end
+  return true
+end
+
+-- A client that died in the middle: what it had begun to hand over is cancelled.
+function M.drop_orphans()
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'assembling', '-inf', number(R.now), 'LIMIT', 0, 1)) do
+    local run = R.run(id)
+    R.later('ZREM', P .. 'assembling', id)
+    if run and run.pieces then
+      run.pieces = nil
+      for _, row in ipairs(R.nodes_of(id)) do
+        if not TERMINAL[row.state] then M.cancel_node(row, 'its client ended before the whole plan was there') end
+      end
+      R.save_run(run)
+      if run.open == 0 and not run.ended_at then M.end_run(run) end
+    end
+  end
 end
 
 -- ── growth ────────────────────────────────────────────────────────────────────────────

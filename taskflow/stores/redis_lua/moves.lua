@@ -1,5 +1,6 @@
--- The verbs: ARGV[1] names one, ARGV[3] has its arguments. The answer is {what, value, value, ...}, `what` packed:
--- {true, result} or {false, kind, text}.
+-- The verbs: functions of the server. Each is given the prefix of the keys, the moment ('' for the server's own
+-- clock), its packed arguments, and values. The answer is {what, value, value, ...}, `what` packed: {true, result}
+-- or {false, kind, text}.
 
 -- Add what was printed meanwhile; what a lost lease says is dropped.
 local function note(list)
@@ -54,12 +55,49 @@ local function bury(limit)
   end
 end
 
+local UNUSED_S = 3600
+
+-- A blob that a run used and no other does goes: at once when it was made for one place, else when nobody has
+-- asked for it for a while.
+local function let_go(run)
+  for _, name in ipairs(call('SMEMBERS', P .. 'bl:' .. run)) do
+    local users = P .. 'bu:' .. name
+    call('SREM', users, run)
+    if call('EXISTS', users) == 0 then
+      if #name == 32 then call('UNLINK', P .. 'b:' .. name) else call('EXPIRE', P .. 'b:' .. name, UNUSED_S) end
+    end
+  end
+  call('UNLINK', P .. 'bl:' .. run)
+end
+
 local function give_up(run)
+  let_go(run.id)
   call('UNLINK', P .. 'r:' .. run.id)
   call('ZREM', P .. 'runs', run.id)
   call('ZREM', P .. 'ended', run.id)
+  call('SREM', P .. 'unaged', run.id)
   call('SADD', P .. 'doomed', run.id)
   call('SET', P .. 'gone:' .. run.id, number(R.now), 'EX', TOMBSTONE_S)
+end
+
+local function age_run(id, seconds)
+  for _, kind in ipairs({'r:', 'rn:', 'xr:', 'bl:'}) do call('EXPIRE', P .. kind .. id, seconds) end
+  for _, name in ipairs(call('LRANGE', P .. 'rn:' .. id, 0, -1)) do
+    for _, kind in ipairs(OF_A_NODE) do call('EXPIRE', P .. kind .. name, seconds) end
+  end
+  for _, name in ipairs(call('SMEMBERS', P .. 'bl:' .. id)) do
+    if #name == 32 then call('EXPIRE', P .. 'b:' .. name, seconds) end
+  end
+end
+
+-- What belongs to runs that have ended goes by itself when nobody sweeps for so long; gives how many were seen.
+local function age(limit, seconds)
+  local ids = call('SRANDMEMBER', P .. 'unaged', limit)
+  for _, id in ipairs(ids) do
+    age_run(id, seconds)
+    call('SREM', P .. 'unaged', id)
+  end
+  return #ids
 end
 
 local function forget(id)
@@ -72,17 +110,23 @@ local function forget(id)
   give_up(run)
 end
 
--- Give up runs that ended before an instant, oldest first; gives how many.
-local function forget_ended(before, limit)
+-- Give up runs that ended before an instant, oldest first; gives how many, and from where to go on.
+local function forget_ended(before, at, limit, seconds)
   local count = 0
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ended', '-inf', '(' .. number(before), 'LIMIT', 0, limit)) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ended', '-inf', '(' .. number(before), 'LIMIT', at, limit)) do
     local run = R.run(id)
-    if run and not is_needed(id) then
+    if not run then
+      call('ZREM', P .. 'ended', id)
+      call('ZREM', P .. 'runs', id)
+    elseif is_needed(id) then
+      age_run(id, seconds)
+      at = at + 1
+    else
       give_up(run)
       count = count + 1
     end
   end
-  return count
+  return {count, at}
 end
 
 -- ── answering ─────────────────────────────────────────────────────────────────────────
@@ -96,38 +140,45 @@ local function answer_leases(leases, values)
   return told
 end
 
-local VERBS = {
-  submit = function(plans)
-    for _, plan in ipairs(plans) do M.add_plan(plan) end
-    return true
-  end,
-  cancel = function(a) return M.cancel(a[1], a[2] or nil, a[3]) end,
-  rerun = function(a) return M.rerun(a[1], a[2], a[3]) end,
-  claim = function(want, values) return answer_leases(M.claim(want), values) end,
-  settle = function(a, values)
-    local lost = M.settle(a[1])
-    return {lost, a[2] and answer_leases(M.claim(a[2]), values) or {}}
-  end,
-  renew = function(a) return M.renew(a[1], a[2]) end,
-  reap = function(limit) return M.reap(limit) end,
-  note = function(list) return note(list) end,
-  forget = function(id) return forget(id) end,
-  forget_ended = function(a) return forget_ended(a[1], a[2]) end,
-  bury = function(limit) return bury(limit) end,
-}
-
-local values = {''}
-local well, result = pcall(function()
-  local given = VERBS[ARGV[1]](unpacked(ARGV[3]), values)
-  R.finish()
-  return given
-end)
-if well then
-  if result == nil then result = false end
-  values[1] = pack({true, result})
-elseif type(result) == 'table' and result.kind then
-  values = {pack({false, result.kind, result.text})}
-else
-  error(result)
+local function register(name, body, flags)
+  local function callback(keys, args)
+    local values = {''}
+    local well, result = pcall(function()
+      R.open(keys[1], args)
+      local answer = body(unpacked(args[2]), values)
+      R.finish()
+      return answer
+    end)
+    if well then
+      if result == nil then result = false end
+      values[1] = pack({true, result})
+      return values
+    elseif type(result) == 'table' and result.kind then
+      return {pack({false, result.kind, result.text})}
+    end
+    error(result)
+  end
+  redis.register_function{function_name = PREFIX .. name, callback = callback, flags = flags or {'allow-oom'}}
 end
-return values
+
+-- Only a submit may be refused by a server without memory: all else keeps leases alive, or makes room.
+register('submit', function(plans)
+  for _, plan in ipairs(plans) do M.add_plan(plan) end
+end, {})
+register('assemble', function(a) return M.assemble(a) end, {})
+register('cancel', function(a) return M.cancel(a[1], a[2] or nil, a[3], a[4]) end)
+register('rerun', function(a) return M.rerun(a[1], a[2], a[3]) end)
+register('claim', function(want, values) return answer_leases(M.claim(want), values) end)
+register('settle', function(a, values)
+  local lost = M.settle(a[1])
+  return {lost, a[2] and answer_leases(M.claim(a[2]), values) or {}}
+end)
+register('renew', function(a) return M.renew(a[1], a[2]) end)
+register('reap', function(limit) return M.reap(limit) end)
+register('note', function(list) return note(list) end)
+-- A function, so that a server without memory takes it too, and for the server's clock: those of workers may differ.
+register('announce', function(a) R.later('HSET', P .. 'workers', a[1], number(R.now) .. ' ' .. a[2]) end)
+register('forget', function(id) return forget(id) end)
+register('forget_ended', function(a) return forget_ended(a[1], a[2], a[3], a[4]) end)
+register('bury', function(limit) return bury(limit) end)
+register('age', function(a) return age(a[1], a[2]) end)

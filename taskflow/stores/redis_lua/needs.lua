@@ -4,6 +4,11 @@ local NEED_SUCCESS = {all = true, join = true, taken = true, after = true}
 local GIVES_NOTHING = {after = true, ended = true, item = true}
 local N = {}
 
+function N.unknown(name, parent)
+  fail('UnknownNode', 'Node ' .. name .. ' depends on ' .. parent .. ', which this store does not know.'
+    .. ' Submit both to the same store, and within the retention of the first.')
+end
+
 function N.has_ended(parent, edge)
   if TERMINAL[parent.state] or not edge[4] then return TERMINAL[parent.state] end
   return R.ended_in(parent, edge[3], edge[4]) == edge[4] - edge[3]
@@ -45,15 +50,15 @@ function N.refusal_of(parent, edge)
 end
 
 -- Count the predecessors that have not ended; gives what makes the row impossible, and those that have ended.
-function N.wait_for(row, edges, new)
+-- `others_come`: what is not there yet comes with a later piece of the plan.
+function N.wait_for(row, edges, new, others_come)
   local refusal, ended = nil, {}
   for _, edge in ipairs(edges) do
     local parent = not new[edge[1]] and R.node(edge[1])
-    if new[edge[1]] then
+    if new[edge[1]] or (others_come and not parent) then
       row.remaining = row.remaining + 1
     elseif not parent then
-      fail('UnknownNode', 'Node ' .. named(row) .. ' depends on ' .. edge[1] .. ', which this store does not know.'
-        .. ' Submit both to the same store, and within the retention of the first.')
+      N.unknown(named(row), edge[1])
     elseif not N.has_ended(parent, edge) then
       row.remaining = row.remaining + 1
     else

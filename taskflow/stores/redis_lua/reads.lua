@@ -1,9 +1,7 @@
--- What readers ask that takes more than one look. KEYS[1] is the prefix of the keys; ARGV: verb, arguments.
--- The answer is {packed, value, value, ...}.
+-- What readers ask that takes more than one look: functions that are given the prefix of the keys and their packed
+-- arguments. The answer is {packed, value, value, ...}.
 
-local P = KEYS[1]
-local call = redis.call
-local values = {''}
+local call, P, values
 
 local function text(n) return string.format('%.0f', n) end
 
@@ -77,14 +75,20 @@ local function pages_of(id, lo, hi)
   return found
 end
 
-local VERBS = {
-  values = function(a)
-    local found = {}
-    for i, id in ipairs(a[1]) do found[i] = segments_of(id, a[2], a[3] or nil) end
-    return found
-  end,
-  pages = function(a) return pages_of(a[1], a[2], a[3]) end,
-}
+local function register(name, body)
+  local function callback(keys, args)
+    call, P, values = redis.call, keys[1], {''}
+    values[1] = cmsgpack.pack(body(cmsgpack.unpack(args[1])))
+    return values
+  end
+  redis.register_function{
+    function_name = PREFIX .. name, callback = callback, flags = {'no-writes', 'allow-oom'},
+  }
+end
 
-values[1] = cmsgpack.pack(VERBS[ARGV[1]](cmsgpack.unpack(ARGV[2])))
-return values
+register('values', function(a)
+  local found = {}
+  for i, id in ipairs(a[1]) do found[i] = segments_of(id, a[2], a[3] or nil) end
+  return found
+end)
+register('pages', function(a) return pages_of(a[1], a[2], a[3]) end)

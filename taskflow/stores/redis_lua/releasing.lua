@@ -70,6 +70,32 @@ local function release_ranges(row, lo, hi)
   end
 end
 
+-- Gives how many more may be released in this step.
+local function release_children(id, after, limit)
+  local children = R.children(id, after, limit)
+  local parent = R.node(id)
+  for _, entry in ipairs(parent and children or {}) do release(parent, entry[2], entry[3]) end
+  if limit <= #children then R.push(id, children[#children][2]) end
+  return limit - #children
+end
+
+-- What could begin at once of a plan that came in pieces; gives how many nodes were looked at.
+local function begin_held(id, limit)
+  local run = string.sub(id, 2)
+  local held = call('LRANGE', P .. 'hold:' .. run, 0, limit - 1)
+  for _, name in ipairs(held) do
+    local row = R.node(name)
+    if row and not TERMINAL[row.state] then
+      row.remaining = row.remaining - 1
+      R.save(row)
+      M.begin(row, nil)
+    end
+  end
+  R.later('LTRIM', P .. 'hold:' .. run, #held, -1)
+  if #held >= limit then R.push(id, '') end
+  return #held
+end
+
 -- Release successors of what has ended; true when some are left for the next step.
 function M.drain()
   local limit = RELEASES_PER_STEP
@@ -80,13 +106,11 @@ function M.drain()
     end
     local id, after = R.pop()
     if not id then return false end
-    local children = R.children(id, after, limit)
-    local parent = R.node(id)
-    for _, entry in ipairs(parent and children or {}) do release(parent, entry[2], entry[3]) end
-    limit = limit - #children
-    if limit <= 0 then
-      R.push(id, children[#children][2])
-      return true
+    if string.byte(id, 1) == 1 then
+      limit = limit - begin_held(id, limit)
+    else
+      limit = release_children(id, after, limit)
     end
+    if limit <= 0 then return true end
   end
 end

@@ -33,14 +33,13 @@ local function first_source(row)
   return (first and first.width) and first.id or row.id
 end
 
-local function clone(run, row, names)
-  local edges, new = {}, {}
+local function clone(run, row, names, new)
+  local edges = {}
   for _, edge in ipairs(R.parents(row)) do
     if edge[1] ~= row.final and edge[2] ~= 'item' then
       edges[#edges + 1] = {names[edge[1]] or edge[1], edge[2], edge[3], edge[4]}
     end
   end
-  for _, name in pairs(names) do new[name] = true end
   local twin = M.clone_row(names[row.id], run.id, row, edges)
   twin.source, twin.ranged = first_source(row), row.ranged
   local refusal, ended = N.wait_for(twin, edges, new)
@@ -80,8 +79,9 @@ end
 
 local function add_clones(run, list, names)
   R.add_run(run)
-  local clones = {}
-  for i, row in ipairs(list) do clones[i] = clone(run, row, names) end
+  local clones, new = {}, {}
+  for _, name in pairs(names) do new[name] = true end
+  for i, row in ipairs(list) do clones[i] = clone(run, row, names, new) end
   for i, row in ipairs(list) do
     local twin, finals, only_items = clones[i][1], {}, true
     for _, edge in ipairs(R.parents(row)) do

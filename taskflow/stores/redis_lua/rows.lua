@@ -1,29 +1,41 @@
 -- The rows of a step: what was read is kept, what was changed is written when the step ends. A step that
 -- fails has written nothing. Mirrors `machine.rows.Rows`; the layout of the keys is in `stores/redis.py`.
 
-local P = KEYS[1]
-local call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
+local call, pack, unpacked -- of the server; not there yet while the library is loaded
 local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true, skipped = true, dead = true}
 local FAILURES = {failed = true, dead = true, expired = true}
 local ALL = 2 ^ 52
-local VALUES = 3 -- ARGV: verb, now, arguments, then values by number
+local R = {}
+local P -- what all keys begin with
+local given, before -- the values that nodes, pages and outcomes name by number, and how many others stand before them
+local nodes, runs, changed, changed_runs
+local added, removed -- by parent: edges of this step; children that were released
+local new_members, logs, crossings, dead, uses, later
+local todo, todo_changed, seq, seq_before
 
-local R = {freed = false, ranges_ended = {}, events = {}}
-local nodes, runs, changed, changed_runs = {}, {}, {}, {}
-local added, removed = {}, {} -- by parent: edges of this step; children that were released
-local new_members, logs, crossings, dead = {}, {}, {}, {}
-local todo, todo_changed, seq, seq_before = nil, false, nil, nil
-
-local function clock()
-  if ARGV[2] ~= '' then return tonumber(ARGV[2]) end
-  local time = call('TIME')
-  return tonumber(time[1]) + tonumber(time[2]) / 1e6
+-- A new step: nothing is known of the one before.
+function R.open(prefix, args)
+  call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
+  P, given, before = prefix, args, 2
+  nodes, runs, changed, changed_runs, added, removed = {}, {}, {}, {}, {}, {}
+  new_members, logs, crossings, dead, uses, later = {}, {}, {}, {}, {}, {}
+  todo, todo_changed, seq, seq_before = nil, false, nil, nil
+  R.freed, R.ranges_ended, R.events = false, {}, {}
+  if args[1] ~= '' then
+    R.now = tonumber(args[1])
+  else
+    local time = call('TIME')
+    R.now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+  end
 end
-R.now = clock()
 
 local function fail(kind, text) error({kind = kind, text = text}) end
 
-local function value_of(number) return number and ARGV[VALUES + number] or nil end
+local function value_of(at) return at and given[before + at] or nil end
+
+function R.values_are(list) given, before = list, 0 end
+
+local function number(n) return string.format('%.17g', n) end
 
 -- ── nodes and runs ────────────────────────────────────────────────────────────────────
 
@@ -113,6 +125,7 @@ function R.run(id)
       run = {
         id = id, name = s[1], meta = s[2], created_at = s[3], seq = s[4], total = d[1], open = d[2], state = d[3],
         counts = d[4], ended_at = d[5] or nil, worst = d[6] or nil, held = d[7], tally = d[8],
+        pieces = d[9] or nil,
       }
     end
     runs[id] = run
@@ -224,9 +237,10 @@ function R.add_pages(row, pages)
   R.save(row)
 end
 
-function R.nodes_of(run)
+-- The nodes of a run, in order; those of an earlier step from the one numbered `from` to that numbered `to`.
+function R.nodes_of(run, from, to)
   local found = {}
-  for _, id in ipairs(call('LRANGE', P .. 'rn:' .. run, 0, -1)) do found[#found + 1] = R.node(id) end
+  for _, id in ipairs(call('LRANGE', P .. 'rn:' .. run, from or 0, to or -1)) do found[#found + 1] = R.node(id) end
   for _, id in ipairs(new_members[run] or {}) do found[#found + 1] = R.node(id) end
   return found
 end
@@ -545,8 +559,10 @@ local function rank(row) return (255 - row.priority) * 2 ^ 44 + row.seq end
 -- Reads queued nodes in order, over several lanes and those of this step.
 function R.ready(queues, full)
   local lanes, fresh, wanted = {}, {at = 1}, {}
+  local paused = {}
+  for _, queue in ipairs(call('SMEMBERS', P .. 'paused')) do paused[queue] = true end
   for _, queue in ipairs(queues) do
-    if not wanted[queue] then
+    if not wanted[queue] and not paused[queue] then
       wanted[queue] = true
       lanes[#lanes + 1] = {key = P .. 'q:' .. queue, next = 0, at = 1, ids = {}}
       for _, name in ipairs(call('SMEMBERS', P .. 'ql:' .. queue)) do
@@ -634,14 +650,20 @@ function R.next_alarm()
   end
 end
 
+-- A command for when the step has succeeded.
+function R.later(...) later[#later + 1] = {...} end
+
+-- Blobs that a run cannot do without.
+function R.use(run, names)
+  if #names > 0 then uses[#uses + 1] = {run, names} end
+end
+
 function R.emit(run, node, lo, hi, state)
   if state == 'queued' or state == 'waiting' then R.freed = true end
   R.events[#R.events + 1] = {run == node and '' or run, node, lo, hi, state}
 end
 
 -- ── the end of a step: everything is written ──────────────────────────────────────────
-
-local function number(n) return string.format('%.17g', n) end
 
 local function write_parts(row)
   local keys = {P .. 'pt:' .. row.id, P .. 'px:' .. row.id, P .. 'pq:' .. row.id, P .. 'pu:' .. row.id}
@@ -662,24 +684,21 @@ local function write_parts(row)
   end
 end
 
+local function story_of(segment)
+  local s = segment
+  return pack({
+    s.lo, s.hi, s.state, s.fence, s.single, s.origin or false, s.attempts, s.deliveries, s.worker or false,
+    s.started_at or false, s.took_s or false, s.error or false,
+  })
+end
+
 local function write_segments(row)
-  local own = P .. 'n:' .. row.id
   for _, s in ipairs(row.segments) do
-    local story = pack({
-      s.lo, s.hi, s.state, s.fence, s.single, s.origin or false, s.attempts, s.deliveries, s.worker or false,
-      s.started_at or false, s.took_s or false, s.error or false,
-    })
-    if row.array then
-      local name = string.format('%.0f', s.lo)
-      call('HSET', P .. 'sg:' .. row.id, name, story)
-      call('ZADD', P .. 'sx:' .. row.id, name, string.format('%.0f:%.0f:%s:%.0f', s.lo, s.hi, s.state, s.fence))
-      if s.value then call('HSET', P .. 'sv:' .. row.id, name, s.value) end
-      if s.error then call('HSETNX', own, 'er', s.error) end
-    elseif s.value then
-      call('HSET', own, 'g', story, 'v', s.value)
-    else
-      call('HSET', own, 'g', story)
-    end
+    local name = string.format('%.0f', s.lo)
+    call('HSET', P .. 'sg:' .. row.id, name, story_of(s))
+    call('ZADD', P .. 'sx:' .. row.id, name, string.format('%.0f:%.0f:%s:%.0f', s.lo, s.hi, s.state, s.fence))
+    if s.value then call('HSET', P .. 'sv:' .. row.id, name, s.value) end
+    if s.error then call('HSETNX', P .. 'n:' .. row.id, 'er', s.error) end
   end
 end
 
@@ -709,18 +728,34 @@ local function write_queue(row)
   end
 end
 
-local function write_node(row, totals)
-  local key = P .. 'n:' .. row.id
-  if row.new then
-    call('HSET', key, 's', pack(fixed(row)), 'a', row.args, 'd', pack(changing(row)))
-  else
-    call('HSET', key, 'd', pack(changing(row)))
+-- The hash of a node, in one command.
+local function write_hash(row)
+  local fields = {'HSET', P .. 'n:' .. row.id, 'd', pack(changing(row))}
+  local function add(name, value)
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
   end
-  if row.edges_changed and #row.edges > 0 then call('HSET', key, 'e', pack(row.edges)) end
-  if row.inputs and (row.new or row.inputs_changed) and #row.inputs > 0 then call('HSET', key, 'i', pack(row.inputs)) end
-  if row.array then write_parts(row) end
-  if #row.segments > 0 then write_segments(row) end
-  if row.pages then write_pages(row) end
+  if row.new then
+    add('s', pack(fixed(row)))
+    add('a', row.args)
+  end
+  if row.edges_changed and #row.edges > 0 then add('e', pack(row.edges)) end
+  if row.inputs and (row.new or row.inputs_changed) and #row.inputs > 0 then add('i', pack(row.inputs)) end
+  local segment = not row.array and row.segments[1]
+  if segment then
+    add('g', story_of(segment))
+    if segment.value then add('v', segment.value) end
+  end
+  call(unpack(fields))
+end
+
+local function write_node(row, totals)
+  write_hash(row)
+  if row.array then
+    write_parts(row)
+    write_segments(row)
+    if row.pages then write_pages(row) end
+  end
   write_queue(row)
   local queued, waiting, held = tallies(row)
   queued, waiting, held = queued - row.was_queued, waiting - row.was_waiting, held - row.was_held
@@ -737,6 +772,7 @@ end
 local function write_run(run)
   local key, d = P .. 'r:' .. run.id, pack({
     run.total, run.open, run.state, run.counts, run.ended_at or false, run.worst or false, run.held, run.tally,
+    run.pieces or false,
   })
   if run.new then
     call('HSET', key, 's', pack({run.name, run.meta, run.created_at, run.seq}), 'd', d)
@@ -744,7 +780,10 @@ local function write_run(run)
   else
     call('HSET', key, 'd', d)
   end
-  if run.ended_at then call('ZADD', P .. 'ended', number(run.ended_at), run.id) end
+  if run.ended_at then
+    call('ZADD', P .. 'ended', number(run.ended_at), run.id)
+    call('SADD', P .. 'unaged', run.id)
+  end
 end
 
 local function write_edges()
@@ -795,6 +834,14 @@ function R.finish()
   for _, entry in ipairs(dead) do
     call('ZADD', P .. 'dead', number(entry[1].seq), entry[1].id .. '\0' .. string.format('%.0f', entry[2]))
   end
+  for _, use in ipairs(uses) do
+    for _, name in ipairs(use[2]) do
+      call('SADD', P .. 'bl:' .. use[1], name)
+      call('SADD', P .. 'bu:' .. name, use[1])
+      call('PERSIST', P .. 'b:' .. name)
+    end
+  end
+  for _, command in ipairs(later) do call(unpack(command)) end
   if todo_changed then write_todo() end
   if seq and seq ~= seq_before then call('SET', P .. 'seq', number(seq)) end
   tell()

@@ -1,6 +1,6 @@
 -- What becomes of a lease, and what time demands: `machine.settling` and `machine.reaping`.
 --
--- A settlement: {{node, lo, hi, fence}, outcomes, growth or false};
+-- A settlement: {{node, lo, hi, fence}, outcomes, growth or false, names of blobs};
 -- an outcome: {lo, hi, kind, value, error, delay_s, started_at, took_s, log}
 
 local ENDS = {succeeded = 'succeeded', failed = 'failed', skipped = 'skipped', rejected = 'dead'}
@@ -96,7 +96,11 @@ function M.settle(done)
   local lost = {}
   for number, settlement in ipairs(done) do
     local row = R.node(settlement[1][1])
-    if not row or not settle_one(row, settlement[1], settlement[2], settlement[3] or nil) then lost[#lost + 1] = number end
+    if not row or not settle_one(row, settlement[1], settlement[2], settlement[3] or nil) then
+      lost[#lost + 1] = number
+    else
+      R.use(row.run, settlement[4])
+    end
   end
   M.drain()
   return lost
@@ -141,6 +145,7 @@ end
 
 -- Gives the seconds until there is more to do, or false.
 function M.reap(limit)
+  M.drop_orphans()
   local left = M.drain()
   local late = R.alarms(limit)
   for _, row in ipairs(late) do alarmed(row) end

@@ -325,9 +325,45 @@ class Showing(Told):
         story.retry(leases[2])
 
         assert [dict(line) for line in story.store.queues()] == [
-            {"queue": "default", "queued": 8, "waiting": 2, "running": 1},
-            {"queue": "gpu", "queued": 1, "waiting": 0, "running": 0},
+            {"queue": "default", "queued": 8, "waiting": 2, "running": 1, "paused": False},
+            {"queue": "gpu", "queued": 1, "waiting": 0, "running": 0, "paused": False},
         ]
+
+    def test_of_a_paused_queue_nothing_is_handed_out(self, story: Story, other: Store) -> None:
+        """What runs goes on, what comes waits, and others are served."""
+        story.submit(call("a"), call("b", "a"), call("c", queue="gpu"))
+        running = story.take()
+
+        assert other.pause("default")
+        assert not other.pause("default")
+        story.submit(call("d", priority=9), run="later")
+        story.succeed(running)
+        (served,) = story.claim(5, queues=("default", "gpu"))
+        lines = {line["queue"]: (line["queued"], line["paused"]) for line in story.store.queues()}
+
+        assert served.key.node == "c"
+        assert lines == {"default": (2, True), "gpu": (0, False)}
+        assert other.pause("default", resume=True)
+        assert not other.pause("default", resume=True)
+        assert [lease.key.node for lease in story.claim(5)] == ["d", "b"]
+
+    def test_an_empty_queue_that_is_paused_is_shown(self, story: Story) -> None:
+        """Or nobody would know why nothing runs."""
+        story.store.pause("gpu")
+
+        assert [(line["queue"], line["paused"]) for line in story.store.queues()] == [("gpu", True)]
+
+    def test_the_bell_for_work_rings_when_a_queue_is_resumed(self, story: Story, other: Store) -> None:
+        """Who found nothing looks again."""
+        story.submit(call("a"))
+        story.store.pause("default")
+        bell = other.listen("work")
+        bell.hush()
+
+        story.store.pause("default", resume=True)
+
+        assert _rang(bell)
+        bell.close()
 
     def test_a_store_finds_itself_well(self, story: Story) -> None:
         """And says of what it made sure."""

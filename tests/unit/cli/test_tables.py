@@ -165,3 +165,17 @@ def test_queues_tell_what_waits_and_who_serves(shop: Shop) -> None:
     shop.take()
 
     assert shop("queues").words[1] == ["default", "1", "1", "1", "0"]
+
+
+def test_a_queue_is_paused_and_resumed(shop: Shop) -> None:
+    assert shop("queues", "pause", "gpu").err == "Queue gpu is paused.\n"
+    assert shop("queues", "pause", "gpu").err == "Queue gpu is paused already.\n"
+    assert shop("queues").words[1] == ["gpu", "0", "0", "0", "0", "paused"]
+    assert shop("queues", "resume", "gpu").err == "Queue gpu is open.\n"
+    assert shop("queues").err == "All queues are empty.\n"
+
+
+def test_which_queue_has_to_be_said(shop: Shop) -> None:
+    told = shop("queues", "pause")
+    assert told.code == 2
+    assert "Which queue?" in told.err

@@ -1,0 +1,212 @@
+"""Large plans go to the server in pieces: none of it runs before all of it is there."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from taskflow.errors import UnknownNode, UsageError
+from taskflow.ids import NodeId, RunId, WorkerId
+from taskflow.records import Edge, EdgeMode, Kind, Node, Outcome, Plan, Settlement, Want
+from taskflow.states import State
+from taskflow.stores import redis
+from taskflow.stores.redis import RedisStore
+from taskflow.testing import ManualClock
+from taskflow.testing.histories import live
+from tests.servers import RedisServer, running
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    yield from running("valkey")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis, "PIECE_NODES", 4)
+
+
+@pytest.fixture
+def store(server: RedisServer, clock: ManualClock) -> Iterator[RedisStore]:
+    store = RedisStore(f"{server.url}?namespace=p{next(_numbers)}", clock=clock)
+    yield store
+    store.close()
+
+
+def graph(count: int, run: str = "run") -> Plan:
+    """Nodes with up to two predecessors among those before, named in any order."""
+    chance = random.Random(3)
+    nodes = [
+        Node(
+            NodeId(f"{run}{i}"),
+            "fn",
+            b"args",
+            tuple(Edge(NodeId(f"{run}{p}")) for p in chance.sample(range(i), min(2, i))),
+        )
+        for i in range(count)
+    ]
+    chance.shuffle(nodes)
+    return Plan(RunId(run), tuple(nodes))
+
+
+def want(slots: int = 8) -> Want:
+    return Want(WorkerId("w"), ("default",), slots)
+
+
+def run_all(store: RedisStore) -> list[str]:
+    """Run what there is; the names of the nodes in the order in which they were claimed."""
+    order = []
+    while leases := store.claim(want()):
+        order += [str(lease.key.node) for lease in leases]
+        store.settle([Settlement(lease.key, (Outcome(0, 1, Kind.SUCCEEDED, b"v"),)) for lease in leases])
+    return order
+
+
+def test_a_plan_in_pieces_runs_in_order(store: RedisStore) -> None:
+    plan = graph(50)
+
+    store.submit([plan])
+    order = run_all(store)
+
+    at = {name: number for number, name in enumerate(order)}
+    assert len(order) == 50
+    assert all(at[edge.parent] < at[node.id] for node in plan.nodes for edge in node.edges)
+    assert store.runs()[0].state is State.SUCCEEDED
+    assert all(well for what, well, _ in store.check())
+    assert not store._ask("EXISTS", *(store._key(name) for name in ("stage:run", "hold:run", "assembling")))
+
+
+def test_nothing_of_it_runs_before_all_of_it_is_there(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, claimed = store._step, []
+
+    def watched(verb: str, *given: object) -> object:
+        if verb == "assemble":
+            claimed.extend(store.claim(want()))
+        return step(verb, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_step", watched)
+    store.submit([graph(20)])
+
+    assert claimed == []
+    assert len(run_all(store)) == 20
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_client_that_dies_in_the_middle_leaves_nothing_that_runs(
+    store: RedisStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    step, count = store._step, itertools.count()
+
+    def dying(verb: str, *given: object) -> object:
+        if verb == "assemble" and next(count) == steps:
+            raise KeyboardInterrupt
+        return step(verb, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        store.submit([graph(20)])
+
+    assert store.claim(want()) == []
+    clock.advance(601)
+    store.reap()
+    assert store.claim(want()) == []
+    assert [view.state for view in store.runs()] == ([State.CANCELLED] if steps else [])
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_submit_that_is_repeated_goes_on(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    step, count = store._step, itertools.count()
+
+    def failing(verb: str, *given: object) -> object:
+        if verb == "assemble" and next(count) == steps:
+            raise ConnectionError
+        return step(verb, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_step", failing)
+    with pytest.raises(ConnectionError):
+        store.submit([graph(20)])
+    store.submit([graph(20)])
+    store.submit([graph(20)])
+
+    assert sorted(run_all(store)) == sorted(f"run{i}" for i in range(20))
+
+
+def test_a_plan_of_which_the_rest_is_gone_does_not_begin(
+    store: RedisStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, count = store._step, itertools.count()
+
+    def failing(verb: str, *given: object) -> object:
+        if verb == "assemble" and next(count) == 2:
+            raise ConnectionError
+        return step(verb, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_step", failing)
+    with pytest.raises(ConnectionError):
+        store.submit([graph(20)])
+    store._ask("DEL", store._key("stage:run"))
+
+    with pytest.raises(UsageError, match="anew"):
+        store.submit([graph(20)])
+    clock.advance(601)
+    store.reap()
+    assert store.claim(want()) == []
+    assert [view.state for view in store.runs()] == [State.CANCELLED]
+
+
+def test_what_it_needs_of_other_runs_has_to_be_there(store: RedisStore) -> None:
+    nodes = [
+        Node(NodeId(f"n{i}"), "fn", b"args", (Edge(NodeId("elsewhere")),) if i == 9 else ())
+        for i in range(10)
+    ]
+
+    with pytest.raises(UnknownNode, match="n9 depends on elsewhere"):
+        store.submit([Plan(RunId("run"), tuple(nodes))])
+    assert store.runs() == []
+    assert store.claim(want()) == []
+
+    store.submit([Plan(RunId("other"), (Node(NodeId("elsewhere"), "fn", b"args"),))])
+    store.submit([Plan(RunId("run"), tuple(nodes))])
+    assert len(run_all(store)) == 11
+
+
+def test_who_waits_for_some_items_of_a_later_piece_is_released_by_these(store: RedisStore) -> None:
+    waiting = tuple(
+        Node(NodeId(f"w{i}"), "fn", b"args", (Edge(NodeId("map"), EdgeMode.AFTER, i, i + 1),))
+        for i in range(6)
+    )
+    array = Node(NodeId("map"), "fn", b"args", (), 6, True)
+    store.submit([Plan(RunId("run"), (*waiting, array))])
+
+    (lease,) = store.claim(want(1))
+    store.settle([Settlement(lease.key, (Outcome(0, 1, Kind.SUCCEEDED, b"v"),))])
+
+    states = {node.id: node.state for node in store.snapshot(RunId("run"))[0].nodes}
+    assert states["w0"] is State.QUEUED
+    assert {states[f"w{i}"] for i in range(1, 6)} == {State.BLOCKED}
+
+
+@pytest.mark.timeout(600)
+def test_plans_in_pieces_live_as_the_oracle_says(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis, "PIECE_NODES", 2)
+
+    def opened(clock: ManualClock) -> RedisStore:
+        return RedisStore(f"{server.url}?namespace=h{next(_numbers)}", clock=clock)
+
+    live(opened, examples=8, steps=25, shrink=False)
