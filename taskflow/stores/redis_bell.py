@@ -70,7 +70,7 @@ class RedisBell:
         self._ping()
         if self._pubsub is not None and not _is_readable(self._fd, _ANSWER_S):
             self._lose()
-            self._mend()
+            self._later()  # to connect may take long now, and who listens may have leases to give up first
 
     def _mend(self) -> None:
         if self._pubsub is None and time.monotonic() >= self._again_at:
