@@ -65,6 +65,9 @@ contract: setup  ## Run the contract suites over every store and pool
 crash: setup  ## Kill processes at every named fault point
 	@$(PYTEST) tests/crash $(ARGS)
 
+chaos: setup  ## Kill workers, servers and connections under 40,000 calls (ARGS="--kind redis")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 acceptance: setup  ## Run the public API from end to end
 	@$(PYTEST) tests/acceptance $(ARGS)
 
@@ -87,7 +90,7 @@ clean:  ## Remove environments, caches and build output
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup fmt lint types floors tests unit contract crash acceptance mutation bench bench-quick bench-redis bench-growth clean
+.PHONY: help demo test setup fmt lint types floors tests unit contract crash chaos acceptance mutation bench bench-quick bench-redis bench-growth clean
 
 # ── stamps: a second run does none of this ───────────────────────────────────────────
 

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 FIRST_CONTACT_S = 3.0
 FIRST_ANSWER_S = 2.0
 CONNECT_S = 3.0
-ANSWER_S = 30.0
+LEAST_ANSWER_S = 5.0
 GUIDE_S = 1.0
 """How long one of several guides (a sentinel, a node of a cluster) may take to say where our server is."""
 OPTIONS = frozenset(
@@ -318,7 +318,8 @@ class RedisLink:
 
     Args:
         url: Where it is.
-        wait_s: How long a question waits for a server that is away before `StoreUnavailable`.
+        wait_s: How long a question waits for a server that is away before `StoreUnavailable`; one that is
+            connected and silent is away too, after at least 5 s.
 
     Raises:
         ConfigError: The server cannot be used as it is set up, or does not let us in.
@@ -335,7 +336,7 @@ class RedisLink:
         self.client: Any = None
         self.info: Mapping[str, Any] = self.ask(lambda client: client.info())
         self.close()  # that client was impatient
-        self.wait_s, self._answer_s = wait_s, ANSWER_S
+        self.wait_s, self._answer_s = wait_s, max(wait_s, LEAST_ANSWER_S)
 
     def key(self, name: str) -> str:
         """A key of this namespace."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
+import threading
 import time
 from contextlib import suppress
 from typing import Any
@@ -14,13 +16,16 @@ from taskflow.links.redis import RedisLink
 __all__ = ["RedisBell"]
 
 _AGAIN_S = 0.5
+_SILENT_S = 5.0
+_ANSWER_S = 1.0
 
 
 class RedisBell:
     """One listener's bell; see `ports.Bell`.
 
     What is said on the channel does not matter, so nothing is parsed. A connection that was lost is made anew
-    on the same descriptor, and rings once; until then it is silent, and listeners poll as they always do.
+    on the same descriptor, which is readable whenever that is to be tried, and once more when it is made:
+    nobody knows what was published meanwhile. One that was silent for long is asked whether it still is one.
     """
 
     def __init__(self, link: RedisLink, topic: str) -> None:
@@ -29,12 +34,14 @@ class RedisBell:
         self._pubsub: Any = None
         self._quiet, self._loud = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._fd = os.dup(self._quiet)
-        self._again_at = 0.0
+        self._timer: threading.Timer | None = None
+        self._again_at = self._heard_at = 0.0
         link.ask(lambda _: self._subscribe())
 
     def fileno(self) -> int:
         """Readable when it rang."""
         self._mend()
+        self._ask()
         return self._fd
 
     def hush(self) -> None:
@@ -43,7 +50,8 @@ class RedisBell:
         if self._pubsub is None:
             return
         try:
-            _drain(self._pubsub.connection._sock)
+            if _drain(self._pubsub.connection._sock):
+                self._heard_at = time.monotonic()
         except (OSError, AttributeError):
             self._lose()
             self._mend()
@@ -51,15 +59,51 @@ class RedisBell:
     def close(self) -> None:
         """Stop listening."""
         self._lose()
+        self._stop_timer()
         for fd in (self._fd, self._quiet, self._loud):
             os.close(fd)
 
+    def _ask(self) -> None:
+        """See that a silent connection still is one: its end may never have been told."""
+        if self._pubsub is None or time.monotonic() < self._heard_at + _SILENT_S:
+            return
+        self._ping()
+        if self._pubsub is not None and not _is_readable(self._fd, _ANSWER_S):
+            self._lose()
+            self._later()  # to connect may take long now, and who listens may have leases to give up first
+
     def _mend(self) -> None:
         if self._pubsub is None and time.monotonic() >= self._again_at:
-            self._again_at = time.monotonic() + _AGAIN_S
-            with suppress(Exception):  # it is away: the store says so to those who ask it
+            with suppress(BlockingIOError):
+                os.read(self._quiet, 64)
+            try:
                 self._subscribe()
-                self._ring()
+            except Exception:  # noqa: BLE001 - it is away: the store says so to those who ask it
+                self._later()
+            else:
+                self._ping()
+
+    def _ping(self) -> None:
+        """Have it answer, which rings."""
+        try:
+            connection = self._pubsub.connection
+            connection.send_packed_command(connection.pack_command("PING"), check_health=False)
+        except Exception:  # noqa: BLE001 - see above
+            self._lose()
+            self._later()
+
+    def _later(self) -> None:
+        """Ring when it is time to try again, whoever sleeps."""
+        self._again_at = time.monotonic() + _AGAIN_S
+        self._stop_timer()
+        self._timer = threading.Timer(_AGAIN_S, os.write, (self._loud, b"!"))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
 
     def _subscribe(self) -> None:
         pubsub = self._link.connected().pubsub()
@@ -73,11 +117,7 @@ class RedisBell:
             pubsub.close()
             raise
         self._pubsub = pubsub
-
-    def _ring(self) -> None:
-        """Let the server say something: what was published meanwhile was not heard."""
-        connection = self._pubsub.connection
-        connection.send_packed_command(connection.pack_command("PING"), check_health=False)
+        self._heard_at = time.monotonic()
 
     def _lose(self) -> None:
         pubsub, self._pubsub = self._pubsub, None
@@ -87,20 +127,28 @@ class RedisBell:
                 pubsub.close()
 
 
-def _drain(sock: socket.socket) -> None:
-    """Read what there is.
+def _is_readable(fd: int, within_s: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(within_s * 1000))
+
+
+def _drain(sock: socket.socket) -> bool:
+    """Read what there is; whether that was anything.
 
     Raises:
         OSError: The connection is lost.
     """
     before = sock.gettimeout()
     sock.settimeout(0.0)
+    heard = False
     try:
         while True:
             if not sock.recv(65536):
                 raise ConnectionResetError("the server closed the subscription")
+            heard = True
     except (BlockingIOError, ssl.SSLWantReadError):
-        return
+        return heard
     finally:
         with suppress(OSError):
             sock.settimeout(before)

@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
@@ -28,8 +28,11 @@ from taskflow.states import TERMINAL, State
 if TYPE_CHECKING:
     from taskflow.codec import Codec
     from taskflow.ports import Store
+    from taskflow.records import Segment
 
-__all__ = ["Entry", "Expected", "Item", "Ledger", "Verdict", "examine"]
+__all__ = ["Ends", "Entry", "Expected", "Item", "Ledger", "Verdict", "examine"]
+
+NODES_PER_LOOK = 500
 
 Item = tuple[NodeId, int]
 """A node and the index of one of its items; 0 for a call."""
@@ -116,6 +119,7 @@ class Verdict:
     Attributes:
         lost: Items that were submitted and have no outcome.
         double: Items with more than one outcome.
+        untold: Items that have an outcome of which no event told.
         wrong: Items whose result is not what it should be, or that ended in a state they may not end in.
         unexpected: Items that ran and were never submitted.
         stale: Items whose outcome is of an older lease than one that ran later.
@@ -127,6 +131,7 @@ class Verdict:
 
     lost: list[Item] = field(default_factory=list)
     double: list[Item] = field(default_factory=list)
+    untold: list[Item] = field(default_factory=list)
     wrong: list[tuple[Item, Any]] = field(default_factory=list)
     unexpected: list[Item] = field(default_factory=list)
     stale: list[Item] = field(default_factory=list)
@@ -138,7 +143,7 @@ class Verdict:
     @property
     def faults(self) -> dict[str, list[Any]]:
         """What must not be there, by name."""
-        names = ("lost", "double", "wrong", "unexpected", "stale", "disorder", "overlap")
+        names = ("lost", "double", "untold", "wrong", "unexpected", "stale", "disorder", "overlap")
         return {name: found for name in names if (found := getattr(self, name))}
 
     def __str__(self) -> str:
@@ -146,8 +151,48 @@ class Verdict:
         return f"{counts or 'sound'}, {self.executions} executions, {self.duplicates.total()} duplicates"
 
 
+class Ends:
+    """How often each item ended, read from the events.
+
+    A store keeps only the newest events. Where more happen than it keeps, make this before the first submit
+    and `read` again and again while it happens.
+
+    Args:
+        store: Whose events these are.
+
+    Attributes:
+        times: How often each item entered a terminal state.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.times: Counter[Item] = Counter()
+        self._store = store
+        self._cursor = 0
+
+    def read(self) -> int:
+        """Read what happened since; how many events that were.
+
+        Raises:
+            ResultExpired: Some of it is not kept any more.
+        """
+        count = 0
+        while events := self._store.events(self._cursor, limit=5000):
+            self._cursor = events[-1].cursor
+            count += len(events)
+            for event in events:
+                if event.state in TERMINAL and event.node:
+                    self.times.update((NodeId(event.node), index) for index in range(event.lo, event.hi))
+        return count
+
+
 def examine(
-    store: Store, codec: Codec, expected: Iterable[Expected], ledger: Ledger, *, lease_s: float = 2.0
+    store: Store,
+    codec: Codec,
+    expected: Iterable[Expected],
+    ledger: Ledger,
+    *,
+    lease_s: float = 2.0,
+    ends: Ends | None = None,
 ) -> Verdict:
     """Hold a store and a ledger against what was submitted.
 
@@ -157,27 +202,29 @@ def examine(
         expected: What was submitted.
         ledger: What ran.
         lease_s: How long a worker that lost its lease may go on, less a second.
+        ends: What was read of the events so far; by default the store still has them all.
     """
     nodes = {one.node: one for one in expected}
     verdict = Verdict()
     entries = ledger.entries()
-    _check_events(store, nodes, verdict)
+    ends = ends or Ends(store)
+    ends.read()
     fences = _check_results(store, codec, nodes, verdict)
+    _check_events(ends.times, nodes, fences, verdict)
     _check_ledger(entries, nodes, fences, verdict)
     _check_time(entries, nodes, lease_s + 1.0, verdict)
     return verdict
 
 
-def _check_events(store: Store, nodes: Mapping[NodeId, Expected], verdict: Verdict) -> None:
+def _check_events(
+    times: Mapping[Item, int],
+    nodes: Mapping[NodeId, Expected],
+    fences: Mapping[Item, int],
+    verdict: Verdict,
+) -> None:
     """Each item must have entered a terminal state exactly once."""
-    ended: Counter[Item] = Counter()
-    cursor = 0
-    while events := store.events(cursor, limit=5000):
-        cursor = events[-1].cursor
-        for event in events:
-            if event.state in TERMINAL and event.node in nodes:
-                ended.update((NodeId(event.node), index) for index in range(event.lo, event.hi))
-    verdict.double += [item for item, times in ended.items() if times > 1]
+    verdict.double += [item for item, count in times.items() if count > 1 and item[0] in nodes]
+    verdict.untold += [item for item in fences if item not in times]
 
 
 def _check_results(
@@ -185,7 +232,7 @@ def _check_results(
 ) -> dict[Item, int]:
     """Each item must have one outcome, and the right one; returns the fences of the outcomes."""
     fences: dict[Item, int] = {}
-    for node, segments in store.values(list(nodes)).items():
+    for node, segments in _segments(store, list(nodes)):
         one = nodes[node]
         for segment in segments:
             values = _values(codec, segment) if segment.state is State.SUCCEEDED else None
@@ -200,6 +247,11 @@ def _check_results(
                     verdict.wrong.append((item, values[index - segment.lo]))
         verdict.lost += [(node, i) for i in range(one.width) if (node, i) not in fences]
     return fences
+
+
+def _segments(store: Store, nodes: Sequence[NodeId]) -> Iterator[tuple[NodeId, list[Segment]]]:
+    for at in range(0, len(nodes), NODES_PER_LOOK):
+        yield from store.values(nodes[at : at + NODES_PER_LOOK]).items()
 
 
 def _values(codec: Codec, segment: Any) -> list[Any]:

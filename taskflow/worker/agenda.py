@@ -25,7 +25,7 @@ class Seen(NamedTuple):
         unread: Leases that have not started, because their inputs are still to be read.
         notes: Whether there is something to note.
         dry: The last claim left slots free, and nothing has rung since.
-        store_at: The store was away; it is not asked before this.
+        store_at: The store was away; it is not asked before this. 0 when it answered the last time.
         trusted_until: When the leases can no longer be relied upon.
         renew_at, reap_at, announce_at, sweep_at: When these are due.
         pool_at: When the pool wants to be asked though nothing is readable.
@@ -95,8 +95,8 @@ def decide(seen: Seen) -> Step:
     *_, reap_at, announce_at, sweep_at, _, idle_at, stop_at = seen
     quiet = not (held or ended or unread)
     leave = quiet and now >= idle_at if stop_at is None else quiet or now >= stop_at
-    if now < store_at:
-        stale = held > 0 and now >= trusted_until
+    stale = held > 0 and store_at > 0.0 and now >= trusted_until
+    if stale or now < store_at:
         return Step(abandon=stale, leave=leave) if stale or leave else _NOTHING
     claims = stop_at is None and not unread and (ended or not dry)
     return Step(
@@ -126,8 +126,9 @@ def rest_s(seen: Seen) -> float:
     *_, reap_at, announce_at, sweep_at, pool_at, idle_at, stop_at = seen
     quiet = not (held or ended or unread)
     own = min(pool_at, idle_at if quiet and stop_at is None else inf, inf if stop_at is None else stop_at)
+    own = min(own, trusted_until if held and store_at > 0.0 else inf)
     if now < store_at:
-        alarm = min(own, store_at, trusted_until if held else inf)
+        alarm = min(own, store_at)
     else:
         alarm = min(own, reap_at, announce_at, renew_at if held else inf, sweep_at if quiet else inf)
     return min(max(0.0, alarm - now), REST_S)

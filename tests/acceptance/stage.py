@@ -55,20 +55,21 @@ class Desk:
 
     Args:
         folder: Where the store is.
+        url: Another store.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
         folder.chmod(0o700)
         self.folder = folder
-        self.url = url_in(folder)
+        self.url = url or url_in(folder)
         self.store: Any = open_store(self.url)
         self.codec = Codec(Keyring.load(), self.store.blobs)
         self.workers: list[Process] = []
         self._bell = self.store.listen("watch")
 
-    def worker(self, slots: int = 2, **more: Any) -> Process:
-        """A worker process."""
-        self.workers.append(spawn(self.url, slots, **more))
+    def worker(self, slots: int = 2, *, url: str | None = None, **more: Any) -> Process:
+        """A worker process; it may have a way of its own to the store."""
+        self.workers.append(spawn(url or self.url, slots, **more))
         return self.workers[-1]
 
     def send(self, fn: Callable[..., Any], *args: Any, **more: Any) -> NodeId:

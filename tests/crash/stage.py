@@ -23,8 +23,8 @@ LEASE_S = 2.0
 class Stage(Desk):
     """One store and those who work on it."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        super().__init__(folder, url)
         self.ledger = Ledger(folder / "ledger")
         self._clients: list[Client] = []
         self._programs: list[subprocess.Popen[str]] = []
@@ -43,9 +43,9 @@ class Stage(Desk):
         finally:
             del os.environ["TASKFLOW_FAULT"]
 
-    def program(self, code: str, *, fault: str = "") -> subprocess.Popen[str]:
+    def program(self, code: str, *, fault: str = "", url: str | None = None) -> subprocess.Popen[str]:
         """A client in a process of its own."""
-        head = f"URL, LEDGER = {self.url!r}, {self.ledger.path!r}\nfrom tests.crash import tasks\n"
+        head = f"URL, LEDGER = {url or self.url!r}, {self.ledger.path!r}\nfrom tests.crash import tasks\n"
         program = subprocess.Popen(
             [sys.executable, "-c", head + code],
             cwd=ROOT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -15,12 +16,19 @@ from typing import Any
 from taskflow.pools.context import current
 from taskflow.testing.checker import Ledger
 
+MODULUS = 1_000_000_007
+
 
 def square(ledger: str, pause_s: float, x: int) -> int:
     """Write it down, take a while, write it down."""
     with Ledger(ledger).running():
-        time.sleep(pause_s)
+        pause(pause_s)
     return x * x
+
+
+def squared(x: int, ledger: str, pause_s: float) -> int:
+    """`square`, for a map whose other arguments come after the item."""
+    return square(ledger, pause_s, x)
 
 
 def add_up(values: list[int], ledger: str) -> int:
@@ -31,8 +39,8 @@ def add_up(values: list[int], ledger: str) -> int:
 def follow(ledger: str, pause_s: float, *values: int) -> int:
     """One more than all before together."""
     with Ledger(ledger).running():
-        time.sleep(pause_s)
-    return sum(values) + 1
+        pause(pause_s)
+    return (sum(values) + 1) % MODULUS
 
 
 def pid_while_running(path: str, seconds: float) -> int:
@@ -48,6 +56,11 @@ def deadly_once(ledger: str, marks: str, every: int, x: int) -> int:
         if x % every == 0 and _is_first(Path(marks) / str(x)):
             os.kill(os.getpid(), signal.SIGKILL)
     return x * x
+
+
+def pause(seconds: float) -> None:
+    """A sleep that libfaketime leaves alone: it spoils those that name a clock."""
+    select.select([], [], [], seconds)
 
 
 def _is_first(mark: Path) -> bool:

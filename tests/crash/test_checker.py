@@ -61,6 +61,7 @@ def test_a_sound_history_is_sound(tmp_path: Path) -> None:
     [
         ("lost", GOOD, {"segments": []}),
         ("double", GOOD, {"ended": [(0, 2), (1, 2)]}),
+        ("untold", GOOD, {"ended": [(0, 1)]}),
         ("wrong", GOOD, {"values": [0, 7]}),
         ("unexpected", [*GOOD, (5, 1, "begin")], {}),
         ("stale", [*GOOD, (1, 2, "begin")], {}),

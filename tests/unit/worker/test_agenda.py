@@ -7,7 +7,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskflow.worker.agenda import REST_S, Seen, decide, rest_s
+from taskflow.worker.agenda import REST_S, Seen, Step, decide, rest_s
 
 moments = st.one_of(st.just(inf), st.integers(0, 40).map(float))
 seen = st.builds(
@@ -78,6 +78,13 @@ def test_leases_are_given_up_only_while_the_store_cannot_be_asked() -> None:
     assert decide(late).renew
     assert not decide(late).abandon
     assert decide(late._replace(store_at=21.0)).abandon
+
+
+def test_leases_are_given_up_before_a_store_that_was_silent_is_asked_once_more() -> None:
+    """The next question may take as long as the last one did."""
+    late = Seen(now=20.0, held=1, dry=True, trusted_until=13.0, renew_at=5.0, store_at=19.9)
+
+    assert decide(late) == Step(abandon=True)
 
 
 def test_an_idle_worker_leaves_when_its_time_is_up_but_not_with_work_in_hand() -> None:
