@@ -80,7 +80,7 @@ class RedisReads(RedisAsk):
             at += 200
             rows = self._all(("HMGET", self._key(f"r:{name}"), "s", "d") for name in names)
             for name, (fixed, changing) in zip(names, rows, strict=True):
-                if fixed is not None:
+                if fixed is not None and _is_whole(changing):
                     yield _run_view(name, fixed, changing)
 
     def snapshot(self, run: RunId, /) -> tuple[RunView, int]:
@@ -92,7 +92,7 @@ class RedisReads(RedisAsk):
                 ("LRANGE", self._key(f"rn:{run}"), 0, -1),
             ]
         )
-        if fixed is None:
+        if fixed is None or not _is_whole(changing):
             raise self._missing(run)
         view = _run_view(run, fixed, changing)
         return view._replace(nodes=tuple(self._node_views([m.decode() for m in members]))), int(cursor or 0)
@@ -297,6 +297,11 @@ class RedisReads(RedisAsk):
             row, parts, ended = self._story(node)
             faults += broken(row, parts, [(item.lo, item.hi) for item in ended])
         return faults
+
+
+def _is_whole(changing: bytes) -> bool:
+    """Whether all pieces of a run have come: what is handed over in part is not there."""
+    return unpack(changing)[8] is False
 
 
 def _run_view(run: str, fixed: bytes, changing: bytes) -> RunView:

@@ -86,7 +86,7 @@ end
 
 -- ── plans that come in pieces: nothing begins before the last is there ──────────────────
 
-local ORPHAN_S = 600
+local ORPHAN_S = 120
 
 -- `a`: {run, name, meta, pieces, {label, predecessor} of other runs}. The pieces lie in `stage`, each
 -- {nodes, names of blobs, values}. Takes the next one, or lets the plan begin when there is none; gives whether it
@@ -111,8 +111,8 @@ function M.assemble(a)
     run.pieces = run.pieces - 1
     R.later('LPOP', stage)
   elseif run.pieces > 0 then
-    fail('UsageError', 'Run ' .. run.id .. ' was handed over in part, and the rest of it is gone: it will be cancelled.'
-      .. ' Submit it anew.')
+    fail('UsageError', 'Run ' .. run.id .. ' was handed over in part, and the rest of it is gone: it will be forgotten'
+      .. ' within two minutes. Submit it anew then.')
   end
   R.save_run(run)
   R.later('ZADD', P .. 'assembling', number(R.now + ORPHAN_S), run.id)
@@ -125,19 +125,13 @@ function M.assemble(a)
   return true
 end
 
--- A client that died in the middle: what it had begun to hand over is cancelled.
+-- A client that died in the middle: what it had begun to hand over was never there.
 function M.drop_orphans()
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'assembling', '-inf', number(R.now), 'LIMIT', 0, 1)) do
     local run = R.run(id)
-    R.later('ZREM', P .. 'assembling', id)
-    if run and run.pieces then
-      run.pieces = nil
-      for _, row in ipairs(R.nodes_of(id)) do
-        if not TERMINAL[row.state] then M.cancel_node(row, 'its client ended before the whole plan was there') end
-      end
-      R.save_run(run)
-      if run.open == 0 and not run.ended_at then M.end_run(run) end
-    end
+    if run and run.pieces then M.give_up(run) end
+    call('ZREM', P .. 'assembling', id)
+    call('UNLINK', P .. 'stage:' .. id, P .. 'hold:' .. id)
   end
 end
 

@@ -34,6 +34,7 @@ local function forget_node(row)
   local keys = {}
   for i, kind in ipairs(OF_A_NODE) do keys[i] = P .. kind .. row.id end
   call('UNLINK', unpack(keys))
+  call('ZREM', P .. 'alarm', row.id)
   call('ZREMRANGEBYSCORE', P .. 'dead', number(row.seq), number(row.seq))
 end
 
@@ -70,14 +71,14 @@ local function let_go(run)
   call('UNLINK', P .. 'bl:' .. run)
 end
 
-local function give_up(run)
+function M.give_up(run)
   let_go(run.id)
   call('UNLINK', P .. 'r:' .. run.id)
   call('ZREM', P .. 'runs', run.id)
   call('ZREM', P .. 'ended', run.id)
   call('SREM', P .. 'unaged', run.id)
   call('SADD', P .. 'doomed', run.id)
-  call('SET', P .. 'gone:' .. run.id, number(R.now), 'EX', TOMBSTONE_S)
+  if not run.pieces then call('SET', P .. 'gone:' .. run.id, number(R.now), 'EX', TOMBSTONE_S) end
 end
 
 local function age_run(id, seconds)
@@ -107,7 +108,7 @@ local function forget(id)
   if is_needed(id) then
     fail('UsageError', 'A run that has not ended needs run ' .. id .. ': forget or cancel that first.')
   end
-  give_up(run)
+  M.give_up(run)
 end
 
 -- Give up runs that ended before an instant, oldest first; gives how many, and from where to go on.
@@ -122,7 +123,7 @@ local function forget_ended(before, at, limit, seconds)
       age_run(id, seconds)
       at = at + 1
     else
-      give_up(run)
+      M.give_up(run)
       count = count + 1
     end
   end
