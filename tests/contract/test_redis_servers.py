@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -78,16 +78,21 @@ def test_a_database_that_is_not_there_is_refused(server: RedisServer) -> None:
         RedisStore(f"redis://127.0.0.1:{server.port}/99")
 
 
-def test_a_server_is_reached_by_ipv6() -> None:
-    with socket.socket(socket.AF_INET6) as sock:
-        try:
-            sock.bind(("::1", 0))
-        except OSError:
-            pytest.skip("there is no IPv6 here")
+def _loopbacks() -> list[str]:
+    """Addresses of this host; a container may have no IPv6."""
+    found = ["127.0.0.1"]
+    with suppress(OSError), socket.socket(socket.AF_INET6) as sock:
+        sock.bind(("::1", 0))
+        found.append("::1")
+    return found
+
+
+@pytest.mark.parametrize("address", _loopbacks())
+def test_a_server_is_reached_by_its_address(address: str) -> None:
     port = free_port()
-    with closing(RedisServer("valkey", port, ["--bind", "::1"])) as server:
+    with closing(RedisServer("valkey", port, ["--bind", address])) as server:
         server.start()
-        works(f"redis://[::1]:{port}/0")
+        works(f"redis://{f'[{address}]' if ':' in address else address}:{port}/0")
 
 
 def test_namespaces_on_a_server_know_nothing_of_each_other(server: RedisServer) -> None:
