@@ -8,6 +8,7 @@ import sys
 import weakref
 from typing import TYPE_CHECKING
 
+from taskflow.errors import StoreError
 from taskflow.pools import context
 
 if TYPE_CHECKING:
@@ -46,5 +47,7 @@ def _at_exit() -> None:
                 engine.wait_all(None)
         except KeyboardInterrupt:
             pass
+        except StoreError as error:
+            print(f"taskflow: what was submitted could not be waited for: {error}", file=sys.stderr)
         finally:
             engine.close()
