@@ -269,17 +269,23 @@ def is_whole(server: RedisServer) -> bool:
     return "cluster_state:ok" in text or "'cluster_state': 'ok'" in text
 
 
+_AUTHORITY = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+
+
 def certificates(folder: Path) -> Path:
     """An authority (``ca.pem``), and the key and certificate that it gave to 127.0.0.1, in a folder."""
     for name, *more in (
-        ("ca", "-x509", "-days", "2", "-subj", "/CN=tests"),
+        ("ca", "-x509", "-days", "2", "-subj", "/CN=tests", *_AUTHORITY),
         ("server", "-subj", "/CN=localhost"),
     ):
         key = str(folder / f"{name}.key")
         out = str(folder / ("ca.pem" if name == "ca" else "server.csr"))
         _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                  "-keyout", key, "-out", out, *more)  # fmt: skip
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    (folder / "names").write_text(  # as strict as Python 3.13 and later want it
+        "subjectAltName=IP:127.0.0.1,DNS:localhost\nkeyUsage=critical,digitalSignature\n"
+        "extendedKeyUsage=serverAuth,clientAuth\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+    )
     _openssl("x509", "-req", "-in", str(folder / "server.csr"), "-CA", str(folder / "ca.pem"),
              "-CAkey", str(folder / "ca.key"), "-CAcreateserial", "-days", "2",
              "-extfile", str(folder / "names"), "-out", str(folder / "server.pem"))  # fmt: skip
