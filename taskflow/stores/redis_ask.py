@@ -8,6 +8,7 @@ from typing import Any
 from taskflow.blobs.cached import cached
 from taskflow.clock import Clock
 from taskflow.codec import blob_names
+from taskflow.codec.stored import keep
 from taskflow.errors import (
     ConfigError,
     GraphError,
@@ -72,10 +73,8 @@ class RedisAsk:
             try:
                 known = blob_names(self.blobs.open(function))
             except ResultExpired:
-                known = ()  # whoever runs it will say so
-            self._kept[function] = known
-            if len(self._kept) > FUNCTIONS_KNOWN:
-                self._kept.pop(next(iter(self._kept)))
+                return ()  # whoever runs it will say so; it may be stored again
+            keep(self._kept, function, known, FUNCTIONS_KNOWN)
         return known
 
     def _schema(self, client: Any) -> Any:
