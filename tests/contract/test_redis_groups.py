@@ -11,10 +11,9 @@ from itertools import count
 import pytest
 
 from taskflow.errors import ConfigError, StoreUnavailable
-from taskflow.ports import Store
 from taskflow.stores.redis import RedisStore
-from taskflow.testing import ManualClock, StoreContract
 from tests.contract.redis_sharing import rings, works
+from tests.contract.redis_suite import OnAServer
 from tests.contract.sharing import call, settle_all, want
 from tests.servers import RedisServer, Sentinel, cluster, free_port, is_whole, until
 
@@ -112,24 +111,12 @@ def owner(nodes: list[RedisServer], store: RedisStore) -> RedisServer:
     return nodes[next(n for n in range(3) if slot <= (n + 1) * 16384 // 3 - 1)]
 
 
-class TestOnACluster(StoreContract):
-    """`other` is a second connection, as another process would have one."""
+class TestOnACluster(OnAServer):
+    """A namespace for each test, on whichever node it lies."""
 
     @pytest.fixture
     def url(self, nodes: list[RedisServer]) -> str:
         return url_of(nodes)
-
-    @pytest.fixture
-    def store(self, url: str, clock: ManualClock) -> Iterator[Store]:
-        store = RedisStore(url, clock=clock)
-        yield store
-        store.close()
-
-    @pytest.fixture
-    def other(self, store: Store, url: str, clock: ManualClock) -> Iterator[Store]:
-        other = RedisStore(url, clock=clock)
-        yield other
-        other.close()
 
 
 def test_a_cluster_carries_everything_wherever_the_namespace_lies(nodes: list[RedisServer]) -> None:

@@ -7,16 +7,14 @@ from itertools import count
 
 import pytest
 
-from taskflow.ports import Store
-from taskflow.stores.redis import RedisStore
-from taskflow.testing import ManualClock, StoreContract
+from tests.contract.redis_suite import OnAServer
 from tests.servers import RedisServer, running
 
 _numbers = count()
 
 
-class OnARedisServer(StoreContract):
-    """`other` is a second connection, as another process would have one."""
+class OnARedisServer(OnAServer):
+    """A server process for each suite, a namespace for each test."""
 
     kind = ""
 
@@ -28,18 +26,6 @@ class OnARedisServer(StoreContract):
     @pytest.fixture
     def url(self, server: RedisServer) -> str:
         return f"{server.url}?namespace=n{next(_numbers)}"
-
-    @pytest.fixture
-    def store(self, url: str, clock: ManualClock) -> Iterator[Store]:
-        store = RedisStore(url, clock=clock)
-        yield store
-        store.close()
-
-    @pytest.fixture
-    def other(self, store: Store, url: str, clock: ManualClock) -> Iterator[Store]:
-        other = RedisStore(url, clock=clock)
-        yield other
-        other.close()
 
 
 class TestOnValkey(OnARedisServer):
