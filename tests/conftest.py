@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -46,3 +47,12 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory) -> None:
         os.environ[name] = str(home)
     for name in ("XDG_RUNTIME_DIR", "TASKFLOW_KEY", "TASKFLOW_KEY_FILE", "TASKFLOW_URL"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """What a test changes at our loggers, the next one of its process would find."""
+    log = logging.getLogger("taskflow")
+    before = (log.level, log.disabled, log.propagate, list(log.handlers))
+    yield
+    assert (log.level, log.disabled, log.propagate, list(log.handlers)) == before

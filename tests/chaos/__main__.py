@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from tests.chaos.storm import BACK_S, Size, Storm, returns
 def main() -> int:
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so clean up
+    logging.getLogger("taskflow").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="tf-chaos-", ignore_cleanup_errors=True) as place:
         home = Path(place)
         for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):

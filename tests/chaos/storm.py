@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import random
 import signal
@@ -145,7 +144,6 @@ class Storm:
 
     def run(self) -> Report:
         """Do it all, and judge."""
-        logging.getLogger("taskflow").setLevel(logging.ERROR)
         ends = Ends(self.stage.store)
         try:
             for number in range(self.size.workers):
