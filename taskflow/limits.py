@@ -185,6 +185,11 @@ class CircuitBreaker:
             holds=self.when_open == "hold",
         )
 
+    @property
+    def counts_all(self) -> bool:
+        """Whether every exception is a failure."""
+        return self.counts in (Exception, (Exception,)) and not self.ignore
+
     def spares(self, error: BaseException) -> bool:
         """Whether an exception is no failure of the service."""
         return not isinstance(error, self.counts) or isinstance(error, self.ignore)

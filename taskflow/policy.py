@@ -325,6 +325,12 @@ class Options:
         """Whether the arguments of a call tell which limits it keeps to."""
         return any(callable(getattr(one, "key", None)) for one in (*self.rates, *_listed(self.concurrency)))
 
+    @cached_property
+    def judge(self) -> CircuitBreaker | None:
+        """The breaker, where it does not count every exception: whoever runs the task must ask it."""
+        breaker = self.breaker
+        return breaker if breaker is not None and not breaker.counts_all else None
+
     def policy_for(
         self,
         fn: Callable[..., Any],
