@@ -276,9 +276,9 @@ def s3(bucket: str) -> Iterator[str]:
 
     What opens it is in the environment, as on the machines of users.
     """
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install -e '.[test]'")
+    moto = pytest.importorskip("moto.server", reason="moto is not installed: pip install -e '.[test]'")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     given = {
