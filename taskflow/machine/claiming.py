@@ -13,7 +13,7 @@ from math import ceil
 
 from taskflow.ids import RunId
 from taskflow.machine.ending import expire, refresh
-from taskflow.machine.parts import forget, is_bounded, piece, put, room, tally
+from taskflow.machine.parts import forget, is_bounded, piece, put, room, run_of, tally, unlock
 from taskflow.machine.releasing import drain
 from taskflow.machine.rows import NodeRow, Part, Rows
 from taskflow.policy import Policy
@@ -134,6 +134,8 @@ def _lease(rows: Rows, row: NodeRow, part: Part, want: Want) -> Lease:
     part.started_at = rows.now
     if row.started_at is None:
         row.started_at = rows.now
+    if row.policy.unlocks:
+        unlock(rows, run_of(rows, row))
     tally(rows, row, State.RUNNING, part.size)
     rows.put_part(row, part)
     refresh(rows, row)

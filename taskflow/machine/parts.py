@@ -12,7 +12,7 @@ from __future__ import annotations
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.states import State
 
-__all__ = ["forget", "is_bounded", "piece", "put", "room", "run_of", "tally"]
+__all__ = ["forget", "is_bounded", "piece", "put", "room", "run_of", "tally", "unlock", "weight"]
 
 
 def piece(part: Part, lo: int, hi: int) -> Part:
@@ -72,6 +72,19 @@ def room(rows: Rows, row: NodeRow) -> int:
     if policy.run_parallel is not None:
         rooms.append(policy.run_parallel - run_of(rows, row).held)
     return max(0, min(rooms))
+
+
+def weight(row: NodeRow) -> int:
+    """How much a new node counts where what is pending is bounded; calls that were gathered count each."""
+    return row.open if row.policy.singles else 1
+
+
+def unlock(rows: Rows, run: RunRow) -> None:
+    """Let go of the lock of a run, if it has one."""
+    if run.lock is not None:
+        rows.unlock(run.lock, run.id)
+        run.lock = None
+        rows.save(run)
 
 
 def run_of(rows: Rows, row: NodeRow) -> RunRow:

@@ -90,7 +90,7 @@ LOAD_NODE = _LOAD.format(args="x''")
 LOAD_NODE_ARGS = _LOAD.format(args="n.args")
 _RUN = (
     *("key", "id", "name", "meta", "created_at", "total", "open", "state", "counts", "ended_at"),
-    *("worst", "held"),
+    *("worst", "held", "lock"),
 )
 LOAD_RUN = ", ".join(f"r.{name}" for name in _RUN)
 LOAD_RUN_BRIEFLY = LOAD_RUN.replace("r.meta", "null")
@@ -120,7 +120,9 @@ _HAS_WORK = "exists(select 1 from node where state = 'queued' and queue = ?)"
 _NO_PART = (None,) * len(_PART)
 _ONE_SUCCEEDED = {State.SUCCEEDED: 1}
 INSERT_RUN = f"insert into run({', '.join(_RUN)}) values({', '.join('?' * len(_RUN))})"
-UPDATE_RUN = "update run set total=?, open=?, state=?, counts=?, ended_at=?, worst=?, held=? where key=?"
+UPDATE_RUN = (
+    "update run set total=?, open=?, state=?, counts=?, ended_at=?, worst=?, held=?, lock=? where key=?"
+)
 
 
 def queues_with_work(queues: int) -> str:
@@ -155,7 +157,7 @@ def run_from(t: Sequence[Any]) -> RunRow:
     """A row of `LOAD_RUN` as the machine's."""
     counts = {STATES[state]: items for state, items in json.loads(t[8]).items()}
     meta, worst = json.loads(t[3]) if t[3] is not None else {}, _MAYBE[t[10]]
-    return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], worst, t[11], t[0])
+    return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], worst, t[11], t[12], t[0])
 
 
 def part_from(t: Sequence[Any]) -> Part:
@@ -181,13 +183,13 @@ def new_run(r: RunRow) -> tuple[Any, ...]:
     meta = json.dumps(dict(r.meta)) if r.meta else "{}"
     return (
         r.key, r.id, r.name, meta, r.created_at, r.total, r.open, r.state.value, _counts(r), r.ended_at,
-        _text(r.worst), r.held,
+        _text(r.worst), r.held, r.lock,
     )  # fmt: skip
 
 
 def changed_run(r: RunRow) -> tuple[Any, ...]:
     """The values of `UPDATE_RUN`."""
-    return r.total, r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.held, r.key
+    return r.total, r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.held, r.lock, r.key
 
 
 def new_node(row: NodeRow, run: int) -> tuple[Any, ...]:

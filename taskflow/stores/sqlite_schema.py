@@ -8,14 +8,14 @@ from __future__ import annotations
 
 __all__ = ["SCHEMA", "VERSION"]
 
-VERSION = 3
+VERSION = 4
 
 SCHEMA = """
 create table meta(key text primary key, value) without rowid;
 create table run(
     key integer primary key, id text not null unique, name text, meta text, created_at real,
     total int, open int, state text, counts text, ended_at real, worst text,
-    held int);
+    held int, lock text);
 create index run_ended on run(ended_at) where ended_at is not null;
 create table node(
     key integer primary key, run int not null, id text not null unique, state text, fn text, args blob,
@@ -53,6 +53,8 @@ create table todo(key integer primary key, node text, after text);
 create table event(key integer primary key, at real, body text);
 create table worker(id text primary key, view text, seen_at real) without rowid;
 create table paused(queue text primary key) without rowid;
+create table pending(queue text primary key, calls int) without rowid;
+create table lock(name text primary key, run text, until real) without rowid;
 create table gone(id text primary key, at real) without rowid;
 create table blob(node int, name text, primary key(node, name)) without rowid;
 """
