@@ -37,7 +37,7 @@ class Purging(Told):
     def test_what_runs_goes_on(self, story: Story) -> None:
         """Of a map too: what of it was not handed out is cancelled."""
         story.submit(call("a"), array("b", 10, policy=Policy(chunk=3)))
-        first, second = story.claim(2, pace_s={"f": 0.001})
+        first, second = story.claim(2, pace_s={"f": 0.0001})
 
         assert story.purge() == 7
 
@@ -61,7 +61,7 @@ class Purging(Told):
     def test_what_came_back_is_cancelled_with_the_rest(self, story: Story) -> None:
         """Items that were released, that are retried at once and later, and none twice."""
         story.submit(array("a", 9, policy=Policy(chunk=3)))
-        first, second, third = story.claim(3, pace_s={"f": 0.001})
+        first, second, third = story.claim(3, pace_s={"f": 0.0001})
         story.release(first)
         story.retry(second, delay_s=5.0)
         story.settle(third, one(third, Kind.RETRY))
