@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from taskflow.pools.context import add_to_chord, current, replace, rng
     from taskflow.ref import Ref
     from taskflow.result import AsyncResult, EagerResult, GroupResult, ResultSet
+    from taskflow.unique import Unique
     from taskflow.workflow import Workflow, map_reduce
     from taskflow.workflow.sources import blocks, files, lines
     from taskflow.workflowrun import WorkflowRun
@@ -59,6 +60,7 @@ __all__ = [
     "RetryPolicy",
     "Signature",
     "Skip",
+    "Unique",
     "Workflow",
     "WorkflowRun",
     "add_to_chord",
@@ -106,6 +108,7 @@ _ROOMS = {
     "taskflow.workflowrun": ("WorkflowRun",),
     "taskflow.maprun": ("MapRun",),
     "taskflow.policy": ("Options", "RetryPolicy"),
+    "taskflow.unique": ("Unique",),
     "taskflow.errors": ("Ignore", "Reject", "Skip"),
     "taskflow.pools.context": ("add_to_chord", "current", "replace", "rng"),
     "taskflow.ref": ("Ref",),

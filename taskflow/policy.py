@@ -311,7 +311,6 @@ class Options:
             ignore_result=self.ignore_result,
             max_parallel=self.max_parallel,
             run_parallel=self.run_parallel,
-            unlocks=isinstance(self.unique, Unique) and self.unique.until == "started",
         )
 
     def of_run(self) -> Options:

@@ -17,6 +17,7 @@ from taskflow.cli import (
     doctor,
     key,
     logs,
+    purge,
     queues,
     result,
     retry,
@@ -62,6 +63,7 @@ COMMANDS: dict[str, Command] = {
     "dead": dead,
     "workers": workers,
     "queues": queues,
+    "purge": purge,
     "doctor": doctor,
     "key": key,
 }
