@@ -235,8 +235,6 @@ class Outbox:
                 del self._full[queue]
                 self._held = others
                 self._entries.extendleft(reversed(mine[1:]))
-        if not self._full:
-            self._room.found()
 
     def _is_taken(self, entries: list[_Entry], queue: str | None) -> bool:
         """Whether the first of these is held no more: the store has it, or will never have it."""

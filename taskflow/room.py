@@ -74,7 +74,6 @@ class Room:
             except QueueFull as error:
                 self.rest(error, since, _when_full.get() or "raise")
             else:
-                self.found()
                 return answer
 
     def rest(self, error: QueueFull, since: float, when_full: WhenFull = "wait") -> None:
@@ -95,12 +94,6 @@ class Room:
             raise error
         self._tell(error)
         time.sleep(min(left, PAUSE_S))
-
-    def found(self) -> None:
-        """There is room."""
-        if self._told_at is not None:
-            self._told_at = None
-            log.info("there is room again", extra={"action": "resume"})
 
     def _tell(self, error: QueueFull) -> None:
         now = time.monotonic()
