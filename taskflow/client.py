@@ -416,6 +416,12 @@ class Client(concurrent.futures.Executor):
         self._engine.flush(wait=False)
         return sum(self._engine.store.purge(queue) for queue in dict.fromkeys(queues or ("default",)))
 
+    def limits(self) -> Any:
+        """Rates, limits and circuit breakers in use: one row each (a DataFrame with pandas)."""
+        from taskflow.observe.overview import limit_rows
+
+        return _table(limit_rows(self._engine.store))
+
     def dead_letters(self, *, limit: int = 1000) -> Any:
         """What failed for good: one row each (a DataFrame with pandas)."""
         from taskflow.observe.overview import dead_rows

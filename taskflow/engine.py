@@ -69,7 +69,7 @@ class Engine:
         self.url = self._store.url
         self.room = Room(self.why_waiting)
         self.codec = Codec(Keyring.load(), PatientBlobs(self._store.blobs, self.room))
-        self.feed = Feed(self._store, None if inline else lambda: self._store.listen("watch"), self._tick)
+        self.feed = Feed(self._store, None if inline else lambda: self._store.listen("ends"), self._tick)
         self.outbox = Outbox(self._store, self.room)
         self.bursts = Bursts(self)
         self.causes = Causes(self._store)

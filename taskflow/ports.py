@@ -17,6 +17,7 @@ from taskflow.records import (
     ItemView,
     Lease,
     LeaseKey,
+    LimitView,
     Note,
     Page,
     Plan,
@@ -186,6 +187,10 @@ class StatusPort(Protocol):
         """Hand out nothing of a queue until it is resumed; what runs goes on. Tells whether that was new."""
         ...
 
+    def limits(self, /) -> list[LimitView]:
+        """The limits in use, by name: what is counted of each."""
+        ...
+
     def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:
         """Dead letters: items that are dead or failed, newest first."""
         ...
@@ -222,8 +227,12 @@ class Store(GraphPort, WorkPort, WatchPort, StatusPort, Protocol):
     url: str
     blobs: Blobs
 
-    def listen(self, topic: str, /) -> Bell:
-        """A bell for ``"work"`` (something may be claimed, or was cancelled) or ``"watch"`` (events)."""
+    def listen(self, topic: str, /, *, worker: str | None = None) -> Bell:
+        """A bell for ``"work"`` (something may be claimed, or was cancelled), ``"watch"`` (events) or
+        ``"ends"`` (something has ended; it may ring for other events too).
+
+        That of a `worker` need not ring while there is enough to do for others that found nothing to claim.
+        """
         ...
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from taskflow.cli import (
     dead,
     doctor,
     key,
+    limits,
     logs,
     purge,
     queues,
@@ -64,6 +65,7 @@ COMMANDS: dict[str, Command] = {
     "workers": workers,
     "queues": queues,
     "purge": purge,
+    "limits": limits,
     "doctor": doctor,
     "key": key,
 }

@@ -12,12 +12,15 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     sg: sv: sx:NODE             segments of an array: stories, values, order
     pv: pg:NODE                 pages of items: values, order
     ch:NODE  lg:NODE            successors in order; captured output
-    q:QUEUE  ql:QUEUE  tally    queued nodes in order; lanes of bounded runs; items by queue and state
+    q:QUEUE  ql:QUEUE  tally    queued nodes in order; lanes of bounded ones; items by queue and state
+    limits  limits:due          what is counted by name, and when something is to be done about it
+    shut:LIMIT                  lanes in which nothing can be claimed until a limit calls back
     alarm  todo  runs  ended    what is due, what is still to be released, runs by age, by end
     events  cursor  seq         what happened, and two counters
     b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
     c:WORKER                    what its last claim gave, for when the answer was lost
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
+    idle:QUEUE                  workers that found nothing to claim, and are called in turn
     paused                      queues of which nothing is handed out
     pending                     calls by queue that have not ended, where their number is bounded
     lk:LOCK                     which run holds a lock, and until when
@@ -147,21 +150,24 @@ class RedisStore(RedisReads):
             given = [node, False if index is None else index, reason or "cancelled", at]
             (some, at), _ = self._step("cancel", given)
             changed = changed or some
-        self._ask("PUBLISH", self._key("work"), "")
+        self._call_all()
         return changed
 
     def purge(self, queue: str, /) -> int:
         """See `GraphPort.purge`."""
         items, names = 0, self._pending_in(queue)
         while names:
-            (some, done), _ = self._step("purge", [queue, names[:PURGED_PER_STEP], PURGED_PER_STEP])
+            (some, left), _ = self._step("purge", [queue, names[:PURGED_PER_STEP], PURGED_PER_STEP])
             items += some
-            del names[:done]
+            names[:PURGED_PER_STEP] = left
         return items
 
     def _pending_in(self, queue: str) -> list[str]:
         """Nodes that may have something queued or waiting there: those in its lanes, all with an alarm."""
-        lanes = [queue, *(name.decode() for name in self._ask("SMEMBERS", self._key(f"ql:{queue}")))]
+        shut = [self._key(f"shut:{name.decode()}") for name in self._ask("HKEYS", self._key("limits"))]
+        found_in = self._all(("SMEMBERS", key) for key in (self._key(f"ql:{queue}"), *shut))
+        names = {name.decode() for members in found_in for name in members}
+        lanes = [queue, *(name for name in names if name.startswith(f"{queue}\0"))]
         found: dict[str, None] = {}
         for key in (self._key("alarm"), *(self._key(f"q:{lane}") for lane in lanes)):
             found.update((name.decode(), None) for name in self._members(key))
@@ -228,13 +234,17 @@ class RedisStore(RedisReads):
         if logs:
             self._step("note", logs)
 
+    def _call_all(self) -> None:
+        """All workers look what there is to do."""
+        self._all([("PUBLISH", self._key(topic), "") for topic in ("work", "urgent")])
+
     # ── StatusPort ───────────────────────────────────────────────────────────────────
 
     def pause(self, queue: str, /, *, resume: bool = False) -> bool:
         """See `StatusPort.pause`."""
         changed = self._ask("SREM" if resume else "SADD", self._key("paused"), queue)
         if changed:
-            self._ask("PUBLISH", self._key("work"), "")
+            self._call_all()
         return bool(changed)
 
     def announce(self, view: WorkerView, /, *, gone: bool = False) -> None:
@@ -301,9 +311,9 @@ class RedisStore(RedisReads):
 
     # ── the rest ─────────────────────────────────────────────────────────────────────
 
-    def listen(self, topic: str, /) -> RedisBell:
-        """See `Store.listen`."""
-        return RedisBell(self._link, topic)
+    def listen(self, topic: str, /, *, worker: str | None = None) -> RedisBell:
+        """See `Store.listen`. That of a worker rings when it is its turn, or when all are called."""
+        return RedisBell(self._link, (topic,) if worker is None else (f"work:{worker}", "urgent"))
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -18,6 +18,7 @@ from taskflow.testing.contract.cancelling import Cancelling
 from taskflow.testing.contract.choosing import Choosing
 from taskflow.testing.contract.graphs import Depending, Growing
 from taskflow.testing.contract.items import Items
+from taskflow.testing.contract.limiting import Breaking, Limiting
 from taskflow.testing.contract.purging import Purging
 from taskflow.testing.contract.rerunning import Rerunning
 from taskflow.testing.contract.settling import Leasing, Retrying, Settling, Timing
@@ -31,6 +32,8 @@ class StoreContract(
     Submitting,
     Claiming,
     Ranges,
+    Limiting,
+    Breaking,
     Settling,
     Retrying,
     Leasing,

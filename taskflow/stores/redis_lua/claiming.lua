@@ -1,14 +1,31 @@
 -- How work is handed out, and held: `machine.claiming`.
 --
--- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce}
+-- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce}. A worker whose slots are not filled is
+-- idle: it is called when there is more. One that leaves work behind calls another.
 
 local RANGE_MAX, RANGE_FLOOR_S, PACE_MIN_S = 65536, 0.001, 1e-6
 
-local function room(row)
-  local most = math.huge
-  if row.max_parallel then most = row.max_parallel - row.held end
+local ENDED_MAX = 500
+local IDLE_KEPT_S = 600
+
+local function room(row, want, full)
+  local most, lane = math.huge, R.lane(row)
+  if row.limits then most = M.limits_room(row, want[1]) end
   if row.run_parallel then most = math.min(most, row.run_parallel - M.run_of(row).held) end
+  if most <= 0 and lane then full[lane] = true end
+  if row.max_parallel then most = math.min(most, row.max_parallel - row.held) end
   return math.max(0, most)
+end
+
+-- Whether what was not started of a node is not to be: it is too late, or its breaker is open.
+local function ends_unstarted(row)
+  if row.expires_at and row.expires_at <= R.now then
+    M.expire(row)
+    return true
+  end
+  local breaker = M.opened(row)
+  if breaker then M.refuse(row, breaker) end
+  return breaker ~= nil
 end
 
 local function range_size(row, want, pace)
@@ -58,10 +75,12 @@ local function lease(row, part, want)
   part.deliveries, part.started_at = part.deliveries + 1, R.now
   row.started_at = row.started_at or R.now
   if row.unlocks then M.unlock(M.run_of(row)) end
+  M.start(row, want[1], part.hi - part.lo)
   M.tally(row, 'running', part.hi - part.lo)
   R.put_part(row, part)
   M.refresh(row)
   R.emit(row.run, row.id, part.lo, part.hi, 'running')
+  R.call(row.queue, part.lo - part.hi)
   return told(row, part)
 end
 
@@ -116,25 +135,37 @@ function M.claim(want)
   return leases
 end
 
+local function note_idle(want, is_idle)
+  for _, queue in ipairs(want[2]) do
+    R.later(is_idle and 'SADD' or 'SREM', P .. 'idle:' .. queue, want[1])
+    if is_idle then R.later('EXPIRE', P .. 'idle:' .. queue, IDLE_KEPT_S) end
+  end
+end
+
 function M.claim_anew(want)
-  local leases, full, slots, room_s, expired = {}, {}, want[3], 0, false
+  local leases, full, slots, room_s, ended, left = {}, {}, want[3], 0, 0, nil
+  M.limits_due()
   for row in R.ready(want[2], full) do
-    if slots <= 0 and room_s <= 0 then break end
-    if row.expires_at and row.expires_at <= R.now then
-      M.expire(row)
-      expired = true
+    if slots <= 0 and room_s <= 0 then
+      left = row.queue
+      break
+    end
+    if ends_unstarted(row) then ended = ended + 1 end
+    if ended == ENDED_MAX then
+      R.freed = true
+      break
     end
     local most
-    if M.is_bounded(row) then
-      most = room(row)
-      if most == 0 and row.held == 0 then full[row.run .. '\0' .. row.policy] = true end
-    end
+    if row.state == 'queued' and M.is_bounded(row) then most = room(row, want, full) end
     if row.state == 'queued' and most ~= 0 then
       local pace = want[5][row.fn]
       if not row.array then
         local cost = pace and math.max(pace, PACE_MIN_S) or want[6]
         if cost > room_s then
-          if slots <= 0 then break end
+          if slots <= 0 then
+            left = row.queue
+            break
+          end
           slots, room_s = slots - 1, want[6]
         end
         room_s = room_s - cost
@@ -142,11 +173,16 @@ function M.claim_anew(want)
       else
         local taken = lease_ranges(row, want, pace, most and math.min(slots, most) or slots, leases)
         slots = slots - taken
-        if row.state == 'queued' and taken ~= most then break end
+        if row.state == 'queued' and taken ~= most then
+          left = row.queue
+          break
+        end
       end
     end
   end
-  if expired then M.drain() end
+  if ended > 0 then M.drain() end
+  note_idle(want, slots > 0)
+  if left then R.call_more(left) end
   return leases
 end
 

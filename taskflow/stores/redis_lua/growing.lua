@@ -2,7 +2,8 @@
 --
 -- A node of a request: {id, fn, args, edges, width, array, pages, queue, priority, policy, delay_s, expires_s,
 -- label, max_deliveries, chunk, on_failure, max_parallel, run_parallel, seed, whether some wait for a range of its
--- items, whether it has no predecessor in its plan, whether it unlocks its run, whether its items are single calls}
+-- items, whether it has no predecessor in its plan, limits, whether it unlocks its run, whether its items are single
+-- calls}
 
 local function gives_value(edge) return not GIVES_NOTHING[edge[2]] end
 
@@ -23,7 +24,7 @@ local function row_of(run, t)
   row.queue, row.priority, row.policy, row.label = t[8], t[9], t[10], t[13]
   row.max_deliveries, row.chunk, row.on_failure = t[14], t[15] or nil, t[16]
   row.max_parallel, row.run_parallel, row.seed, row.ranged = t[17] or nil, t[18] or nil, t[19] or nil, t[20] == 1
-  row.unlocks, row.singles = t[22] == 1, t[23] == 1
+  row.limits, row.unlocks, row.singles = t[22] or nil, t[23] == 1, t[24] == 1
   row.open = row.width or 1
   if t[11] then row.due_at = R.now + t[11] end
   if t[12] then
@@ -38,8 +39,7 @@ function M.clone_row(id, run, like, edges)
   row.fn, row.width, row.array, row.queue, row.priority = like.fn, like.width, like.array, like.queue, like.priority
   row.policy, row.label, row.max_deliveries, row.chunk = like.policy, like.label, like.max_deliveries, like.chunk
   row.on_failure, row.max_parallel, row.run_parallel = like.on_failure, like.max_parallel, like.run_parallel
-  row.seed = like.seed or like.id
-  row.unlocks, row.singles = like.unlocks, like.singles
+  row.seed, row.limits, row.unlocks, row.singles = like.seed or like.id, like.limits, like.unlocks, like.singles
   row.args = call('HGET', P .. 'n:' .. like.id, 'a')
   row.open = row.width or 1
   return row

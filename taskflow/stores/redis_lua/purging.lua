@@ -15,19 +15,25 @@ local function purge_node(row, parts, whole)
   return items
 end
 
--- Gives how many items were cancelled, and how many of the nodes are done with.
-function M.purge(queue, ids, limit)
-  local items, done = 0, 0
+local function rows_in(queue, ids)
+  local rows = {}
   for _, id in ipairs(ids) do
-    if limit <= 0 then break end
-    local row, parts = R.node(id), {}
-    if row and row.queue == queue and not TERMINAL[row.state] and row.state ~= 'blocked' then
-      parts = R.unstarted(row, limit)
-      items = items + purge_node(row, parts, #parts < limit)
-    end
-    if #parts < limit then done = done + 1 end
+    local row = R.node(id)
+    if row and row.queue == queue and not TERMINAL[row.state] and row.state ~= 'blocked' then rows[#rows + 1] = row end
+  end
+  table.sort(rows, function(a, b) return a.seq < b.seq end)
+  return rows
+end
+
+-- Gives how many items were cancelled, and which of the nodes are left for the next step.
+function M.purge(queue, ids, limit)
+  local items, left = 0, {}
+  for _, row in ipairs(rows_in(queue, ids)) do
+    local parts = limit > 0 and R.unstarted(row, limit) or {}
+    if limit > 0 then items = items + purge_node(row, parts, #parts < limit) end
+    if #parts >= limit then left[#left + 1] = row.id end
     limit = limit - #parts - 1
   end
   M.drain()
-  return {items, done}
+  return {items, left}
 end

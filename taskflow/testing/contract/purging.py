@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskflow.ids import NodeId
+from taskflow.limits import ConcurrencyLimit
 from taskflow.policy import Policy
 from taskflow.records import Growth, Kind, Settlement
 from taskflow.states import State
@@ -97,6 +98,16 @@ class Purging(Told):
         story.take()
 
         assert story.purge() == 7
+        assert story.queue() == (0, 0, 1)
+
+    def test_what_waits_for_a_limit_is_purged_too(self, story: Story) -> None:
+        """Though no worker looks at it until there is room."""
+        policy = Policy(limits=(ConcurrencyLimit("gpu", 1).limit("gpu"),))
+        story.submit(*(call(name, policy=policy) for name in "abc"))
+        story.take()
+        assert story.claim(9) == []
+
+        assert story.purge() == 2
         assert story.queue() == (0, 0, 1)
 
     def test_large_queues_are_purged_in_steps(self, story: Story) -> None:
