@@ -18,7 +18,7 @@ import pytest
 
 from taskflow import Client
 from taskflow.errors import QueueFull
-from tests.acceptance.stage import opened
+from tests.acceptance.stage import opened, until
 from tests.proxy import Proxy
 from tests.servers import RedisServer
 
@@ -85,6 +85,7 @@ def test_a_loop_that_submits_for_ever_is_held_up_until_there_is_room(
         view = client.options(max_pending=3000)
         with caplog.at_level(logging.INFO, "taskflow.room"):
             loop = Endless(lambda x: view.submit(double, x))
+            until(lambda: "Waiting for room" in caplog.text)
             loop.stand_still()
             outbox = client._engine.outbox
             [row] = client._engine.store.queues()
