@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from taskflow.pools.context import add_to_chord, current, replace, rng
     from taskflow.ref import Ref
     from taskflow.result import AsyncResult, EagerResult, GroupResult, ResultSet
+    from taskflow.unique import Unique
     from taskflow.workflow import Workflow, map_reduce
     from taskflow.workflow.sources import blocks, files, lines
     from taskflow.workflowrun import WorkflowRun
@@ -63,6 +64,7 @@ __all__ = [
     "RetryPolicy",
     "Signature",
     "Skip",
+    "Unique",
     "Workflow",
     "WorkflowRun",
     "add_to_chord",
@@ -111,6 +113,7 @@ _ROOMS = {
     "taskflow.limits": ("CircuitBreaker", "ConcurrencyLimit", "RateLimit"),
     "taskflow.maprun": ("MapRun",),
     "taskflow.policy": ("Options", "RetryPolicy"),
+    "taskflow.unique": ("Unique",),
     "taskflow.errors": ("Ignore", "Reject", "Skip"),
     "taskflow.pools.context": ("add_to_chord", "current", "replace", "rng"),
     "taskflow.ref": ("Ref",),

@@ -66,6 +66,7 @@ class Burst(MapRun[Any]):
         self.options = options
         self._policy = policy
         self._meta = meta
+        self._max_pending = options.max_pending if engine.is_bounded else None
         self._items: list[Any] = []
 
     @property
@@ -85,8 +86,7 @@ class Burst(MapRun[Any]):
     def seal(self) -> Plan:
         """What was gathered, ready to submit; nothing may be added any more."""
         codec, options = self._engine.codec, self.options
-        items, self._items = self._items, []
-        self._width = len(items)
+        self._width = len(self._items)
         node = Node(
             self.node_id,
             self.digest,
@@ -94,13 +94,14 @@ class Burst(MapRun[Any]):
             (),
             self._width,
             True,
-            tuple(pages(codec, self.digest, items)),
+            tuple(pages(codec, self.digest, self._items)),
             options.queue,
             options.priority,
-            self._policy,
+            replace(self._policy, singles=True),
             label=self.label,
         )
-        return Plan(self.run_id, (node,), self.label, self._meta)
+        self._items = []
+        return Plan(self.run_id, (node,), self.label, self._meta, max_pending=self._max_pending)
 
     def _end(self) -> None:
         self._engine.bursts.over(self)

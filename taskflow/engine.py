@@ -21,6 +21,7 @@ from taskflow.links import shown
 from taskflow.outbox import Outbox
 from taskflow.pools import context
 from taskflow.records import Plan
+from taskflow.room import PatientBlobs, Room
 from taskflow.stores import default_url, open_store
 
 if TYPE_CHECKING:
@@ -66,9 +67,10 @@ class Engine:
         self.closed = False
         self._store: Store = _private_store() if inline else open_store(url or default_url())
         self.url = self._store.url
-        self.codec = Codec(Keyring.load(), self._store.blobs)
+        self.room = Room(self.why_waiting)
+        self.codec = Codec(Keyring.load(), PatientBlobs(self._store.blobs, self.room))
         self.feed = Feed(self._store, None if inline else lambda: self._store.listen("ends"), self._tick)
-        self.outbox = Outbox(self._store)
+        self.outbox = Outbox(self._store, self.room)
         self.bursts = Bursts(self)
         self.causes = Causes(self._store)
         self.crew = crew
@@ -103,12 +105,25 @@ class Engine:
         """Whether more is on its way than the workers of this process can take up at once."""
         return not self.inline and (self.bursts.going_on or self.feed.pending > max(2 * self.crew.slots, 1))
 
-    def send(self, plan: Plan) -> None:
-        """Hand over a plan now; raises what the store says of it."""
+    def send(self, plan: Plan) -> RunId | None:
+        """Hand over a plan now; raises what the store says of it.
+
+        Returns:
+            The run that holds the lock of this one, which then was not stored.
+        """
         self._about_to_send(plan)
-        self.outbox.flush()
-        self._store.submit([plan])
+        self.outbox.flush(wait=self.room.is_patient)
+        held = self.room.attempt(lambda: self._store.submit([plan]))
         self.begin()
+        return held.get(plan.run)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether what is submitted here may have to wait for room.
+
+        Not inline, where nobody else makes some; and not inside a task, which keeps a slot while it waits.
+        """
+        return not self.inline and not context.inside()
 
     def begin(self) -> None:
         """See to it that somebody works."""
@@ -122,11 +137,12 @@ class Engine:
         if not self.closed:
             self.crew.ensure()
 
-    def flush(self) -> None:
-        """Return when everything that was posted is in the store."""
+    def flush(self, *, wait: bool = True) -> None:
+        """Return when everything that was posted is in the store; what that has no room for, without `wait`,
+        goes on waiting for some."""
         if os.getpid() != self.pid:
             raise _forked()
-        self.outbox.flush()
+        self.outbox.flush(wait=wait)
 
     def check_open(self) -> None:
         """Refuse work where none can be taken.
@@ -350,7 +366,7 @@ class Engine:
 
     def wait_all(self, timeout: float | None) -> bool:
         """Wait until nothing of this engine is pending; `False` when the time was up, or nobody works."""
-        self.flush()
+        self.flush(wait=False)
         if self.inline:
             self.drive(lambda: not self.feed.pending, timeout)
             return not self.feed.pending

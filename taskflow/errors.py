@@ -16,6 +16,7 @@
     ├─ StoreError                 the store's side
     │  ├─ StoreUnavailable        safe to try again
     │  ├─ QueueFull               back-pressure: disk, memory or the queue is full
+    │  ├─ Duplicate               another run holds the lock of a unique one
     │  ├─ LeaseLost               another worker owns the attempt
     │  ├─ NoSuchRun               also a LookupError
     │  ├─ RunLost                 the store forgot what it had acknowledged
@@ -52,6 +53,7 @@ __all__ = [
     "CircuitOpen",
     "ConfigError",
     "CycleError",
+    "Duplicate",
     "GraphError",
     "Ignore",
     "InternalError",
@@ -162,7 +164,19 @@ class StoreUnavailable(StoreError):
 
 
 class QueueFull(StoreError):
-    """Too much is pending, or the disk or memory of the store is full; submit later."""
+    """Too much is pending, or the disk or memory of the store is full; submit later.
+
+    `queue` is the queue in which `pending` calls have not ended; `None` where it is the disk or the memory.
+    """
+
+    queue: str | None = None
+    pending: int | None = None
+
+
+class Duplicate(StoreError):
+    """Nothing was stored: another run holds the lock of this unique one; `run` is its id."""
+
+    run: str
 
 
 class LeaseLost(StoreError):

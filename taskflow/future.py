@@ -148,7 +148,7 @@ class Future(concurrent.futures.Future[R], Reference):
 
     def _block(self, timeout: float | None) -> None:
         engine = self._engine
-        engine.flush()
+        engine.flush(wait=False)
         if engine.inline:
             engine.drive(self.done, timeout)
             if not self.done():
@@ -170,7 +170,7 @@ class Future(concurrent.futures.Future[R], Reference):
     async def _awaited(self) -> R:
         import asyncio
 
-        self._engine.flush()
+        self._engine.flush(wait=False)
         if self._engine.inline:
             self._wait(None)
         try:

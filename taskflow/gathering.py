@@ -47,7 +47,7 @@ def as_completed(
     """
     known = futures.futures if isinstance(futures, MapRun) else list(futures)
     for engine in {future._engine for future in known}:
-        engine.flush()
+        engine.flush(wait=False)
         if engine.inline:
             mine = [future for future in known if future._engine is engine]
             engine.drive(lambda mine=mine: all(one.done() for one in mine), timeout)  # type: ignore[misc]

@@ -22,10 +22,12 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from taskflow.codec import Reference, value_bytes
-from taskflow.errors import GraphError, UsageError
+from taskflow.errors import ConfigError, GraphError, UsageError
 from taskflow.ids import NodeId, RunId, new_id
+from taskflow.locking import lock_of_call
 from taskflow.policy import Options, Policy
-from taskflow.records import Edge, EdgeMode, Node, Page, Plan
+from taskflow.records import Edge, EdgeMode, Lock, Node, Page, Plan
+from taskflow.unique import Unique
 
 if TYPE_CHECKING:
     from taskflow.codec import Codec
@@ -118,6 +120,7 @@ class Draft:
         nodes: What was drawn so far, in order.
         alias: Ids that stand for others in this draft: a template that is compiled many times
             refers to its own parts by ids that are new in each plan.
+        locks: What the calls ask for that say of themselves to be unique.
         taken: Nodes of other runs that stand for parts of this one, by id: they are not drawn, and found.
     """
 
@@ -127,6 +130,7 @@ class Draft:
         self.nodes: list[Node] = []
         self.alias: Mapping[NodeId, NodeId] = {}
         self.taken: dict[NodeId, Node] = {}
+        self.locks: list[tuple[Lock, Unique]] = []
         self._now = now
 
     def call(
@@ -157,7 +161,12 @@ class Draft:
         digest = self.codec.function(fn, retry=options.retries, breaker=options.judge)
         value, links = self._dump_args(fn, digest, args, kwargs or {}, edges, options)
         policy = options.policy_for(fn, args, kwargs)
-        return self._add(fn, digest, value, links, options, policy, node_id, label, 1, False, ())
+        node = self._add(fn, digest, value, links, options, policy, node_id, label, 1, False, ())
+        if isinstance(options.unique, Unique):
+            drawn = self.nodes[-1]
+            lock = lock_of_call(options.unique, self.codec, fn, drawn, args, kwargs or {})
+            self.locks.append((lock, options.unique))
+        return node
 
     def map(
         self,
@@ -337,6 +346,11 @@ class Draft:
         array: bool,
         paged: tuple[Page, ...],
     ) -> NodeId:
+        if array and options.unique is not None:
+            raise ConfigError(
+                f"{label or self.codec.describe(fn)} is unique, and cannot be one of many in a map or group:"
+                " client.options(unique=...) makes what is sent the only one of its kind, as a whole."
+            )
         delay_s = expires_s = None
         if options.eta is not None or options.countdown is not None or options.expires is not None:
             now = self._now()

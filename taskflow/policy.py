@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from taskflow.errors import ConfigError, nearest
 from taskflow.limits import CircuitBreaker, ConcurrencyLimit, Limit, RateLimit, limits_of
+from taskflow.unique import Unique
 
 __all__ = ["OnFailure", "Options", "Policy", "RetryPolicy", "backoff_s", "roll"]
 
@@ -168,6 +169,8 @@ class Policy:
         ignore_result: No value is kept.
         max_parallel: At most so many items of the node run at once.
         run_parallel: At most so many items of its whole run do.
+        unlocks: Its run lets go of its lock when this node starts.
+        singles: Its items were submitted each by itself: each counts where what is pending is bounded.
         limits: What the whole store keeps to, by name.
     """
 
@@ -181,6 +184,8 @@ class Policy:
     ignore_result: bool = False
     max_parallel: int | None = None
     run_parallel: int | None = None
+    unlocks: bool = False
+    singles: bool = False
     limits: tuple[Limit, ...] = ()
 
     def to_json(self) -> str:
@@ -243,6 +248,13 @@ class Options:
         breaker: A `CircuitBreaker`.
         after: Futures that must have succeeded first, though their values are not needed.
         key: Names the run: a second submit with the same key in the same store is the first one.
+        unique: No two of a kind at once: `Unique()`, or `True` for that.
+        max_pending: Nothing new is taken while more calls than this have not ended in its queue; a map counts
+            as one. `None` sets no bound. What a running task submits is always taken: to wait for room while
+            it keeps a slot might be to wait for itself.
+        when_full: What happens then, and when the disk or the memory of the store is full: ``"wait"`` as long
+            as it takes; a number of seconds waits so long, and ``"raise"`` not at all, before `QueueFull` is
+            raised. With these two a call is not sent together with others.
     """
 
     queue: str = "default"
@@ -268,8 +280,13 @@ class Options:
     breaker: CircuitBreaker | None = None
     after: tuple[Any, ...] = ()
     key: str | None = None
+    unique: Unique | bool | None = None
+    max_pending: int | None = 100_000
+    when_full: Literal["wait", "raise"] | float = "wait"
 
     def __post_init__(self) -> None:
+        if self.unique is True or self.unique is False:
+            object.__setattr__(self, "unique", Unique() if self.unique else None)
         _check_options(self)
 
     def merge(self, **changes: Any) -> Options:
@@ -401,6 +418,7 @@ def _check_options(o: Options) -> None:
         raise ConfigError(
             f"on_failure={o.on_failure!r} is not known.{near} Use one of {get_args(OnFailure)}."
         )
+    _check_submitting(o)
     if o.time_limit and o.soft_time_limit and o.soft_time_limit >= o.time_limit:
         raise ConfigError("soft_time_limit must be shorter than time_limit, or the task never sees it.")
     for name in ("eta", "expires"):
@@ -413,6 +431,23 @@ def _check_options(o: Options) -> None:
         raise ConfigError(f"queue={o.queue!r} is not a name: use 1 to 128 of A-Z a-z 0-9 _ . - /")
 
 
+def _check_submitting(o: Options) -> None:
+    unique: object = o.unique
+    if unique is not None and not isinstance(unique, Unique):
+        raise ConfigError(f"unique={unique!r} is not possible: use Unique(), True or None.")
+    if unique is not None and o.key is not None:
+        raise ConfigError("key= names one run for good, unique= one at a time: use one of them.")
+    if isinstance(o.when_full, str):
+        well = o.when_full in ("wait", "raise")
+    else:
+        well = isinstance(o.when_full, int | float) and o.when_full >= 0
+    if not well:
+        near = nearest(str(o.when_full), ["wait", "raise"])
+        raise ConfigError(
+            f"when_full={o.when_full!r} is not known.{near} Use 'wait', 'raise' or a number of seconds."
+        )
+
+
 _POSITIVE = (
     "time_limit",
     "soft_time_limit",
@@ -421,5 +456,6 @@ _POSITIVE = (
     "chunksize",
     "max_parallel",
     "run_parallel",
+    "max_pending",
 )
 _QUEUE = re.compile(r"[A-Za-z0-9_.\-/]{1,128}")

@@ -36,14 +36,17 @@ __all__ = ["Bell", "Blobs", "GraphPort", "Pool", "StatusPort", "Store", "WatchPo
 class GraphPort(Protocol):
     """What a client needs: hand over a graph, change its mind."""
 
-    def submit(self, plans: Sequence[Plan], /) -> None:
+    def submit(self, plans: Sequence[Plan], /) -> Mapping[RunId, RunId]:
         """Store the plans in one step; a run that is already there is left as it is.
+
+        Returns:
+            For each plan that was not stored, because another run holds its lock, that run.
 
         Raises:
             UnknownNode: An edge names a node that is neither in the plan nor in the store.
             CycleError: Nodes of a plan wait for each other.
             GraphError: There is a node of that id in another run.
-            QueueFull: The disk is full, or too much is pending.
+            QueueFull: The disk is full, or too much is pending: none of them was stored.
         """
         ...
 
@@ -54,6 +57,13 @@ class GraphPort(Protocol):
 
         Raises:
             NoSuchRun: No run or node has that id.
+        """
+        ...
+
+    def purge(self, queue: str, /) -> int:
+        """Cancel all that is queued or waiting in a queue; returns how many items that were.
+
+        What runs goes on, what is blocked stays. A large queue takes several steps.
         """
         ...
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from taskflow.ids import NodeId, RunId, WorkerId
 from taskflow.policy import Policy
 from taskflow.states import State
+from taskflow.unique import OnDuplicate
 
 __all__ = [
     "Call",
@@ -30,6 +31,7 @@ __all__ = [
     "Lease",
     "LeaseKey",
     "LimitView",
+    "Lock",
     "Node",
     "NodeView",
     "Note",
@@ -142,14 +144,42 @@ class Node:
     label: str = ""
 
 
+class Lock(NamedTuple):
+    """That a run shall be the only one of this name.
+
+    It takes the lock in the step in which it is stored, and lets go of it when it ends (when one of its nodes
+    starts, where the policy of that says so), or after `ttl_s`.
+
+    `on_duplicate` tells what becomes of a plan whose lock another run holds: it is not stored (``"return"``,
+    ``"raise"``), it is stored and *skipped* at once (``"skip"``), or the other is cancelled, if that is a run
+    of one node that has not started (``"replace"``).
+    """
+
+    name: str
+    ttl_s: float
+    on_duplicate: OnDuplicate = "return"
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A compiled graph, ready to submit; `meta` is JSON (tags, seed, shape) and small."""
+    """A compiled graph, ready to submit.
+
+    Args:
+        run: Made by the client before anything is sent.
+        nodes: In any order.
+        name: What a person reads.
+        meta: JSON (tags, seed, shape), and small.
+        lock: What makes it the only one of its kind.
+        max_pending: It is refused when more than so many calls are pending in a queue that it names, before
+            any of it is added. A call that was submitted by itself counts until it ends; a map is one.
+    """
 
     run: RunId
     nodes: tuple[Node, ...]
     name: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    lock: Lock | None = None
+    max_pending: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

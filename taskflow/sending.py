@@ -7,31 +7,41 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taskflow.burst import SHAPE as BURST
+from taskflow.canvas import Signature
 from taskflow.canvas import compile as compile_canvas
-from taskflow.errors import GraphError, NoSuchRun, TaskflowError
+from taskflow.errors import ConfigError, Duplicate, GraphError, NoSuchRun, ResultExpired, TaskflowError
 from taskflow.future import Future
-from taskflow.handles import handle_of
+from taskflow.handles import future_by_id, handle_of
 from taskflow.ids import NodeId, RunId, id_from, new_id
+from taskflow.locking import lock_of_graph
 from taskflow.maprun import MapRun
 from taskflow.plan import Draft
 from taskflow.policy import Options
-from taskflow.records import Plan
+from taskflow.records import Lock, Plan
 from taskflow.result import AsyncResult, result_of
+from taskflow.result.finding import find_result
+from taskflow.room import Patiently
 from taskflow.run import Run
+from taskflow.unique import Unique
 from taskflow.workflow.compiling import MEMO
 from taskflow.workflowrun import WorkflowRun, compiled
 
 if TYPE_CHECKING:
-    from taskflow.canvas import Signature
     from taskflow.engine import Engine
 
 __all__ = ["Sender"]
 
+T = TypeVar("T")
+
 _TRIES = 5
-_APART = ("key", "countdown", "eta", "expires", "after", "chunksize", "max_parallel", "run_parallel", "seed")
+_APART = (
+    *("key", "unique", "countdown", "eta", "expires", "after", "chunksize", "max_parallel", "run_parallel"),
+    "seed",
+)
 """Options with which a call is sent by itself: they name it, or speak of a node as a whole."""
 
 
@@ -46,7 +56,11 @@ class Sender:
     def __init__(self, engine: Engine, options: Options) -> None:
         self._engine = engine
         self.options = options
-        self._gathers = not options.is_keyed and not any(getattr(options, name) for name in _APART)
+        self._gathers = (
+            options.when_full == "wait"
+            and not options.is_keyed
+            and not any(getattr(options, name) for name in _APART)
+        )
         self._done_with: deque[RunId] = deque()
 
     def having(self, **options: Any) -> Sender:
@@ -59,8 +73,28 @@ class Sender:
         made._done_with = self._done_with
         return made
 
+    @property
+    def _unique(self) -> Unique | None:
+        unique = self.options.unique
+        return unique if isinstance(unique, Unique) else None
+
+    @property
+    def _options_of_parts(self) -> Options:
+        """Those of nodes of what is unique as a whole."""
+        return self.options if self._unique is None else self.options.merge(unique=None)
+
+    def _patiently(self) -> Patiently:
+        return Patiently(self.options.when_full if self._engine.is_bounded else "raise")
+
+    def _bound(self) -> int | None:
+        return self.options.max_pending if self._engine.is_bounded else None
+
     def call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
         """Send one call: with others of a burst, if there is one."""
+        with self._patiently():
+            return self._call(fn, args, kwargs)
+
+    def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
         engine = self._engine
         if self._gathers and engine.is_busy:
             engine.check_open()
@@ -72,19 +106,30 @@ class Sender:
         draft.call(fn, args, kwargs, self.options, node_id=NodeId(name))
         node = draft.nodes[-1]
         future: Future[Any] = Future(engine, RunId(name), node.id, None, node.label)
-        plan = Plan(RunId(name), tuple(draft.nodes), node.label, self._meta())
+        plan = Plan(RunId(name), tuple(draft.nodes), node.label, self._meta(), max_pending=self._bound())
         if key is not None:
             engine.send(plan)
             engine.feed.catch_up(node.id, future)
             return future
-        self._watched(node.id, future, lambda: engine.post(plan, future.fail))
-        return future
+        if draft.locks:
+            plan = _locked(plan, *draft.locks[0])
+        elif self.options.when_full == "wait":
+            self._watched(node.id, future, lambda: engine.post(plan, future.fail))
+            return future
+        sent: Future[Any] = self._sent(plan, node.id, future, lambda run: future_by_id(engine, run))
+        return sent
 
     def map(
         self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], chunksize: int | Literal["auto"]
     ) -> MapRun[Any]:
         """Send a map."""
-        options = self.options
+        with self._patiently():
+            return self._map(fn, iterables, chunksize)
+
+    def _map(
+        self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], chunksize: int | Literal["auto"]
+    ) -> MapRun[Any]:
+        options = self._options_of_parts
         if chunksize not in ("auto", 1):  # 1 is what the standard library has for "as it comes"
             options = options.merge(chunksize=chunksize)
         draft, run, known = self._begin()
@@ -93,21 +138,27 @@ class Sender:
         node, width = draft.map(fn, iterables, options)
         label = draft.nodes[0].label
         handle: MapRun[Any] = MapRun(self._engine, run, node, width, label)
-        self._send(draft, run, label, "map", node, handle)
-        return handle
+        return self._send(draft, run, label, "map", node, handle)  # type: ignore[no-any-return]
 
     def canvas(self, sig: Signature, eager: object = None) -> AsyncResult:
         """Send a canvas; `eager` lives as long as any handle of it."""
+        with self._patiently():
+            return self._canvas(sig, eager)
+
+    def _canvas(self, sig: Signature, eager: object) -> AsyncResult:
         draft, run, known = self._begin()
         if known is not None:
             return known  # type: ignore[no-any-return]
-        shape = compile_canvas(sig, draft, self.options)
+        is_call = type(sig) is Signature
+        shape = compile_canvas(sig, draft, self.options if is_call else self._options_of_parts)
         last = set(shape.nodes())
         ignored = bool(last) and all(n.policy.ignore_result for n in draft.nodes if n.id in last)
         result = result_of(self._engine, run, shape, _arrays(draft), ignored=ignored, eager=eager)
         if draft.nodes:
             name = " → ".join(dict.fromkeys(node.label for node in draft.nodes))
-            self._send(draft, run, name[:200], "canvas", run, result, canvas=shape.to_json())
+            return self._send(  # type: ignore[no-any-return]
+                draft, run, name[:200], "canvas", run, result, is_call=is_call, canvas=shape.to_json()
+            )
         return result
 
     def canvas_to_its_end(self, sig: Signature) -> AsyncResult:
@@ -131,15 +182,27 @@ class Sender:
         memo: bool | None,
     ) -> WorkflowRun:
         """Send a workflow; see `Workflow.run`."""
+        with self._patiently():
+            return self._workflow(workflow, inputs, only, resume, memo)
+
+    def _workflow(
+        self,
+        workflow: Any,
+        inputs: Mapping[str, Any],
+        only: Collection[str] | None,
+        resume: WorkflowRun | str | None,
+        memo: bool | None,
+    ) -> WorkflowRun:
         draft, run, known = self._begin()
         if known is not None:
             return known  # type: ignore[no-any-return]
         for left in reversed(range(_TRIES)):
             try:
                 handle, noted = compiled(
-                    self._engine, draft, run, workflow, self.options, inputs, only, resume, memo
+                    self._engine, draft, run, workflow, self._options_of_parts, inputs, only, resume, memo
                 )
-                self._send(draft, run, workflow.name or "workflow", "workflow", run, handle, **noted)
+                name = workflow.name or "workflow"
+                handle = self._send(draft, run, name, "workflow", run, handle, **noted)
             except GraphError:
                 # What it was to share was sent, or removed, by another client at the same moment.
                 if not left or not any(node.id.startswith(MEMO) for node in draft.nodes):
@@ -153,11 +216,14 @@ class Sender:
 
     def map_reduce(self, job: Any) -> Any:
         """Send a map-reduce and wait for its result; see `taskflow.map_reduce`."""
-        draft, run = self._draft(), RunId(new_id())
-        compiled = job.compile(draft, self.options)
-        names = {"map": compiled.map, "reduce": compiled.reduce}
-        handle = WorkflowRun(self._engine, run, names, _arrays(draft), ["reduce"])
-        self._send(draft, run, "map_reduce", "map_reduce", run, handle, names=names, last=["reduce"])
+        if self._unique is not None:
+            raise ConfigError("map_reduce cannot be unique: it is waited for where it is called.")
+        with self._patiently():
+            draft, run = self._draft(), RunId(new_id())
+            compiled = job.compile(draft, self.options)
+            names = {"map": compiled.map, "reduce": compiled.reduce}
+            handle = WorkflowRun(self._engine, run, names, _arrays(draft), ["reduce"])
+            self._send(draft, run, "map_reduce", "map_reduce", run, handle, names=names, last=["reduce"])
         handle.wait(progress=job.progress)
         mapped, reduced = handle.nodes["map"], handle.nodes["reduce"]
         assert isinstance(mapped, MapRun) and isinstance(reduced, MapRun)
@@ -200,19 +266,68 @@ class Sender:
         shape: str,
         watched: NodeId | RunId,
         handle: Any,
+        is_call: bool = False,
         **meta: Any,
-    ) -> None:
-        plan = draft.plan(run, name, self._meta(shape) | meta)
-        self._watched(NodeId(watched), handle, lambda: self._engine.send(plan))
+    ) -> Any:
+        """Send what was drawn; its handle, or that of the run that holds its lock."""
+        plan = replace(draft.plan(run, name, self._meta(shape) | meta), max_pending=self._bound())
+        if draft.locks and not is_call:
+            raise ConfigError(
+                "A task with unique=... was to become a part of something larger: send it by itself, or make"
+                " that the only one of its kind as a whole, with client.options(unique=...)."
+            )
+        if draft.locks:
+            plan = _locked(plan, *draft.locks[0])
+        elif self._unique is not None:
+            plan = _locked(plan, lock_of_graph(self._unique, draft.nodes), self._unique)
+        if "canvas" in meta:
+            return self._sent(plan, NodeId(watched), handle, lambda run: find_result(self._engine, run))
+        return self._sent(plan, NodeId(watched), handle, self._attach)
 
-    def _watched(self, node: NodeId, handle: Any, send: Callable[[], object]) -> None:
+    def _sent(self, plan: Plan, node: NodeId, handle: Any, known: Callable[[RunId], Any]) -> Any:
+        """Send a plan; its handle, or what `known` gives for the run that holds its lock."""
+        for _ in range(_TRIES):
+            holder = self._watched(node, handle, lambda: self._engine.send(plan))
+            if holder is None:
+                return handle
+            self._engine.feed.unwatch(node, handle)
+            if plan.lock is None or plan.lock.on_duplicate != "return":
+                break
+            with contextlib.suppress(NoSuchRun, ResultExpired):  # it has ended, and was forgotten meanwhile
+                return known(holder)
+        raise Duplicate(
+            f"{plan.name or 'it'} is unique, and run {holder} is there already; nothing was submitted.",
+            run=holder,
+        )
+
+    def _attach(self, run: RunId) -> Any:
+        return handle_of(self._engine, self._engine.store.snapshot(run)[0])
+
+    def _watched(self, node: NodeId, handle: Any, send: Callable[[], T]) -> T:
         """Let a handle be told of a node, and send that; nothing is heard of what cannot be sent."""
         self._engine.feed.watch(node, handle)
         try:
-            send()
+            return send()
         except BaseException:
             self._engine.feed.unwatch(node, handle)
             raise
+
+
+def _locked(plan: Plan, lock: Lock, unique: Unique) -> Plan:
+    """A plan with a lock.
+
+    Raises:
+        ConfigError: It is a graph, and what it asks for is possible for single nodes only.
+    """
+    if lock.on_duplicate in ("skip", "replace") and len(plan.nodes) != 1:
+        raise ConfigError(
+            f"on_duplicate={lock.on_duplicate!r} is for single calls and maps, and this has {len(plan.nodes)}"
+            " nodes: use 'return' or 'raise'."
+        )
+    if unique.until == "finished":
+        return replace(plan, lock=lock)
+    nodes = [replace(node, policy=replace(node.policy, unlocks=True)) for node in plan.nodes]
+    return replace(plan, nodes=tuple(nodes), lock=lock)
 
 
 class _Kept:

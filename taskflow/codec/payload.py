@@ -47,7 +47,7 @@ from taskflow.codec.pickling import (
     pack,
     unpack,
 )
-from taskflow.codec.plain import CONTAINERS, SMALL, ask, fits, is_linked, is_plain
+from taskflow.codec.plain import CONTAINERS, SMALL, ask, fits, is_linked, is_plain, literal
 from taskflow.codec.signing import HEADER, MAGIC, TAG, Keyring, Purpose
 from taskflow.codec.stored import SHARE_FROM, Blob, Blobs, Objects, keep
 from taskflow.errors import (
@@ -338,6 +338,27 @@ class Codec:
             roots += [("argument", name, value) for name, value in kwargs.items()]
             raise cannot_pickle(error, roots, position) from error
         return self._value(_ARGS, fn, packed, [*shared.values(), *self._still(kept)])
+
+    def fingerprint(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> str:
+        """A digest of arguments: those that are equal, of the plain types, have the same in every process;
+        others when they are pickled to the same bytes. References among them count by their place.
+
+        Raises:
+            CannotPickle: An argument cannot travel.
+        """
+        named = sorted((kwargs or {}).items())
+        try:
+            text = literal((tuple(args), named))
+        except (TypeError, RecursionError):
+            pass
+        else:
+            return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        seen: dict[Any, int] = {}
+        packed = pack((tuple(args), named), lambda reference: seen.setdefault(reference.node_id, len(seen)))
+        digest = hashlib.sha256()
+        for part in packed.parts():
+            digest.update(part)
+        return digest.hexdigest()
 
     def snapshot(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The arguments of a call as they are now, as an item that is loaded as the pair of both.

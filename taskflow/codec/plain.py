@@ -7,7 +7,7 @@ from typing import Any
 
 from taskflow.codec.pickling import ATOMS, Asked, Position, Reference
 
-__all__ = ["CONTAINERS", "SMALL", "ask", "fits", "is_linked", "is_plain"]
+__all__ = ["CONTAINERS", "SMALL", "ask", "fits", "is_linked", "is_plain", "literal"]
 
 _FEW = 16
 _SEQUENCES = (list, tuple)
@@ -26,6 +26,21 @@ def is_plain(objects: Any) -> bool:
         type(obj) in ATOMS or (type(obj) in _SEQUENCES and ATOMS.issuperset(map(type, obj)))
         for obj in objects
     )
+
+
+def literal(obj: Any) -> str:
+    """Text that is the same for equal objects, in every process: atoms, and containers of these.
+
+    Raises:
+        TypeError: It holds something else.
+    """
+    kind = type(obj)
+    if kind in ATOMS:
+        return repr(obj)
+    if kind not in CONTAINERS:
+        raise TypeError(f"{kind.__name__} has no such text")
+    parts = [literal(part) for part in (obj.items() if kind is dict else obj)]
+    return f"{kind.__name__}({','.join(parts if kind in _SEQUENCES else sorted(parts))})"
 
 
 def is_linked(objects: Iterable[Any]) -> bool:

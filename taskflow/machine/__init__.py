@@ -6,8 +6,9 @@ Imports go up this list, never down::
     parts        live ranges of a node, and its counts        needs        what edges ask for
     ending       items, nodes and runs end
     releasing    what an end sets free
+    admitting    whether there is room for a plan, and none like it
     growing      plans are added, and nodes add to them
-    claiming  settling  reaping  cancelling  rerunning        one verb each
+    claiming  settling  reaping  cancelling  purging  rerunning        one verb each
     moves        the verbs, as stores call them
 
     invariants   what holds after every step

@@ -13,7 +13,17 @@ from math import ceil
 
 from taskflow.machine import limiting
 from taskflow.machine.ending import expire, refresh, refuse
-from taskflow.machine.parts import forget, is_bounded, piece, put, room, shared_room, tally
+from taskflow.machine.parts import (
+    forget,
+    is_bounded,
+    piece,
+    put,
+    room,
+    run_of,
+    shared_room,
+    tally,
+    unlock,
+)
 from taskflow.machine.releasing import drain
 from taskflow.machine.rows import NodeRow, Part, Rows
 from taskflow.records import Lease, LeaseKey, Renewal, Want
@@ -150,6 +160,8 @@ def _lease(rows: Rows, row: NodeRow, part: Part, want: Want) -> Lease:
     part.started_at = rows.now
     if row.started_at is None:
         row.started_at = rows.now
+    if row.policy.unlocks:
+        unlock(rows, run_of(rows, row))
     if row.policy.limits:
         limiting.start(rows, row, want.worker, part.size)
     tally(rows, row, State.RUNNING, part.size)

@@ -11,7 +11,7 @@ An end may stop other nodes of the run, which may end others in turn, so that al
 from __future__ import annotations
 
 from taskflow.machine.needs import Refusal
-from taskflow.machine.parts import forget, piece, put, run_of
+from taskflow.machine.parts import forget, piece, put, run_of, unlock
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.records import Failure, Kind, Outcome
 from taskflow.states import FAILURES, TERMINAL, State
@@ -20,9 +20,11 @@ __all__ = [
     "begin",
     "cancel_node",
     "count",
+    "end_fresh",
     "end_items",
     "end_node",
     "end_range",
+    "end_rest",
     "end_run",
     "expire",
     "refresh",
@@ -114,6 +116,8 @@ def touch(rows: Rows, row: NodeRow, lo: int, hi: int) -> None:
 def count(rows: Rows, row: NodeRow, state: State, items: int) -> None:
     """Items of a node have ended: count them in the node and in its run."""
     row.open -= items
+    if row.policy.singles:
+        rows.pend(row.queue, -items)
     run = run_of(rows, row)
     run.counts[state] = run.counts.get(state, 0) + items
     rows.save(run)
@@ -141,6 +145,8 @@ def end_node(rows: Rows, row: NodeRow, state: State) -> None:
     if row.array or row.width != 1 or state is State.SKIPPED:
         rows.emit(row.run, row.id, 0, 0, state)
     rows.push(row.id, "")
+    if not row.policy.singles:
+        rows.pend(row.queue, -1)
     run = run_of(rows, row)
     run.open -= 1
     if row.policy.on_failure == "stop" and state in FAILURES:
@@ -156,6 +162,7 @@ def end_run(rows: Rows, run: RunRow) -> None:
     """Make a run terminal: as bad as the worst that somebody minds."""
     run.state = State.FAILED if run.worst is State.SKIPPED else run.worst or State.SUCCEEDED
     run.ended_at = rows.now
+    unlock(rows, run)
 
 
 def _stop(rows: Rows, row: NodeRow) -> None:
@@ -177,7 +184,7 @@ def skip(rows: Rows, row: NodeRow, refusal: Refusal) -> None:
     else:
         row.root = culprit.root or culprit.id
         failure = Failure("skipped", "UpstreamFailed", f"{name} {culprit.state}", root=row.root)
-    _end_rest(rows, row, State.SKIPPED, failure)
+    end_rest(rows, row, State.SKIPPED, failure)
     end_node(rows, row, State.SKIPPED)
 
 
@@ -185,7 +192,7 @@ def cancel_node(rows: Rows, row: NodeRow, reason: str) -> bool:
     """Cancel what has not started; what runs is told when its lease is renewed."""
     row.cancelled = reason
     failure = Failure("cancelled", "TaskCancelled", reason)
-    changed = _end_rest(rows, row, State.CANCELLED, failure)
+    changed = end_rest(rows, row, State.CANCELLED, failure)
     if row.width is None or row.final is not None:
         end_node(rows, row, State.CANCELLED)
         return True
@@ -194,8 +201,8 @@ def cancel_node(rows: Rows, row: NodeRow, reason: str) -> bool:
     return changed or row.held > 0
 
 
-def _end_rest(rows: Rows, row: NodeRow, state: State, failure: Failure) -> bool:
-    """End every item that is not running."""
+def end_rest(rows: Rows, row: NodeRow, state: State, failure: Failure) -> bool:
+    """End every item that is not running; tells whether there was any."""
     error = failure.to_json()
     changed = False
     for part in rows.parts(row) if row.returned or row.waiting or row.replaced else ():
@@ -207,12 +214,13 @@ def _end_rest(rows: Rows, row: NodeRow, state: State, failure: Failure) -> bool:
         count(rows, row, state, row.open)
         changed = True
     elif row.fresh:
-        _end_fresh(rows, row, state, error)
+        end_fresh(rows, row, state, error)
         changed = True
     return changed
 
 
-def _end_fresh(rows: Rows, row: NodeRow, state: State, error: str) -> None:
+def end_fresh(rows: Rows, row: NodeRow, state: State, error: str) -> None:
+    """End every item that was never handed out."""
     part = Part(row.cursor, row.width or 0, State.QUEUED)
     row.cursor = part.hi
     end_range(rows, row, part, state, error)
@@ -247,5 +255,5 @@ def _end_unstarted(rows: Rows, row: NodeRow, state: State, error: str) -> None:
     if row.width is None:
         count(rows, row, state, row.open)
     elif row.fresh:
-        _end_fresh(rows, row, state, error)
+        end_fresh(rows, row, state, error)
     refresh(rows, row)

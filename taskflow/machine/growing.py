@@ -15,9 +15,10 @@ from dataclasses import replace
 
 from taskflow.errors import GraphError, UnknownNode
 from taskflow.ids import NodeId, RunId
+from taskflow.machine.admitting import in_the_way, skip_all, take
 from taskflow.machine.ending import begin, cancel_node, end_run
 from taskflow.machine.needs import Refusal, check_acyclic, unique, wait_for
-from taskflow.machine.parts import run_of
+from taskflow.machine.parts import run_of, weight
 from taskflow.machine.releasing import adopt, adopt_item, drain
 from taskflow.machine.rows import NodeRow, Rows, RunRow
 from taskflow.policy import Policy
@@ -29,21 +30,41 @@ __all__ = ["add_plan", "blocked_row", "grow", "replace_item"]
 _ALL = 1 << 60
 
 
-def add_plan(rows: Rows, plan: Plan) -> None:
-    """Add a run with its nodes; nothing happens when the run is there."""
+def add_plan(rows: Rows, plan: Plan) -> RunId | None:
+    """Add a run with its nodes; nothing happens when the run is there.
+
+    Returns:
+        The run that holds the lock of this one, which then was not added.
+    """
     if rows.run(plan.run) is not None:
-        return
+        return None
     if any(node.edges for node in plan.nodes):
         check_acyclic(plan.nodes)
+    holder = in_the_way(rows, plan.lock) if plan.lock is not None else None
+    if plan.lock is not None and holder is not None and plan.lock.on_duplicate != "skip":
+        return holder
     run = RunRow(plan.run, plan.name, plan.meta, rows.now)
     rows.add_run(run)
-    _add_nodes(rows, run, plan.nodes)
+    if plan.lock is not None and holder is None:
+        take(rows, run, plan.lock)
+    beginners = _add_nodes(rows, run, plan.nodes)
+    if holder is not None:
+        skip_all(rows, rows.nodes_of(run.id), holder)
+    else:
+        _begin(rows, beginners)
     if not plan.nodes:
         end_run(rows, run)
     drain(rows)
+    return None
 
 
-def _add_nodes(rows: Rows, run: RunRow, nodes: Sequence[Node]) -> None:
+def _begin(rows: Rows, beginners: Sequence[tuple[NodeRow, Refusal | None]]) -> None:
+    for row, refusal in beginners:
+        begin(rows, row, refusal)
+
+
+def _add_nodes(rows: Rows, run: RunRow, nodes: Sequence[Node]) -> list[tuple[NodeRow, Refusal | None]]:
+    """Add nodes; returns those that may begin, with what refuses them."""
     new = {node.id for node in nodes}
     parents = {edge.parent for node in nodes for edge in node.edges} - new
     if parents:
@@ -57,13 +78,13 @@ def _add_nodes(rows: Rows, run: RunRow, nodes: Sequence[Node]) -> None:
         ranged |= {edge.parent for edge in edges if edge.hi is not None}
         run.total += row.open
         run.open += 1
+        rows.pend(row.queue, weight(row))
         if row.remaining == 0 or refusal is not None:
             beginners.append((row, refusal))
     rows.save(run)
     for name in ranged:
         _mark_ranged(rows, name)
-    for row, refusal in beginners:
-        begin(rows, row, refusal)
+    return beginners
 
 
 def _mark_ranged(rows: Rows, name: NodeId) -> None:
@@ -113,7 +134,7 @@ def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
     nodes = [_at_home(rows, row, node) for node in growth.nodes if rows.node(node.id) is None]
     if nodes:
         check_acyclic(nodes)
-        _add_nodes(rows, run, nodes)
+        _begin(rows, _add_nodes(rows, run, nodes))
     if growth.final is not None and (growth.final == row.id or rows.node(growth.final) is None):
         raise UnknownNode(
             f"{row.label or row.id} is to be replaced by {growth.final}, which is not there."

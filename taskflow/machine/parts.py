@@ -13,7 +13,9 @@ from taskflow.machine import limiting
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.states import State
 
-__all__ = ["forget", "is_bounded", "piece", "put", "room", "run_of", "shared_room", "tally"]
+__all__ = [
+    "forget", "is_bounded", "piece", "put", "room", "run_of", "shared_room", "tally", "unlock", "weight",
+]  # fmt: skip
 
 
 def piece(part: Part, lo: int, hi: int) -> Part:
@@ -83,6 +85,19 @@ def shared_room(rows: Rows, row: NodeRow, worker: str) -> int:
     if row.policy.run_parallel is not None:
         most = min(most, row.policy.run_parallel - run_of(rows, row).held)
     return max(0, most)
+
+
+def weight(row: NodeRow) -> int:
+    """How much a new node counts where what is pending is bounded; calls that were gathered count each."""
+    return row.open if row.policy.singles else 1
+
+
+def unlock(rows: Rows, run: RunRow) -> None:
+    """Let go of the lock of a run, if it has one."""
+    if run.lock is not None:
+        rows.unlock(run.lock, run.id)
+        run.lock = None
+        rows.save(run)
 
 
 def run_of(rows: Rows, row: NodeRow) -> RunRow:

@@ -19,7 +19,7 @@ from taskflow.ids import NodeId, RunId
 from taskflow.machine.ending import begin, count, touch
 from taskflow.machine.growing import blocked_row
 from taskflow.machine.needs import Refusal, is_by_choice, wait_for
-from taskflow.machine.parts import put
+from taskflow.machine.parts import put, weight
 from taskflow.machine.releasing import drain
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.policy import Policy
@@ -91,6 +91,7 @@ def _clone(
     rows.add_node(clone, edges, (), ended)
     run.open += 1
     run.total += clone.open
+    rows.pend(clone.queue, weight(clone))
     return clone, refusal
 
 

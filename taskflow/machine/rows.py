@@ -122,7 +122,8 @@ def _unseeded(policy: Policy) -> str:
 @dataclass(slots=True)
 class RunRow:
     """A run as a store keeps it: `open` counts nodes that have not ended, `counts` items that have; `worst`
-    is the worst of those that somebody minds; `held` counts those that run, where their number is bounded."""
+    is the worst of those that somebody minds; `held` counts those that run, where their number is bounded;
+    `lock` is what it has to let go of."""
 
     id: RunId
     name: str
@@ -135,6 +136,7 @@ class RunRow:
     ended_at: float | None = None
     worst: State | None = None
     held: int = 0
+    lock: str | None = None
     key: Any = None
 
 
@@ -319,6 +321,35 @@ class Rows(Protocol):
     def copy_ended(self, source: NodeRow, target: NodeRow, anew: Collection[int], /) -> list[tuple[int, int]]:
         """Give `target` the succeeded segments of `source`, but for those of the items `anew`; returns the
         ranges that are not among them."""
+        ...
+
+    def pending(self, queue: str, /) -> int:
+        """What `pend` has counted in a queue."""
+        ...
+
+    def pend(self, queue: str, more: int, /) -> None:
+        """More, or less, is pending in a queue."""
+        ...
+
+    def locked(self, name: str, /) -> RunId | None:
+        """The run that holds a lock whose time is not up."""
+        ...
+
+    def lock(self, name: str, run: RunId, until: float, /) -> None:
+        """Give a lock to a run, whoever had it."""
+        ...
+
+    def unlock(self, name: str, run: RunId, /) -> None:
+        """Take a lock from a run, if that has it."""
+        ...
+
+    def pending_in(self, queue: str, after: str, limit: int, /) -> list[NodeRow]:
+        """Nodes of a queue that may have queued or waiting items, in order of adding, those
+        behind the one named `after`."""
+        ...
+
+    def unstarted(self, node: NodeRow, limit: int, /) -> list[Part]:
+        """The first parts of a node that are queued or waiting, as far as they are not fresh."""
         ...
 
     def emit(self, run: RunId, node: NodeId | str, lo: int, hi: int, state: State, /) -> None:

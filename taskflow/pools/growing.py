@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from taskflow.errors import ConfigError
 from taskflow.ids import NodeId
 from taskflow.plan import Draft, Replaced
 from taskflow.policy import Options
-from taskflow.records import Growth
+from taskflow.records import Growth, Node
 
 if TYPE_CHECKING:
     from taskflow.codec import Codec
@@ -49,13 +50,13 @@ class Growing:
         """
         draft = self._draft()
         final = by.draw_on(draft, options) if hasattr(by, "draw_on") else _draw(by, draft, options)
-        return Growth(tuple(draft.nodes), final=final)
+        return Growth(_nodes(draft), final=final)
 
     def join(self, sig: Any, options: Options) -> None:
         """Let what waits for the running task wait for this too."""
         draft = self._draft()
         node = _draw(sig, draft, options)
-        self._grown.append(Growth(tuple(draft.nodes), joins=(node,)))
+        self._grown.append(Growth(_nodes(draft), joins=(node,)))
 
     def take(self) -> Growth | None:
         """What was added since the last time, as one."""
@@ -69,6 +70,15 @@ class Growing:
 
     def _draft(self) -> Draft:
         return Draft(self._codec, time.time, self._url)
+
+
+def _nodes(draft: Draft) -> tuple[Node, ...]:
+    if draft.locks:
+        raise ConfigError(
+            "A task with unique=... was to become a part of the run of another task: submit it by itself"
+            " instead, with delay() or a client."
+        )
+    return tuple(draft.nodes)
 
 
 def _draw(sig: Any, draft: Draft, options: Options) -> NodeId:

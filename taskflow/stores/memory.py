@@ -46,6 +46,7 @@ from taskflow.stores.views import item_views, limit_view, node_view, queue_line,
 __all__ = ["MemoryStore"]
 
 EVENTS_KEPT = 200_000
+_ALL = 1 << 60
 
 
 class MemoryStore:
@@ -92,10 +93,10 @@ class MemoryStore:
 
     # ── GraphPort ────────────────────────────────────────────────────────────────────
 
-    def submit(self, plans: Sequence[Plan], /) -> None:
+    def submit(self, plans: Sequence[Plan], /) -> Mapping[RunId, RunId]:
         """See `GraphPort.submit`."""
         with self._step() as rows:
-            moves.submit(rows, plans)
+            return moves.submit(rows, plans)
 
     def cancel(self, node: NodeId | RunId, /, *, index: int | None = None, reason: str = "") -> bool:
         """See `GraphPort.cancel`."""
@@ -104,6 +105,12 @@ class MemoryStore:
             if changed:
                 self._ring("work")
         return changed
+
+    def purge(self, queue: str, /) -> int:
+        """See `GraphPort.purge`."""
+        with self._step() as rows:
+            items, _ = moves.purge(rows, queue, "", _ALL)
+            return items
 
     def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
         """See `GraphPort.rerun`."""

@@ -16,7 +16,7 @@ from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
 from taskflow.records import Edge, ItemView, LeaseKey, Outcome, Page, Segment
-from taskflow.states import State
+from taskflow.states import TERMINAL, State
 
 __all__ = ["MemoryRows", "Record", "Tables", "gaps"]
 
@@ -48,7 +48,8 @@ class Record:
 @dataclass
 class Tables:
     """All that a store keeps of runs and nodes. `open` are the nodes that a claim or a clock may ask for;
-    `members` the nodes of a run, in order; `todo` the releases that are left for the next step."""
+    `members` the nodes of a run, in order; `todo` the releases that are left for the next step;
+    `pending` what was counted of each queue; `locks` who has one, and until when."""
 
     runs: dict[str, RunRow] = field(default_factory=dict)
     nodes: dict[str, Record] = field(default_factory=dict)
@@ -56,6 +57,8 @@ class Tables:
     members: dict[str, list[NodeId]] = field(default_factory=dict)
     todo: deque[tuple[NodeId, str]] = field(default_factory=deque)
     paused: set[str] = field(default_factory=set)
+    pending: dict[str, int] = field(default_factory=dict)
+    locks: dict[str, tuple[RunId, float]] = field(default_factory=dict)
     limits: dict[str, LimitRow] = field(default_factory=dict)
     seq: int = 0
 
@@ -68,6 +71,8 @@ class MemoryRows:
         self.events: list[tuple[RunId, NodeId | str, int, int, State]] = []
         self._tables = tables
         self._todo_before = list(tables.todo)
+        self._pending_before = dict(tables.pending)
+        self._locks_before: dict[str, tuple[RunId, float] | None] = {}
         self._before: dict[str, Record | None] = {}
         self._runs_before: dict[str, RunRow | None] = {}
         self._limits_before: dict[str, LimitRow | None] = {}
@@ -96,13 +101,19 @@ class MemoryRows:
     def undo(self) -> None:
         """All is as it was before the step."""
         self._tables.todo = deque(self._todo_before)
-        nodes, runs, members = self._tables.nodes, self._tables.runs, self._tables.members
-        for run, before in self._runs_before.items():
+        self._tables.pending = self._pending_before
+        for name, before in self._locks_before.items():
             if before is None:
+                self._tables.locks.pop(name, None)
+            else:
+                self._tables.locks[name] = before
+        nodes, runs, members = self._tables.nodes, self._tables.runs, self._tables.members
+        for run, earlier in self._runs_before.items():
+            if earlier is None:
                 runs.pop(run, None)
                 members.pop(run, None)
             else:
-                runs[run] = before
+                runs[run] = earlier
         for name, limit in self._limits_before.items():
             if limit is None:
                 self._tables.limits.pop(name, None)
@@ -361,6 +372,49 @@ class MemoryRows:
         }
         ours.segments = kept
         return gaps(((s.lo, s.hi) for s, _ in ours.segments.values()), source.width or 0)
+
+    def pending(self, queue: str, /) -> int:
+        """See `Rows.pending`."""
+        return self._tables.pending.get(queue, 0)
+
+    def pend(self, queue: str, more: int, /) -> None:
+        """See `Rows.pend`."""
+        count = self._tables.pending[queue] = self.pending(queue) + more
+        if not count:
+            del self._tables.pending[queue]
+
+    def locked(self, name: str, /) -> RunId | None:
+        """See `Rows.locked`."""
+        run, until = self._tables.locks.get(name, (None, 0.0))
+        return run if until > self.now else None
+
+    def lock(self, name: str, run: RunId, until: float, /) -> None:
+        """See `Rows.lock`."""
+        self._locks_before.setdefault(name, self._tables.locks.get(name))
+        self._tables.locks[name] = run, until
+
+    def unlock(self, name: str, run: RunId, /) -> None:
+        """See `Rows.unlock`."""
+        held = self._tables.locks.get(name)
+        if held is not None and held[0] == run:
+            self._locks_before.setdefault(name, held)
+            del self._tables.locks[name]
+
+    def pending_in(self, queue: str, after: str, limit: int, /) -> list[NodeRow]:
+        """See `Rows.pending_in`."""
+        last = self._tables.nodes[after].seq if after in self._tables.nodes else 0
+        found = [
+            record
+            for record in self._tables.nodes.values()
+            if record.seq > last and record.row.queue == queue and record.row.state not in TERMINAL
+        ]
+        found.sort(key=lambda record: record.seq)
+        return [self._of(record.row).row for record in found[:limit]]
+
+    def unstarted(self, node: NodeRow, limit: int, /) -> list[Part]:
+        """See `Rows.unstarted`."""
+        wanted = (State.QUEUED, State.WAITING)
+        return [part for part in self.parts(node) if part.state in wanted][:limit]
 
     def emit(self, run: RunId, node: NodeId | str, lo: int, hi: int, state: State, /) -> None:
         """See `Rows.emit`."""

@@ -22,6 +22,8 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
     idle:QUEUE                  workers that found nothing to claim, and are called in turn
     paused                      queues of which nothing is handed out
+    pending                     calls by queue that have not ended, where their number is bounded
+    lk:LOCK                     which run holds a lock, and until when
     dead  workers  gone:RUN  doomed  unaged  meta
 
 What was stored and nobody came to refer to goes by itself; so does all of a run that has ended, when nobody
@@ -55,6 +57,7 @@ from taskflow.stores.redis_reads import RedisReads, pairs
 from taskflow.stores.redis_records import (
     Values,
     lease_from,
+    lock_to,
     needs_of,
     pieces_of,
     plan_to,
@@ -71,6 +74,7 @@ WORKERS_KEPT_S = 86_400.0
 PIECE_NODES = 1000
 STAGED_S = 3600
 BURIED_PER_STEP = 1000
+PURGED_PER_STEP = 1000
 AGED_PER_STEP = 50
 RUNS_PER_STEP = 200
 TIGHT = 0.8
@@ -96,8 +100,12 @@ class RedisStore(RedisReads):
 
     # ── GraphPort ────────────────────────────────────────────────────────────────────
 
-    def submit(self, plans: Sequence[Plan], /) -> None:
-        """See `GraphPort.submit`. A large plan is sent in pieces; it begins when the last is there."""
+    def submit(self, plans: Sequence[Plan], /) -> Mapping[RunId, RunId]:
+        """See `GraphPort.submit`. A large plan is sent in pieces; it begins when the last is there.
+
+        Whether there is room for that one is looked at after the others.
+        """
+        held: dict[RunId, RunId] = {}
         for plan in plans:
             if any(node.edges for node in plan.nodes):
                 check_acyclic(plan.nodes)
@@ -105,12 +113,17 @@ class RedisStore(RedisReads):
         values = Values(self._kept_by)
         if small or not plans:
             given = [plan_to(plan, json.dumps(dict(plan.meta)), values) for plan in small]
-            self._step("submit", given, values)
+            told, _ = self._step("submit", given, values)
+            held |= {small[number - 1].run: RunId(holder) for number, holder in told}
         for plan in plans:
             if len(plan.nodes) > PIECE_NODES:
-                self._submit_in_pieces(plan)
+                holder = self._submit_in_pieces(plan)
+                if holder is not None:
+                    held[plan.run] = holder
+        return held
 
-    def _submit_in_pieces(self, plan: Plan) -> None:
+    def _submit_in_pieces(self, plan: Plan) -> RunId | None:
+        """Returns the run that holds its lock, if that is another one."""
         if self._ask("EXISTS", self._key(f"r:{plan.run}")):
             # It is there, as a whole or in part: what is left of it is still staged.
             pieces: list[bytes] = []
@@ -120,9 +133,13 @@ class RedisStore(RedisReads):
             self._ask("DEL", stage)
             for number, piece in enumerate(pieces):
                 self._stage(stage, number, piece)
+        queues = list(dict.fromkeys(node.queue for node in plan.nodes))
         given = [plan.run, plan.name, json.dumps(dict(plan.meta)), len(pieces), needs_of(plan)]
-        while not self._step("assemble", given)[0]:
-            pass
+        given += [lock_to(plan.lock), queues, False if plan.max_pending is None else plan.max_pending]
+        begun = False
+        while not begun:
+            (begun, holder), _ = self._step("assemble", given)
+        return RunId(holder) if holder else None
 
     def _stage(self, key: str, number: int, piece: bytes) -> None:
         """Add a piece behind those before it; asked again it is there already."""
@@ -143,6 +160,30 @@ class RedisStore(RedisReads):
             changed = changed or some
         self._call_all()
         return changed
+
+    def purge(self, queue: str, /) -> int:
+        """See `GraphPort.purge`."""
+        items, names = 0, self._pending_in(queue)
+        while names:
+            (some, left), _ = self._step("purge", [queue, names[:PURGED_PER_STEP], PURGED_PER_STEP])
+            items += some
+            names[:PURGED_PER_STEP] = left
+        return items
+
+    def _pending_in(self, queue: str) -> list[str]:
+        """Nodes that may have something queued or waiting there: those in its lanes, all with an alarm."""
+        shut = [self._key(f"shut:{name.decode()}") for name in self._ask("HKEYS", self._key("limits"))]
+        found_in = self._all(("SMEMBERS", key) for key in (self._key(f"ql:{queue}"), *shut))
+        names = {name.decode() for members in found_in for name in members}
+        lanes = [queue, *(name for name in names if name.startswith(f"{queue}\0"))]
+        found: dict[str, None] = {}
+        for key in (self._key("alarm"), *(self._key(f"q:{lane}") for lane in lanes)):
+            found.update((name.decode(), None) for name in self._members(key))
+        return list(found)
+
+    def _members(self, key: str) -> list[bytes]:
+        """The members of a sorted set, in steps that hold up nobody."""
+        return self._link.ask(lambda client: [name for name, _ in client.zscan_iter(key, count=1000)])
 
     def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
         """See `GraphPort.rerun`."""

@@ -20,6 +20,7 @@ from taskflow.errors import (
     VersionMismatch,
 )
 from taskflow.links.redis import RedisLink
+from taskflow.machine.admitting import queue_full
 from taskflow.ports import Blobs
 from taskflow.stores.redis_records import pack, unpack
 from taskflow.stores.redis_scripts import moves
@@ -107,6 +108,9 @@ class RedisAsk:
     def _error(self, kind: str, text: str) -> Exception:
         if kind == "missing":
             return self._missing(text)
+        if kind == "QueueFull":
+            queue, pending, most = text.split("\0")
+            return queue_full(queue, int(pending), int(most))
         made: Exception = _REFUSALS[kind](text)
         return made
 

@@ -27,6 +27,7 @@ from taskflow.records import (
     ItemView,
     Lease,
     LeaseKey,
+    Lock,
     Node,
     Outcome,
     Page,
@@ -45,6 +46,7 @@ __all__ = [
     "item_from",
     "lease_from",
     "limit_from",
+    "lock_to",
     "needs_of",
     "node_from",
     "pack",
@@ -124,7 +126,7 @@ def _node(node: Node, values: Values, *, ranged: bool = False, first: bool = Fal
         node.id, values.function(node.fn), values.number(node.args), edges, _or_false(node.width),
         int(node.array), _pages(node.pages, values), node.queue, node.priority, text, _or_false(node.delay_s),
         _or_false(node.expires_s), node.label, *told, _or_false(node.policy.seed),
-        int(ranged), int(first), limits,
+        int(ranged), int(first), limits, int(node.policy.unlocks), int(node.policy.singles),
     ]  # fmt: skip
 
 
@@ -139,7 +141,13 @@ def _pages(pages: Sequence[Page], values: Values) -> list[Any]:
 def plan_to(plan: Plan, meta: str, values: Values) -> list[Any]:
     """A plan for the verb ``submit``."""
     nodes = [_node(node, values) for node in plan.nodes]
-    return [plan.run, plan.name, meta, nodes, values.take_blobs()]
+    lock = lock_to(plan.lock)
+    return [plan.run, plan.name, meta, nodes, values.take_blobs(), lock, _or_false(plan.max_pending)]
+
+
+def lock_to(lock: Lock | None) -> list[Any] | bool:
+    """A lock for the verbs ``submit`` and ``assemble``."""
+    return False if lock is None else list(lock)
 
 
 def pieces_of(plan: Plan, kept_by: Callable[[str], Iterable[str]], most: int) -> Iterator[bytes]:

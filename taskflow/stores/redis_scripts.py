@@ -15,8 +15,8 @@ __all__ = ["moves", "reads"]
 
 _LUA = Path(__file__).with_name("redis_lua")
 _ROOMS = (
-    *("rows", "needs", "ending", "limiting", "releasing", "growing"),
-    *("claiming", "settling", "cancelling", "rerunning", "moves"),
+    *("rows", "needs", "ending", "limiting", "releasing", "admitting", "growing"),
+    *("claiming", "settling", "cancelling", "purging", "rerunning", "moves"),
 )
 
 

@@ -39,6 +39,7 @@ from taskflow.stores.sqlite_retention import SqliteRetention
 
 __all__ = ["SQLiteStore"]
 
+PURGED_PER_STEP = 1000
 _SUBMIT, _CLAIM, _SETTLE, _RENEW = (
     (f"{verb}.before", f"{verb}.inside", f"{verb}.after") for verb in ("submit", "claim", "settle", "renew")
 )
@@ -59,10 +60,10 @@ class SQLiteStore(SqliteReads, SqliteRetention):
         VersionMismatch: Another release wrote it.
     """
 
-    def submit(self, plans: Sequence[Plan], /) -> None:
+    def submit(self, plans: Sequence[Plan], /) -> Mapping[RunId, RunId]:
         """See `GraphPort.submit`."""
         with self._step(_SUBMIT, own_bell=False) as rows:
-            moves.submit(rows, plans)
+            return moves.submit(rows, plans)
 
     def cancel(self, node: NodeId | RunId, /, *, index: int | None = None, reason: str = "") -> bool:
         """See `GraphPort.cancel`."""
@@ -70,6 +71,16 @@ class SQLiteStore(SqliteReads, SqliteRetention):
             changed = moves.cancel(rows, node, index, reason or "cancelled")
         self._bells.ring("work")
         return changed
+
+    def purge(self, queue: str, /) -> int:
+        """See `GraphPort.purge`."""
+        items = 0
+        after: str | None = ""
+        while after is not None:
+            with self._step() as rows:
+                some, after = moves.purge(rows, queue, after, PURGED_PER_STEP)
+            items += some
+        return items
 
     def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
         """See `GraphPort.rerun`."""

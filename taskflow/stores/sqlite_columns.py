@@ -96,7 +96,7 @@ LOAD_NODE = _LOAD.format(args="x''")
 LOAD_NODE_ARGS = _LOAD.format(args="n.args")
 _RUN = (
     *("key", "id", "name", "meta", "created_at", "total", "open", "state", "counts", "ended_at"),
-    *("worst", "held"),
+    *("worst", "held", "lock"),
 )
 LOAD_RUN = ", ".join(f"r.{name}" for name in _RUN)
 LOAD_RUN_BRIEFLY = LOAD_RUN.replace("r.meta", "null")
@@ -135,7 +135,9 @@ NEXT_ALARM = (
     "select min(at) from (select min(alarm_at) as at from node where alarm_at is not null"
     " union all select min(alarm_at) from limits where alarm_at is not null)"
 )
-UPDATE_RUN = "update run set total=?, open=?, state=?, counts=?, ended_at=?, worst=?, held=? where key=?"
+UPDATE_RUN = (
+    "update run set total=?, open=?, state=?, counts=?, ended_at=?, worst=?, held=?, lock=? where key=?"
+)
 
 
 def queues_with_work(queues: int) -> str:
@@ -170,7 +172,7 @@ def run_from(t: Sequence[Any]) -> RunRow:
     """A row of `LOAD_RUN` as the machine's."""
     counts = {STATES[state]: items for state, items in json.loads(t[8]).items()}
     meta, worst = json.loads(t[3]) if t[3] is not None else {}, _MAYBE[t[10]]
-    return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], worst, t[11], t[0])
+    return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], worst, t[11], t[12], t[0])
 
 
 def limit_from(t: Sequence[Any]) -> LimitRow:
@@ -202,13 +204,13 @@ def new_run(r: RunRow) -> tuple[Any, ...]:
     meta = json.dumps(dict(r.meta)) if r.meta else "{}"
     return (
         r.key, r.id, r.name, meta, r.created_at, r.total, r.open, r.state.value, _counts(r), r.ended_at,
-        _text(r.worst), r.held,
+        _text(r.worst), r.held, r.lock,
     )  # fmt: skip
 
 
 def changed_run(r: RunRow) -> tuple[Any, ...]:
     """The values of `UPDATE_RUN`."""
-    return r.total, r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.held, r.key
+    return r.total, r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.held, r.lock, r.key
 
 
 def changed_limit(row: LimitRow) -> tuple[Any, ...]:

@@ -295,10 +295,9 @@ class SqliteReads(SqliteFile):
         """See `StatusPort.queues`."""
         sql = (
             "select queue,"
-            " sum(case when state='queued' and due_at is null then open-held-waiting else returned end),"
-            " sum(waiting) + sum(case when state='waiting' and due_at is not null"
-            " then open-held-waiting-returned else 0 end), sum(held)"
-            " from node where open > 0 group by queue order by queue"
+            " sum(returned + case when state != 'blocked' and due_at is null then width-cursor else 0 end),"
+            " sum(waiting + case when state != 'blocked' and due_at is not null then width-cursor else 0"
+            " end), sum(held) from node where open > 0 group by queue order by queue"
         )
         paused = {queue for (queue,) in self._read("select queue from paused")}
         table = {queue: queue_line(queue) | {"paused": True} for queue in paused}

@@ -50,6 +50,7 @@ class SqliteRetention(SqliteFile):
             self._writer.execute(
                 "delete from event where key <= (select max(key) from event) - ?", (EVENTS_KEPT,)
             )
+            self._writer.execute("delete from lock where until < ?", (self._clock.now(),))
             self._writer.execute(
                 "delete from lane where not exists (select 1 from node where node.lane = lane.key)"
             )

@@ -112,6 +112,7 @@ class SqliteRows:
         self._stored_todo = go_on
         self._logs: list[tuple[int, int, str]] = []
         self._blobs: list[tuple[int, str]] = []
+        self._pending: dict[str, int] = {}
 
     # ── reading ──────────────────────────────────────────────────────────────────────
 
@@ -553,6 +554,49 @@ class SqliteRows:
         self.load({child for children in found.values() for child, _ in children}, LOAD_NODE_ARGS)
         return found
 
+    # ── what is decided at a submit ──────────────────────────────────────────────────
+
+    def pending(self, queue: str, /) -> int:
+        """See `Rows.pending`."""
+        found = self._db.execute("select calls from pending where queue=?", (queue,)).fetchone()
+        return (found[0] if found else 0) + self._pending.get(queue, 0)
+
+    def pend(self, queue: str, more: int, /) -> None:
+        """See `Rows.pend`."""
+        self._pending[queue] = self._pending.get(queue, 0) + more
+
+    def locked(self, name: str, /) -> RunId | None:
+        """See `Rows.locked`."""
+        sql = "select run from lock where name=? and until > ?"
+        found = self._db.execute(sql, (name, self.now)).fetchone()
+        return found[0] if found else None
+
+    def lock(self, name: str, run: RunId, until: float, /) -> None:
+        """See `Rows.lock`."""
+        self._db.execute("insert or replace into lock values(?,?,?)", (name, run, until))
+
+    def unlock(self, name: str, run: RunId, /) -> None:
+        """See `Rows.unlock`."""
+        self._db.execute("delete from lock where name=? and run=?", (name, run))
+
+    def pending_in(self, queue: str, after: str, limit: int, /) -> list[NodeRow]:
+        """See `Rows.pending_in`."""
+        self.flush()
+        last = self.node(NodeId(after)) if after else None
+        sql = (
+            f"select {LOAD_NODE_ARGS} from node n join run r on r.key = n.run where n.queue = ? and n.key > ?"
+            " and n.open > 0 and n.state != 'blocked' order by n.key limit ?"
+        )
+        found = self._db.execute(sql, (queue, last.key if last else 0, limit)).fetchall()
+        return [self._known(t) for t in found]
+
+    def unstarted(self, node: NodeRow, limit: int, /) -> list[Part]:
+        """See `Rows.unstarted`."""
+        if node.array:
+            return self._parts(node, "and state in ('queued', 'waiting') order by lo limit ?", limit)
+        part = node.part
+        return [part] if part is not None and part.state is not State.RUNNING else []
+
     # ── writing ──────────────────────────────────────────────────────────────────────
 
     def finish(self) -> None:
@@ -560,11 +604,24 @@ class SqliteRows:
         self.flush()
         if self._unchecked:
             self._todo.extend((node, "") for node in self._with_children())
+        self._write_pending()
         self._lanes.finish()
         if self._todo:
             self._db.executemany("insert into todo(node, after) values(?,?)", self._todo)
         for node in self._over:
             self._nodes.pop(node, None)
+
+    def _write_pending(self) -> None:
+        for queue, more in self._pending.items():
+            if more:
+                sql = (
+                    "insert into pending values(?, ?) on conflict(queue)"
+                    " do update set calls = calls + excluded.calls returning calls"
+                )
+                [(calls,)] = self._db.execute(sql, (queue, more)).fetchall()
+                if not calls:
+                    self._db.execute("delete from pending where queue=?", (queue,))
+        self._pending.clear()
 
     def flush(self) -> None:
         """Write everything that was changed since the last flush."""

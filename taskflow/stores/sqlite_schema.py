@@ -8,14 +8,14 @@ from __future__ import annotations
 
 __all__ = ["SCHEMA", "VERSION"]
 
-VERSION = 4
+VERSION = 5
 
 SCHEMA = """
 create table meta(key text primary key, value) without rowid;
 create table run(
     key integer primary key, id text not null unique, name text, meta text, created_at real,
     total int, open int, state text, counts text, ended_at real, worst text,
-    held int);
+    held int, lock text);
 create index run_ended on run(ended_at) where ended_at is not null;
 create table node(
     key integer primary key, run int not null, id text not null unique, state text, fn text, args blob,
@@ -60,6 +60,8 @@ create index lane_shut on lane(shut_by) where shut_by is not null;
 create table limits(name text primary key, body text, alarm_at real) without rowid;
 create index limits_alarm on limits(alarm_at) where alarm_at is not null;
 create table paused(queue text primary key) without rowid;
+create table pending(queue text primary key, calls int) without rowid;
+create table lock(name text primary key, run text, until real) without rowid;
 create table gone(id text primary key, at real) without rowid;
 create table blob(node int, name text, primary key(node, name)) without rowid;
 """

@@ -187,6 +187,12 @@ class Histories(RuleBasedStateMachine):
         changed = self.store.cancel(NodeId(target), index=index, reason="enough")
         assert changed == self.oracle.cancel(target, index)
 
+    @rule(queue=st.sampled_from(["q", "p"]))
+    @precondition(lambda self: self.count % 3 == 0)
+    def purge(self, queue: str) -> None:
+        """What waits in a queue."""
+        assert self.store.purge(queue) == self.oracle.purge(queue)
+
     @rule(data=st.data())
     @precondition(lambda self: len(self.oracle.nodes) < 24)
     def rerun(self, data: st.DataObject) -> None:

@@ -223,6 +223,20 @@ class Oracle:
         self._close(known)
         return True
 
+    def purge(self, queue: str) -> int:
+        """Cancel what is queued or waiting in a queue; how many items that were."""
+        purged = 0
+        for known in self.live():
+            if known.node.queue == queue and not known.blocked:
+                idle = [item for item in known.items or () if item.state in _UNSTARTED]
+                for item in idle:
+                    item.end(State.CANCELLED)
+                if idle:
+                    self._close(known)
+                purged += len(idle)
+        self._follow()
+        return purged
+
     def to_rerun(self, run: str) -> list[Known]:
         """What gave no value though it should, and what has ended below that."""
         nodes = self.of(run)

@@ -13,11 +13,13 @@ every step of it (`StatusPort.check`).
 
 from __future__ import annotations
 
+from taskflow.testing.contract.admitting import Bounding, Locking
 from taskflow.testing.contract.cancelling import Cancelling
 from taskflow.testing.contract.choosing import Choosing
 from taskflow.testing.contract.graphs import Depending, Growing
 from taskflow.testing.contract.items import Items
 from taskflow.testing.contract.limiting import Breaking, Limiting
+from taskflow.testing.contract.purging import Purging
 from taskflow.testing.contract.rerunning import Rerunning
 from taskflow.testing.contract.settling import Leasing, Retrying, Settling, Timing
 from taskflow.testing.contract.watching import Forgetting, Showing, Watching
@@ -37,6 +39,9 @@ class StoreContract(
     Leasing,
     Timing,
     Cancelling,
+    Locking,
+    Bounding,
+    Purging,
     Depending,
     Growing,
     Rerunning,

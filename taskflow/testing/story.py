@@ -21,6 +21,7 @@ from taskflow.records import (
     Kind,
     Lease,
     LeaseKey,
+    Lock,
     Node,
     NodeView,
     Outcome,
@@ -120,11 +121,33 @@ class Story:
     # ── the client ───────────────────────────────────────────────────────────────────
 
     def submit(
-        self, *nodes: Node, run: str = "run", name: str = "", meta: Mapping[str, Any] | None = None
-    ) -> None:
-        """Submit a run of these nodes."""
-        self.store.submit([Plan(RunId(run), nodes, name, meta or {})])
+        self,
+        *nodes: Node,
+        run: str = "run",
+        name: str = "",
+        meta: Mapping[str, Any] | None = None,
+        lock: Lock | None = None,
+        max_pending: int | None = None,
+    ) -> str | None:
+        """Submit a run of these nodes; gives the run that holds its lock, if that is another one."""
+        plan = Plan(RunId(run), nodes, name, meta or {}, lock, max_pending)
+        held = self.store.submit([plan])
         self.check()
+        assert set(held) <= {run}
+        return held.get(plan.run)
+
+    def purge(self, queue: str = "default") -> int:
+        """Empty a queue."""
+        items = self.store.purge(queue)
+        self.check()
+        return items
+
+    def queue(self, name: str = "default") -> tuple[int, int, int]:
+        """How many items of a queue are queued, waiting and running."""
+        for line in self.store.queues():
+            if line["queue"] == name:
+                return line["queued"], line["waiting"], line["running"]
+        return 0, 0, 0
 
     def cancel(self, target: str, index: int | None = None, reason: str = "no more") -> bool:
         """Cancel a run, a node or an item."""

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -218,10 +219,19 @@ def test_client_and_worker_live_through_a_full_disk(small_disk: Path) -> None:
                     file.write(b"x" * 65_536)
                     file.flush()
             with pytest.raises(QueueFull, match="full"):
-                client.submit(len, b"x" * 3000 * 1000).result(14)
+                client.options(when_full="raise").submit(len, b"x" * 3000 * 1000)
+            patient = threading.Thread(
+                target=lambda: sizes.append(client.submit(len, b"x" * 3000 * 1000).result(20)), daemon=True
+            )
+            sizes: list[int] = []
+            patient.start()
+            patient.join(0.5)
+            assert not sizes
             assert worker.poll() is None
 
             ballast.unlink()
+            patient.join(20)
+            assert sizes == [3_000_000]
 
             assert client.submit(pow, 2, 6).result(14) == 64
             assert worker.poll() is None

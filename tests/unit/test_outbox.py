@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 
-from taskflow.errors import QueueFull, UnknownNode
-from taskflow.ids import RunId
+from taskflow.errors import QueueFull, StoreUnavailable, UnknownNode
+from taskflow.ids import NodeId, RunId
 from taskflow.outbox import Outbox
-from taskflow.records import Plan
+from taskflow.records import Node, Plan
+from tests.servers import until
 
 
 class Shelf:
@@ -124,7 +126,7 @@ def test_a_refused_plan_harms_only_itself(desk: Desk) -> None:
 
 
 def test_an_error_of_the_store_is_told_to_everyone(desk: Desk) -> None:
-    desk.shelf.refuses = {"a": QueueFull("disk full"), "b": QueueFull("disk full")}
+    desk.shelf.refuses = {"a": StoreUnavailable("away"), "b": StoreUnavailable("away")}
     desk.put("a", at_once=True)
     desk.put("b", at_once=True)
 
@@ -232,7 +234,7 @@ def test_a_full_burst_and_other_options_begin_a_new_one(desk: Desk) -> None:
 
 def test_a_burst_that_cannot_be_packed_harms_only_itself(desk: Desk) -> None:
     bad, good = Basket("bad"), Basket("good", "other")
-    bad.error = QueueFull("disk full")
+    bad.error = StoreUnavailable("away")
     thread = busy(desk)
     gather(desk, 0, bad)
     gather(desk, 1, good, "other")
@@ -258,3 +260,122 @@ def test_an_interrupt_while_a_burst_is_packed_loses_nothing_else(desk: Desk) -> 
 
     assert desk.shelf.names == ["a", "b"]
     assert isinstance(bad.told, KeyboardInterrupt)
+
+
+# ── no room ──────────────────────────────────────────────────────────────────────────
+
+
+class Narrow:
+    """A store with room for so many plans in each queue."""
+
+    def __init__(self, room: int = 0) -> None:
+        self.room = room
+        self.taken: list[str] = []
+        self.asked = 0
+
+    def submit(self, plans: Sequence[Plan], /) -> dict[RunId, RunId]:
+        self.asked += 1
+        for plan in plans:
+            queue = plan.nodes[0].queue
+            if sum(name.startswith(queue) for name in self.taken) >= self.room:
+                raise QueueFull("no room", queue=queue)
+        self.taken += [plan.run for plan in plans]
+        return {}
+
+
+def plan_in(queue: str, number: int) -> Plan:
+    name = f"{queue}{number}"
+    return Plan(RunId(name), (Node(NodeId(name), "f", b"", queue=queue),))
+
+
+class Sender(threading.Thread):
+    """Puts one plan after the other, as a loop in a script does."""
+
+    def __init__(self, outbox: Outbox, queue: str, plans: int, *, at_once: bool = False) -> None:
+        super().__init__(daemon=True)
+        self.outbox, self.queue, self.plans, self.at_once = outbox, queue, plans, at_once
+        self.put = 0
+        self.start()
+
+    def run(self) -> None:
+        for number in range(self.plans):
+            self.outbox.put(plan_in(self.queue, number), lambda _: None, at_once=self.at_once)
+            self.put += 1
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_there_is_no_room_for_waits_in_order_and_little_of_it_is_held(at_once: bool) -> None:
+    store = Narrow(3)
+    outbox = Outbox(store)  # type: ignore[arg-type]
+    sender = Sender(outbox, "a", 2000, at_once=at_once)
+
+    until(lambda: store.asked > 8)
+    assert len(outbox._held) + len(outbox._entries) < 600
+    assert sender.put < 600
+
+    store.room = 5000
+    sender.join(10)
+    outbox.flush()
+    assert store.taken == [f"a{n}" for n in range(2000)]
+
+
+def test_a_full_queue_holds_up_no_other() -> None:
+    narrow = Narrow(5)
+    outbox = Outbox(narrow)  # type: ignore[arg-type]
+    Sender(outbox, "a", 1000)
+    until(lambda: narrow.asked > 8)
+
+    for number in range(5):
+        outbox.put(plan_in("b", number), lambda _: None, at_once=False)
+    outbox.flush(wait=False)
+
+    assert [name for name in narrow.taken if name.startswith("b")] == ["b0", "b1", "b2", "b3", "b4"]
+    narrow.room = 2000
+    until(lambda: len(narrow.taken) == 1005)
+
+
+def test_what_fails_while_it_is_held_is_told() -> None:
+    store = Narrow()
+    outbox = Outbox(store)  # type: ignore[arg-type]
+    told: list[BaseException] = []
+    outbox.put(plan_in("a", 0), told.append, at_once=False)
+    until(lambda: outbox._held)
+
+    def fail(plans: Sequence[Plan], /) -> None:
+        raise StoreUnavailable("away")
+
+    store.submit = fail  # type: ignore[method-assign, assignment]
+
+    until(lambda: told)
+    assert isinstance(told[0], StoreUnavailable)
+    until(lambda: not outbox._held and not outbox._full)
+
+
+def test_a_burst_that_had_no_room_to_be_packed_is_packed_again(desk: Desk) -> None:
+    basket = Basket("basket", SimpleNamespace(queue="a"))
+    basket.error = QueueFull("disk full")
+    gather(desk, 7, basket, basket.options)
+    until(lambda: desk.outbox._held)
+
+    basket.error = None
+
+    desk.outbox.flush()
+    assert desk.shelf.names == ["basket:7"]
+    assert basket.told is None
+
+
+def test_who_is_interrupted_while_it_waits_has_not_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Narrow()
+    outbox = Outbox(store)  # type: ignore[arg-type]
+
+    def rest(error: QueueFull, since: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outbox._room, "rest", rest)
+    with pytest.raises(KeyboardInterrupt):
+        outbox.put(plan_in("a", 0), lambda _: None, at_once=True)
+
+    assert outbox._held == []
+    store.room = 10
+    until(lambda: not outbox._full)
+    assert store.taken == []

@@ -74,6 +74,7 @@ local function lease(row, part, want)
   part.state, part.fence, part.worker, part.till = 'running', row.fence, want[1], R.now + want[4]
   part.deliveries, part.started_at = part.deliveries + 1, R.now
   row.started_at = row.started_at or R.now
+  if row.unlocks then M.unlock(M.run_of(row)) end
   M.start(row, want[1], part.hi - part.lo)
   M.tally(row, 'running', part.hi - part.lo)
   R.put_part(row, part)

@@ -21,6 +21,15 @@ function M.run_of(row)
   return run
 end
 
+-- Let go of the lock of a run, if it has one.
+function M.unlock(run)
+  if run.lock then
+    R.unlock(run.lock, run.id)
+    run.lock = nil
+    R.save_run(run)
+  end
+end
+
 local function is_bounded_itself(row) return row.max_parallel or row.run_parallel end
 
 function M.is_bounded(row) return is_bounded_itself(row) or row.limits end
@@ -179,18 +188,19 @@ end
 function M.end_run(run)
   run.state = run.worst == 'skipped' and 'failed' or run.worst or 'succeeded'
   run.ended_at = R.now
+  M.unlock(run)
   R.save_run(run)
 end
 
 -- ── ends before anything ran ──────────────────────────────────────────────────────────
 
-local function end_fresh(row, state, text)
+function M.end_fresh(row, state, text)
   local part = M.new_part(row.cursor, row.width or 0, 'queued')
   row.cursor = part.hi
   M.end_range(row, part, state, text)
 end
 
-local function end_rest(row, state, text)
+function M.end_rest(row, state, text)
   local ended = false
   if row.returned > 0 or row.waiting > 0 or M.replaced(row) > 0 then
     for _, part in ipairs(R.list_parts(row)) do
@@ -205,7 +215,7 @@ local function end_rest(row, state, text)
     M.count(row, state, row.open)
     return true
   elseif R.fresh(row) > 0 then
-    end_fresh(row, state, text)
+    M.end_fresh(row, state, text)
     return true
   end
   return ended
@@ -220,14 +230,14 @@ function M.skip(row, refusal)
     row.root = culprit.root or culprit.id
     text = failure('skipped', 'UpstreamFailed', named(culprit) .. ' ' .. culprit.state, row.root)
   end
-  end_rest(row, 'skipped', text)
+  M.end_rest(row, 'skipped', text)
   M.end_node(row, 'skipped')
 end
 
 function M.cancel_node(row, reason)
   row.cancelled = reason
   R.save(row)
-  local ended = end_rest(row, 'cancelled', failure('cancelled', 'TaskCancelled', reason))
+  local ended = M.end_rest(row, 'cancelled', failure('cancelled', 'TaskCancelled', reason))
   if not row.width or row.final then
     M.end_node(row, 'cancelled')
     return true
@@ -248,7 +258,7 @@ local function end_unstarted(row, state, text)
   if not row.width then
     M.count(row, state, row.open)
   elseif R.fresh(row) > 0 then
-    end_fresh(row, state, text)
+    M.end_fresh(row, state, text)
   end
   M.refresh(row)
 end

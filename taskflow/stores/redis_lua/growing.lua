@@ -2,7 +2,8 @@
 --
 -- A node of a request: {id, fn, args, edges, width, array, pages, queue, priority, policy, delay_s, expires_s,
 -- label, max_deliveries, chunk, on_failure, max_parallel, run_parallel, seed, whether some wait for a range of its
--- items, whether it has no predecessor in its plan, limits}
+-- items, whether it has no predecessor in its plan, limits, whether it unlocks its run, whether its items are single
+-- calls}
 
 local function gives_value(edge) return not GIVES_NOTHING[edge[2]] end
 
@@ -23,7 +24,7 @@ local function row_of(run, t)
   row.queue, row.priority, row.policy, row.label = t[8], t[9], t[10], t[13]
   row.max_deliveries, row.chunk, row.on_failure = t[14], t[15] or nil, t[16]
   row.max_parallel, row.run_parallel, row.seed, row.ranged = t[17] or nil, t[18] or nil, t[19] or nil, t[20] == 1
-  row.limits = t[22] or nil
+  row.limits, row.unlocks, row.singles = t[22] or nil, t[23] == 1, t[24] == 1
   row.open = row.width or 1
   if t[11] then row.due_at = R.now + t[11] end
   if t[12] then
@@ -38,7 +39,7 @@ function M.clone_row(id, run, like, edges)
   row.fn, row.width, row.array, row.queue, row.priority = like.fn, like.width, like.array, like.queue, like.priority
   row.policy, row.label, row.max_deliveries, row.chunk = like.policy, like.label, like.max_deliveries, like.chunk
   row.on_failure, row.max_parallel, row.run_parallel = like.on_failure, like.max_parallel, like.run_parallel
-  row.seed, row.limits = like.seed or like.id, like.limits
+  row.seed, row.limits, row.unlocks, row.singles = like.seed or like.id, like.limits, like.unlocks, like.singles
   row.args = call('HGET', P .. 'n:' .. like.id, 'a')
   row.open = row.width or 1
   return row
@@ -71,36 +72,55 @@ local function add_nodes(run, list)
   end
   R.save_run(run)
   for _, id in ipairs(ranged) do mark_ranged(id) end
+  return beginners
+end
+
+local function begin(beginners)
   for _, one in ipairs(beginners) do M.begin(one[1], one[2]) end
 end
 
--- `plan`: {run, name, meta, nodes, names of blobs}
+-- `plan`: {run, name, meta, nodes, names of blobs, lock, bound of what is pending}; gives the run that holds the lock
+-- of this one, which then was not added.
 function M.add_plan(plan)
-  if R.run(plan[1]) then return end
+  if R.run(plan[1]) then return nil end
+  local lock = plan[6] or nil
+  local holder = lock and M.in_the_way(lock)
+  if holder and lock[3] ~= 'skip' then return holder end
   local run = {id = plan[1], name = plan[2], meta = plan[3], created_at = R.now}
   R.add_run(run)
+  if lock and not holder then M.take(run, lock) end
   R.use(run.id, plan[5])
-  add_nodes(run, plan[4])
+  local beginners = add_nodes(run, plan[4])
+  if holder then M.skip_all(R.nodes_of(run.id), holder) else begin(beginners) end
   if #plan[4] == 0 then M.end_run(run) end
   M.drain()
+  return nil
 end
 
 -- ── plans that come in pieces: nothing begins before the last is there ──────────────────
 
 local ORPHAN_S = 120
 
--- `a`: {run, name, meta, pieces, {label, predecessor} of other runs}. The pieces lie in `stage`, each
--- {nodes, names of blobs, values}. Takes the next one, or lets the plan begin when there is none; gives whether it
--- has begun.
+-- `a`: {run, name, meta, pieces, {label, predecessor} of other runs, lock, queues, bound of what is pending}. The
+-- pieces lie in `stage`, each {nodes, names of blobs, values}. Takes the next one, or lets the plan begin when there is
+-- none; gives whether it has begun, and the run that holds the lock of this one, which then is not added.
 function M.assemble(a)
   local run = R.run(a[1])
-  if run and not run.pieces then return true end
+  if run and not run.pieces then return {true, false} end
   if not run then
+    local holder = a[6] and M.in_the_way(a[6])
+    if holder then
+      R.later('UNLINK', P .. 'stage:' .. a[1])
+      M.drain()
+      return {true, holder}
+    end
+    M.check_room({{a[1], a[7], a[8]}})
     for _, need in ipairs(a[5]) do
       if not R.node(need[2]) then N.unknown(need[1], need[2]) end
     end
     run = {id = a[1], name = a[2], meta = a[3], created_at = R.now, pieces = a[4]}
     R.add_run(run)
+    if a[6] then M.take(run, a[6]) end
   end
   local stage = P .. 'stage:' .. run.id
   local raw = call('LINDEX', stage, 0)
@@ -108,7 +128,7 @@ function M.assemble(a)
     local piece = unpacked(raw)
     R.values_are(piece[3])
     R.use(run.id, piece[2])
-    add_nodes(run, piece[1])
+    begin(add_nodes(run, piece[1]))
     run.pieces = run.pieces - 1
     R.later('LPOP', stage)
   elseif run.pieces > 0 then
@@ -117,13 +137,13 @@ function M.assemble(a)
   end
   R.save_run(run)
   R.later('ZADD', P .. 'assembling', number(R.now + ORPHAN_S), run.id)
-  if raw then return false end -- what waits in `hold` is written when this step ends
+  if raw then return {false, false} end -- what waits in `hold` is written when this step ends
   run.pieces = nil
   R.later('ZREM', P .. 'assembling', run.id)
   R.push('\1' .. run.id, '')
   M.drain()
   if run.open == 0 and not run.ended_at then M.end_run(run) end
-  return true
+  return {true, false}
 end
 
 -- A client that died in the middle: what it had begun to hand over was never there.
@@ -208,7 +228,7 @@ function M.grow(row, growth)
     grown[t[1]] = true
     if not R.node(t[1]) then fresh[#fresh + 1] = bring_home(row, t) end
   end
-  if #fresh > 0 then add_nodes(run, fresh) end
+  if #fresh > 0 then begin(add_nodes(run, fresh)) end
   local final = growth[3] or nil
   if final and (final == row.id or not R.node(final)) then
     fail('UnknownNode', named(row) .. ' is to be replaced by ' .. final .. ', which is not there.'

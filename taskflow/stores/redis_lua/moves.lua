@@ -31,6 +31,7 @@ local function forget_node(row)
     local parent = R.node(edge[1])
     if parent and parent.run ~= row.run then R.release(parent, row.id, edge) end
   end
+  if not TERMINAL[row.state] then R.pend(row.queue, row.singles and -row.open or -1) end -- of a plan that came in part
   local keys = {}
   for i, kind in ipairs(OF_A_NODE) do keys[i] = P .. kind .. row.id end
   call('UNLINK', unpack(keys))
@@ -72,6 +73,7 @@ local function let_go(run)
 end
 
 function M.give_up(run)
+  M.unlock(run)
   let_go(run.id)
   call('UNLINK', P .. 'r:' .. run.id)
   call('ZREM', P .. 'runs', run.id)
@@ -162,12 +164,31 @@ local function register(name, body, flags)
   redis.register_function{function_name = PREFIX .. name, callback = callback, flags = flags or {'allow-oom'}}
 end
 
+local function queues_of(nodes)
+  local found, seen = {}, {}
+  for _, t in ipairs(nodes) do
+    if not seen[t[8]] then
+      seen[t[8]] = true
+      found[#found + 1] = t[8]
+    end
+  end
+  return found
+end
+
 -- Only a submit may be refused by a server without memory: all else keeps leases alive, or makes room.
 register('submit', function(plans)
-  for _, plan in ipairs(plans) do M.add_plan(plan) end
+  local bounded, held = {}, {}
+  for i, plan in ipairs(plans) do bounded[i] = {plan[1], plan[7] and queues_of(plan[4]), plan[7]} end
+  M.check_room(bounded)
+  for number, plan in ipairs(plans) do
+    local holder = M.add_plan(plan)
+    if holder then held[#held + 1] = {number, holder} end
+  end
+  return held
 end, {})
 register('assemble', function(a) return M.assemble(a) end, {})
 register('cancel', function(a) return M.cancel(a[1], a[2] or nil, a[3], a[4]) end)
+register('purge', function(a) return M.purge(a[1], a[2], a[3]) end)
 register('rerun', function(a) return M.rerun(a[1], a[2], a[3]) end)
 register('claim', function(want, values) return answer_leases(M.claim(want), values) end)
 register('settle', function(a, values)

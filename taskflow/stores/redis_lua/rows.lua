@@ -14,6 +14,7 @@ local new_members, logs, crossings, dead, uses, later
 local limits, changed_limits, shut
 local calls, ended -- how many items of which queues may be claimed now; whether something has ended
 local todo, todo_changed, seq, seq_before
+local locks -- by name: {run, until} where this step gave one, false where it took one
 
 -- A new step: nothing is known of the one before.
 function R.open(prefix, args)
@@ -21,7 +22,7 @@ function R.open(prefix, args)
   P, given, before = prefix, args, 2
   nodes, runs, changed, changed_runs, added, removed = {}, {}, {}, {}, {}, {}
   new_members, logs, crossings, dead, uses, later = {}, {}, {}, {}, {}, {}
-  todo, todo_changed, seq, seq_before = nil, false, nil, nil
+  todo, todo_changed, seq, seq_before, locks = nil, false, nil, nil, {}
   limits, changed_limits, shut, calls, ended = {}, {}, {}, {}, false
   R.freed, R.ranges_ended, R.events = false, {}, {}
   if args[1] ~= '' then
@@ -56,21 +57,22 @@ local function part_row(p)
   }
 end
 
--- Items of a node that a queue counts: queued, waiting, running.
+-- Items of a node that a queue counts: queued, waiting, running; and how much of it is pending, where that is bounded:
+-- calls that were gathered count each.
 local function tallies(row)
-  if TERMINAL[row.state] then return 0, 0, 0 end
+  if TERMINAL[row.state] then return 0, 0, 0, 0 end
   local queued, waiting = row.returned, row.waiting
   local replaced = row.array and math.max(0, row.open - row.held - row.waiting - row.returned - R.fresh(row)) or 0
   local rest = row.open - row.held - row.waiting - row.returned - replaced
   if row.state ~= 'blocked' then
     if row.due_at then waiting = waiting + rest else queued = queued + rest end
   end
-  return queued, waiting, row.held
+  return queued, waiting, row.held, row.singles and row.open or 1
 end
 
 local function remember(row)
   row.was_state, row.was_alarm = row.state, row.alarm_at
-  row.was_queued, row.was_waiting, row.was_held = tallies(row)
+  row.was_queued, row.was_waiting, row.was_held, row.was_pending = tallies(row)
 end
 
 function R.fresh(row) return (row.width or 0) - row.cursor end
@@ -80,7 +82,7 @@ local function node_from(id, s, d)
     id = id, run = s[1], fn = s[2], array = s[3] == 1, queue = s[4], priority = s[5], policy = s[6], label = s[7],
     created_at = s[8], source = s[9] or nil, seq = s[10], max_deliveries = s[11], chunk = s[12] or nil,
     on_failure = s[13], max_parallel = s[14] or nil, run_parallel = s[15] or nil, seed = s[16] or nil,
-    limits = s[17] or nil,
+    limits = s[17] or nil, unlocks = s[18] == 1, singles = s[19] == 1,
     state = d[1], width = d[2] or nil, cursor = d[3], open = d[4], held = d[5], waiting = d[6], returned = d[7],
     worst = d[8] or nil, fence = d[9], remaining = d[10], due_at = d[11] or nil, expires_at = d[12] or nil,
     alarm_at = d[13] or nil, cancelled = d[14] or nil, root = d[15] or nil, final = d[16] or nil,
@@ -96,6 +98,7 @@ local function fixed(row)
     row.run, row.fn, row.array and 1 or 0, row.queue, row.priority, row.policy, row.label, row.created_at,
     row.source or false, row.seq, row.max_deliveries, row.chunk or false, row.on_failure,
     row.max_parallel or false, row.run_parallel or false, row.seed or false, row.limits or false,
+    row.unlocks and 1 or 0, row.singles and 1 or 0,
   }
 end
 
@@ -129,7 +132,7 @@ function R.run(id)
       run = {
         id = id, name = s[1], meta = s[2], created_at = s[3], seq = s[4], total = d[1], open = d[2], state = d[3],
         counts = d[4], ended_at = d[5] or nil, worst = d[6] or nil, held = d[7], tally = d[8],
-        pieces = d[9] or nil,
+        pieces = d[9] or nil, lock = d[10] or nil,
       }
     end
     runs[id] = run
@@ -176,7 +179,7 @@ function R.add_node(row, edges, pages, ended)
   end
   row.seq, row.new, row.edges, row.edges_changed = next_seq(), true, {}, true
   row.parts, row.segments, row.pages = {}, {}, pages
-  row.was_state, row.was_queued, row.was_waiting, row.was_held = 'new', 0, 0, 0
+  row.was_state, row.was_queued, row.was_waiting, row.was_held, row.was_pending = 'new', 0, 0, 0, 0
   nodes[row.id] = row
   local members = new_members[row.run] or {}
   new_members[row.run] = members
@@ -384,6 +387,27 @@ end
 
 local function lower(a, b) return a.lo < b.lo end
 local function sooner(a, b) return a.till < b.till end
+
+-- The first parts of a node that are queued or waiting, as far as they are not fresh.
+function R.unstarted(row, limit)
+  if not row.array then return row.part and row.part.state ~= 'running' and {row.part} or {} end
+  local found = {}
+  for _, name in ipairs(call('ZRANGE', P .. 'pq:' .. row.id, 0, limit - 1)) do
+    found[#found + 1] = part_at(row, tonumber(name))
+  end
+  local at = 0
+  while #found < limit do
+    local names = call('ZRANGE', P .. 'pu:' .. row.id, at, at + limit - 1)
+    for _, name in ipairs(names) do
+      local part = part_at(row, tonumber(name))
+      if part.state == 'waiting' and #found < limit then found[#found + 1] = part end
+    end
+    if #names < limit then break end
+    at = at + limit
+  end
+  table.sort(found, lower)
+  return found
+end
 
 function R.first_queued(row)
   return first_of(row, 'pq:', function(part) return part.state == 'queued' end, lower)
@@ -757,6 +781,37 @@ function R.use(run, names)
   if #names > 0 then uses[#uses + 1] = {run, names} end
 end
 
+-- ── what is decided at a submit ───────────────────────────────────────────────────────
+
+local LOCK_SPARE_S = 60
+
+function R.pending(queue) return tonumber(call('HGET', P .. 'pending', queue) or '0') end
+
+function R.pend(queue, more)
+  if more ~= 0 and call('HINCRBY', P .. 'pending', queue, string.format('%.0f', more)) == 0 then
+    call('HDEL', P .. 'pending', queue)
+  end
+end
+
+local function lock_at(name)
+  if locks[name] ~= nil then return locks[name] end
+  local raw = call('GET', P .. 'lk:' .. name)
+  return raw and unpacked(raw)
+end
+
+-- The run that holds a lock whose time is not up.
+function R.locked(name)
+  local held = lock_at(name)
+  return held and held[2] > R.now and held[1] or nil
+end
+
+function R.lock(name, run, seconds) locks[name] = {run, R.now + seconds} end
+
+function R.unlock(name, run)
+  local held = lock_at(name)
+  if held and held[1] == run then locks[name] = false end
+end
+
 function R.emit(run, node, lo, hi, state)
   if state == 'waiting' then R.freed = true end
   if state == 'queued' then R.call(R.node(node).queue, lo < hi and hi - lo or nodes[node].array and ALL or 1) end
@@ -859,10 +914,11 @@ local function write_node(row, totals)
     if row.pages then write_pages(row) end
   end
   write_queue(row)
-  local queued, waiting, held = tallies(row)
+  local queued, waiting, held, pending = tallies(row)
   queued, waiting, held = queued - row.was_queued, waiting - row.was_waiting, held - row.was_held
+  totals[row.queue] = totals[row.queue] or {0, 0, 0, 0}
+  totals[row.queue][4] = totals[row.queue][4] + pending - row.was_pending
   if queued ~= 0 or waiting ~= 0 or held ~= 0 then
-    totals[row.queue] = totals[row.queue] or {0, 0, 0}
     local run = R.run(row.run)
     for _, total in ipairs({totals[row.queue], run.tally}) do
       total[1], total[2], total[3] = total[1] + queued, total[2] + waiting, total[3] + held
@@ -874,7 +930,7 @@ end
 local function write_run(run)
   local key, d = P .. 'r:' .. run.id, pack({
     run.total, run.open, run.state, run.counts, run.ended_at or false, run.worst or false, run.held, run.tally,
-    run.pieces or false,
+    run.pieces or false, run.lock or false,
   })
   if run.new then
     call('HSET', key, 's', pack({run.name, run.meta, run.created_at, run.seq}), 'd', d)
@@ -938,6 +994,17 @@ local function tell()
   wake()
 end
 
+local function write_locks()
+  for name, held in pairs(locks) do
+    local key = P .. 'lk:' .. name
+    if held then
+      call('SET', key, pack(held), 'EX', string.format('%.0f', math.ceil(held[2] - R.now) + LOCK_SPARE_S))
+    else
+      call('DEL', key)
+    end
+  end
+end
+
 function R.finish()
   local totals = {}
   for _, row in ipairs(changed) do write_node(row, totals) end
@@ -952,6 +1019,7 @@ function R.finish()
   end
   write_edges()
   for queue, total in pairs(totals) do
+    R.pend(queue, total[4])
     for i, word in ipairs({'queued', 'waiting', 'running'}) do
       if total[i] ~= 0 and call('HINCRBY', P .. 'tally', queue .. '\0' .. word, string.format('%.0f', total[i])) == 0 then
         call('HDEL', P .. 'tally', queue .. '\0' .. word)
@@ -969,6 +1037,7 @@ function R.finish()
       call('PERSIST', P .. 'b:' .. name)
     end
   end
+  write_locks()
   for _, command in ipairs(later) do call(unpack(command)) end
   if todo_changed then write_todo() end
   if seq and seq ~= seq_before then call('SET', P .. 'seq', number(seq)) end

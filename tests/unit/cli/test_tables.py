@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
+
+import pytest
 
 from taskflow.ids import WorkerId
 from taskflow.records import Kind, WorkerView
@@ -179,3 +183,36 @@ def test_which_queue_has_to_be_said(shop: Shop) -> None:
     told = shop("queues", "pause")
     assert told.code == 2
     assert "Which queue?" in told.err
+
+
+def test_queues_are_purged(shop: Shop) -> None:
+    assert shop("purge", "-f").err == "All queues are empty.\n"
+    shop.submit(shop.map(3))
+    shop.take()
+    shop.submit(shop.call())
+    for queue in ("gpu", "slow"):
+        shop.submit(replace(shop.call(), queue=queue))
+
+    told = shop("purge")
+    assert told.code == 2
+    assert "This cancels 5 items of default, gpu, slow: say -f" in told.err
+    assert shop("purge", "-f", "-X", "default,slow").words == [["gpu", "1", "item", "cancelled"]]
+    assert shop("purge", "-f", "-Q", "gpu").err == "Nothing waits there.\n"
+    assert json.loads(shop("--json", "purge", "-f", "-Q", "default,gpu").out) == {"default": 3, "gpu": 0}
+    assert shop("queues").words[1:] == [["default", "0", "0", "1", "0"], ["slow", "1", "0", "0", "0"]]
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("", 1)])
+def test_before_it_purges_it_asks(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    typed = io.StringIO(answer)
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", typed)
+    shop.submit(shop.map(2))
+
+    told = shop("purge", "-Q", "default")
+
+    assert told.code == code
+    assert "Cancel 2 items of default? What runs goes on. [y/N]" in told.err
+    assert len(shop.store.queues()) == code
