@@ -41,7 +41,9 @@ __all__ = [
     "Fault",
     "Output",
     "Replaced",
+    "has_reference",
     "pages",
+    "weight",
 ]
 
 STAR = "*"
@@ -217,7 +219,7 @@ class Draft:
         """
         label = label or options.label or self.codec.describe(fn)
         first, items = _peek(items)
-        if _has_reference(first, star):
+        if has_reference(first, star):
             fn, items, given = _with_slots(fn, items, star)
             args, star = (given, *args), False
         digest = self.codec.function(fn, retry=options.retries)
@@ -379,12 +381,15 @@ class _Links:
             self._take(edge._replace(parent=alias[edge.parent]) if edge.parent in alias else edge)
         for other in after:
             self._check_home(other)
+            if isinstance(other, Reference):
+                other.is_needed()
             parent = alias.get(other.node_id, other.node_id)
             self._take(self._single(parent, other, EdgeMode.AFTER) or Edge(parent, EdgeMode.AFTER))
 
     def position(self, reference: Reference) -> int:
         """Where the value of a reference stands among the inputs; new ones get the next place."""
         self._check_home(reference)
+        reference.is_needed()
         node_id = reference.node_id
         parent = self._alias.get(node_id, node_id)
         if isinstance(reference, Output):
@@ -443,7 +448,9 @@ class _Links:
         return -1
 
 
-def pages(codec: Codec, digest: str, items: Iterable[Any], most: int = PAGE_ITEMS) -> Iterator[Page]:
+def pages(
+    codec: Codec, digest: str, items: Iterable[Any], most: int = PAGE_ITEMS, *, first: int = 0
+) -> Iterator[Page]:
     """Pack items into pages of at most `most` items and about `PAGE_BYTES`, as they are produced.
 
     The size of a page follows what the ones before it weighed, so that nothing is measured item by item.
@@ -453,13 +460,14 @@ def pages(codec: Codec, digest: str, items: Iterable[Any], most: int = PAGE_ITEM
         digest: The function they are meant for.
         items: Read once.
         most: Items of a page; few, where one item is work enough for a lease.
+        first: The index of the first of them.
     """
-    if type(items) is range and most == PAGE_ITEMS:
+    if type(items) is range and most == PAGE_ITEMS and not first:
         yield from _pages_of_range(codec, digest, items)
         return
-    first, items = _peek(items)
-    source, lo = iter(items), 0
-    item_bytes: float = _weight(first)
+    head, items = _peek(items)
+    source, lo = iter(items), first
+    item_bytes: float = weight(head)
     count = _clamp(PAGE_BYTES / item_bytes, min(FIRST_PAGE_ITEMS, most))
     while batch := list(islice(source, count)):
         hi = lo + len(batch)
@@ -530,15 +538,16 @@ def _with_slots(
     return _Filled(fn), slotted, given
 
 
-def _has_reference(item: Any, star: bool) -> bool:
+def has_reference(item: Any, star: bool) -> bool:
+    """Whether an item, or with `star` one of the arguments that it is, stands for the value of a node."""
     parts = item if star and isinstance(item, tuple) else (item,)
     return any(isinstance(part, Reference) for part in parts)
 
 
-def _weight(item: Any) -> int:
+def weight(item: Any) -> int:
     """About how many bytes an item takes; cheap, and only right for one that holds little else."""
     if isinstance(item, tuple) and item:
-        return sum(map(_weight, item[:16]))
+        return sum(map(weight, item[:16]))
     size = getattr(item, "nbytes", None)
     return max(1, size if isinstance(size, int) else sys.getsizeof(item, 1))
 

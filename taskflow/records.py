@@ -57,12 +57,12 @@ class EdgeMode(StrEnum):
 
     ``ALL``: every item succeeded; gets the values. ``JOIN``: likewise, and the value is appended to the
     list that is the successor's first argument. ``TAKEN``: likewise, or it was skipped by choice; then it
-    is left out. ``KEEP``: it ended; failed items arrive as exceptions. ``DROP``: it ended; failed items are
-    left out. ``AFTER``: it succeeded; gives nothing. ``ENDED``: it ended, whatever the outcome; gives
-    nothing. ``FEEDS``: it adds items to the successor while it runs; the successor begins at once and ends no
-    sooner. ``FAILED``: it failed, itself or in what took its place; gives why. ``BROKEN``: it failed, or
-    was skipped because something before it failed; gives why. ``ITEM``: item `Edge.lo` of the successor
-    takes its outcome.
+    is left out. ``KEEP``: it ended; failed items arrive as exceptions. ``DROP``: it ended; failed items
+    are left out. ``AFTER``: it succeeded; gives nothing. ``ENDED``: it ended, whatever the outcome; gives
+    nothing. ``FEEDS``: it adds items to the successor while it runs; the successor begins at once and
+    ends no sooner; a node has one such edge at most. ``FAILED``: it failed, itself or in what took its
+    place; gives why. ``BROKEN``: it failed, or was skipped because something before it failed; gives why.
+    ``ITEM``: item `Edge.lo` of the successor takes its outcome.
 
     When the need cannot be met the successor is *skipped*: because something failed, or by choice, when the
     predecessor was skipped by choice or did not fail as wanted. What is skipped by choice fails no run.

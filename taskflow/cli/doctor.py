@@ -12,6 +12,7 @@ from taskflow import __version__
 from taskflow.cli.exits import Exit
 from taskflow.cli.words import plural
 from taskflow.errors import TaskflowError
+from taskflow.observe.overview import queue_rows
 from taskflow.observe.table import Column
 from taskflow.observe.text import duration
 from taskflow.states import State
@@ -118,7 +119,7 @@ def _workers(store: Store, now: float) -> Iterator[Finding]:
     words = f"{plural(len(workers), 'worker')} with {plural(slots, 'slot')}, {busy} busy"
     yield Finding("workers", True, words)
     served = {queue for worker in workers for queue in worker.queues}
-    for queue in store.queues():
+    for queue in queue_rows(store):
         if queue[State.QUEUED] and queue["queue"] not in served:
             yield Finding(
                 f"queue {queue['queue']}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from taskflow.cli.exits import Exit
 from taskflow.errors import UsageError
+from taskflow.observe.overview import queue_rows
 from taskflow.observe.table import Column
 from taskflow.observe.text import count
 
@@ -40,7 +41,7 @@ def run(options: Namespace, console: Console) -> int:
     """List them, or pause or resume one."""
     if options.action:
         return _change(options, console)
-    found = console.store.queues()
+    found = queue_rows(console.store)
     if console.json:
         console.dump(found)
         return Exit.OK

@@ -303,7 +303,7 @@ class Histories(RuleBasedStateMachine):
 
     def _more(self, data: st.DataObject, lease: Lease) -> dict[NodeId, tuple[int, tuple[Page, ...]]]:
         """Items that a call adds to the arrays it feeds; at times it says again what it has said."""
-        found = {}
+        found: dict[NodeId, tuple[int, tuple[Page, ...]]] = {}
         for known in self.oracle.of(self.oracle.nodes[lease.key.node].run):
             if any(e.parent == lease.key.node and e.mode is EdgeMode.FEEDS for e in known.edges):
                 there = len(known.items or ())

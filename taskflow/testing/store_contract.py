@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from taskflow.testing.contract.cancelling import Cancelling
 from taskflow.testing.contract.choosing import Choosing
+from taskflow.testing.contract.feeding import Feeding
 from taskflow.testing.contract.graphs import Depending, Growing
 from taskflow.testing.contract.items import Items
 from taskflow.testing.contract.rerunning import Rerunning
@@ -36,6 +37,7 @@ class StoreContract(
     Cancelling,
     Depending,
     Growing,
+    Feeding,
     Rerunning,
     Choosing,
     Items,
