@@ -12,7 +12,6 @@ from taskflow import __version__
 from taskflow.cli.exits import Exit
 from taskflow.cli.words import plural
 from taskflow.errors import TaskflowError
-from taskflow.observe.overview import queue_rows
 from taskflow.observe.table import Column
 from taskflow.observe.text import duration
 from taskflow.states import State
@@ -113,6 +112,8 @@ def _checked(store: Store, now: float) -> Iterable[Finding]:
 
 
 def _workers(store: Store, now: float) -> Iterator[Finding]:
+    from taskflow.observe.overview import queue_rows
+
     workers = store.workers()
     slots = sum(worker.slots for worker in workers)
     busy = sum(worker.busy for worker in workers)

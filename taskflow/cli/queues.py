@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from taskflow.cli.exits import Exit
 from taskflow.errors import UsageError
-from taskflow.observe.overview import queue_rows
 from taskflow.observe.table import Column
 from taskflow.observe.text import count
 
@@ -41,6 +40,8 @@ def run(options: Namespace, console: Console) -> int:
     """List them, or pause or resume one."""
     if options.action:
         return _change(options, console)
+    from taskflow.observe.overview import queue_rows
+
     found = queue_rows(console.store)
     if console.json:
         console.dump(found)

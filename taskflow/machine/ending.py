@@ -204,9 +204,6 @@ def close(rows: Rows, row: NodeRow, state: State) -> None:
     row.growing = False
     if state is not State.SUCCEEDED:
         row.worst = _worse(row.worst, state)
-        run = run_of(rows, row)
-        run.worst = _worse(run.worst, state)
-        rows.save(run)
     refresh(rows, row)
 
 

@@ -555,7 +555,7 @@ class Oracle:
             self._end(known, max(states, key=_WORST.index, default=State.SUCCEEDED))
 
     def _end(self, known: Known, state: State) -> None:
-        known.ended = state
+        known.ended, known.growing = state, False
         if state not in (State.SUCCEEDED, State.SKIPPED):
             known.root = known.root or known.id
         if known.node.policy.on_failure == "stop" and state in _FAILURES:

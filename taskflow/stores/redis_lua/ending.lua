@@ -241,12 +241,7 @@ end
 -- Nothing is added to a node any more: it ends with what it has, and no better than what fed it.
 function M.close(row, state)
   row.growing = false
-  if state ~= 'succeeded' then
-    row.worst = worse(row.worst, state)
-    local run = M.run_of(row)
-    run.worst = worse(run.worst, state)
-    R.save_run(run)
-  end
+  if state ~= 'succeeded' then row.worst = worse(row.worst, state) end
   M.refresh(row)
 end
 
