@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import weakref
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
@@ -13,6 +12,7 @@ from taskflow.codec import Reference
 from taskflow.errors import ConfigError, WorkerLost, nearest
 from taskflow.future import Future, decode
 from taskflow.ids import NodeId, RunId
+from taskflow.ranges import Ranges
 from taskflow.records import Event, Failure, ItemView, NodeView, Segment
 from taskflow.states import TERMINAL, State
 from taskflow.tables import rows_or_frame
@@ -65,7 +65,7 @@ class MapRun(Waiting, Iterator[R], Reference):
         self.label = label
         self._width = width
         self._next = 0
-        self._ended = _Ranges()
+        self._ended = Ranges()
         self._over = width == 0
         self._waiting: dict[int, Future[R]] = {}
         self._futures: weakref.WeakValueDictionary[int, Future[R]] = weakref.WeakValueDictionary()
@@ -494,27 +494,3 @@ def check_errors(errors: str) -> None:
     """
     if errors not in (known := get_args(Errors)):
         raise ConfigError(f"errors={errors!r} is not known.{nearest(errors, known)}")
-
-
-class _Ranges:
-    """A set of indexes, kept as ranges; those that touch become one."""
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self.count = 0
-
-    def add(self, lo: int, hi: int) -> None:
-        """Add all of ``[lo, hi)``, whether some of them are there or not."""
-        first = bisect_left(self._ends, lo)
-        last = bisect_right(self._starts, hi)
-        if first < last:
-            lo, hi = min(lo, self._starts[first]), max(hi, self._ends[last - 1])
-            self.count -= sum(self._ends[first:last]) - sum(self._starts[first:last])
-        self._starts[first:last] = [lo]
-        self._ends[first:last] = [hi]
-        self.count += hi - lo
-
-    def __contains__(self, index: int) -> bool:
-        at = bisect_right(self._starts, index) - 1
-        return at >= 0 and index < self._ends[at]

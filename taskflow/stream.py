@@ -335,7 +335,10 @@ class Stream:
 
     def _renew(self) -> None:
         key = self._held
-        renewal = self._patiently(lambda: self._store.renew([key], lease_s=self._lease_s))
+        try:
+            renewal = self._store.renew([key], lease_s=self._lease_s)
+        except StoreError:
+            return  # it is away: whether the lease is still ours is asked when it is back
         self._renewed = time.monotonic()
         if key in renewal.lost:
             self._lost()
@@ -344,7 +347,7 @@ class Stream:
 
     def _give(self, items: Sequence[Any], last: bool) -> None:
         """Add items to the map; with the last of them the call beside it ends, and so closes the map."""
-        packed = self._pages(items)
+        packed = self._patiently(lambda: self._pages(items))
         last = last or self.error is not None
         self._settle(packed, (self._outcome(),) if last else ())
         if last:
@@ -390,15 +393,21 @@ class Stream:
             self._given = packed[-1].hi
 
     def _patiently(self, ask: Callable[[], Any]) -> Any:
-        """Ask the store until it answers: every step may be asked for twice."""
+        """Ask the store until it answers, and has room: every step may be asked for twice."""
+        told = False
         while True:
             try:
                 return ask()
             except StoreError as error:
                 if self._reason is not None:
                     raise
-                log.warning("the items of a map cannot be handed over now: %s", error)
-                time.sleep(AGAIN_S)
+                if not told:
+                    log.warning("the items of a map wait: %s", error)
+                told = True
+            with self._changed:
+                self._changed.wait_for(lambda: self._reason is not None, AGAIN_S)
+            if self._due_s() <= 0:
+                self._renew()
 
     def _lost(self) -> None:
         """The store has closed the map: this process was away for too long."""

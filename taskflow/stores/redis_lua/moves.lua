@@ -162,7 +162,12 @@ local function register(name, body, flags)
   redis.register_function{function_name = PREFIX .. name, callback = callback, flags = flags or {'allow-oom'}}
 end
 
--- Only a submit may be refused by a server without memory: all else keeps leases alive, or makes room.
+local function settle(a, values)
+  local lost = M.settle(a[1])
+  return {lost, a[2] and answer_leases(M.claim(a[2]), values) or {}}
+end
+
+-- Only what brings more work may be refused by a server without memory: all else keeps leases alive, or makes room.
 register('submit', function(plans)
   for _, plan in ipairs(plans) do M.add_plan(plan) end
 end, {})
@@ -170,10 +175,8 @@ register('assemble', function(a) return M.assemble(a) end, {})
 register('cancel', function(a) return M.cancel(a[1], a[2] or nil, a[3], a[4]) end)
 register('rerun', function(a) return M.rerun(a[1], a[2], a[3]) end)
 register('claim', function(want, values) return answer_leases(M.claim(want), values) end)
-register('settle', function(a, values)
-  local lost = M.settle(a[1])
-  return {lost, a[2] and answer_leases(M.claim(a[2]), values) or {}}
-end)
+register('settle', settle)
+register('feed', settle, {})
 register('renew', function(a) return M.renew(a[1], a[2]) end)
 register('reap', function(limit) return M.reap(limit) end)
 register('note', function(list) return note(list) end)
