@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskflow.links import shown
-from taskflow.policy import FEEDERS
 from taskflow.ports import Store
 from taskflow.records import Failure, RunView
 from taskflow.versions import compare, here
@@ -55,6 +54,8 @@ def worker_rows(store: Store) -> Rows:
 
 def queue_rows(store: Store) -> Rows:
     """Queues that workers may serve: one row each."""
+    from taskflow.policy import FEEDERS
+
     return [dict(row) for row in store.queues() if not row["queue"].startswith(FEEDERS)]
 
 
