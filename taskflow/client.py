@@ -148,21 +148,32 @@ class Client(concurrent.futures.Executor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int | Literal["auto"] = "auto",
+        buffersize: int | None = None,
     ) -> MapRun[R]:
         """Call a function for each item; starts at once, and gives the results in order.
+
+        A generator, or whatever else has no length, is read in a thread of the client as results are taken,
+        and not far beyond: it may be endless, and memory stays as it is. Who waits for the whole lets it be
+        read to its end. What it raises is raised where its item would have been.
 
         Args:
             fn: What to call.
             iterables: Read once, in pages; several are zipped and end with the shortest.
             timeout: Seconds until iterating raises `WaitTimedOut`, from now.
             chunksize: Most items in one lease; by default as the measured time of an item demands.
+            buffersize: Read at most so many items ahead of the results that were taken, also of a list, and
+                return without waiting for the first; by default two seconds of work, from 1,024 to 65,536
+                items, and at most 64 MiB.
 
         Raises:
             CannotPickle: The function or an item cannot travel; nothing was sent.
+            ConfigError: `buffersize` is below 1.
         """
         if not iterables:
             raise UsageError("map needs at least one iterable")
-        run: MapRun[R] = self._sender.map(fn, iterables, chunksize)
+        if buffersize is not None and buffersize < 1:
+            raise ConfigError(f"buffersize={buffersize} is not possible: use a number above 0, or None.")
+        run: MapRun[R] = self._sender.map(fn, iterables, chunksize, buffersize)
         if timeout is not None:
             run.give_up_after(timeout)
         return run
@@ -389,7 +400,9 @@ class Client(concurrent.futures.Executor):
     def queues(self) -> Any:
         """Items by queue and state: one row for each queue (a DataFrame with pandas)."""
         self._engine.flush()
-        return _table([dict(row) for row in self._engine.store.queues()])
+        from taskflow.observe.overview import queue_rows
+
+        return _table(queue_rows(self._engine.store))
 
     def pause(self, *queues: str) -> None:
         """Let workers take nothing more of these queues, until `resume`; what runs goes on.

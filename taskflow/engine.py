@@ -19,6 +19,7 @@ from taskflow.feed import Feed
 from taskflow.ids import NodeId, RunId, new_id
 from taskflow.links import shown
 from taskflow.outbox import Outbox
+from taskflow.policy import FEEDERS
 from taskflow.pools import context
 from taskflow.records import Plan
 from taskflow.room import PatientBlobs, Room
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from taskflow.crew import Crew
     from taskflow.future import Future
     from taskflow.ports import Store
+    from taskflow.stream import Stream
     from taskflow.waiting import Waiting
     from taskflow.worker.loop import Worker
 
@@ -77,6 +79,7 @@ class Engine:
         self._hands: list[tuple[tuple[str, ...], Worker]] = []
         self._named_queues: tuple[str, ...] = ("default",)
         self._driving: list[Worker] = []
+        self._streams: set[Stream] = set()
         if inline:
             _inline_engines[self.url] = self
 
@@ -125,6 +128,15 @@ class Engine:
         """
         return not self.inline and not context.inside()
 
+    def read_on(self, stream: Stream) -> bool:
+        """Let the iterator of a map be read as it is wanted; `False` when the store has another map there."""
+        self._streams.add(stream)
+        stream.when_over(lambda: self._streams.discard(stream))
+        begun = stream.begin(INLINE_LEASE_S) if self.inline else stream.begin()
+        if not begun:
+            self._streams.discard(stream)
+        return begun
+
     def begin(self) -> None:
         """See to it that somebody works."""
         if self.inline:
@@ -161,7 +173,7 @@ class Engine:
         self.was_interrupted = False
         if self.inline:
             new = {node.queue for node in plan.nodes}.difference(self._named_queues)
-            self._named_queues += tuple(sorted(new))
+            self._named_queues += tuple(sorted(name for name in new if not name.startswith(FEEDERS)))
 
     # ── waiting ──────────────────────────────────────────────────────────────────────
 
@@ -200,12 +212,15 @@ class Engine:
                 return
             if deadline is not None and time.monotonic() >= deadline:
                 return
-            if not busy and not self._rest(deadline):
+            if not busy and not self._read_some() and not self._rest(deadline):
                 if tired:
                     return
                 tired = True  # what was due has just been queued, perhaps: look once more
             else:
                 tired = False
+
+    def _read_some(self) -> bool:
+        return any(stream.pump() for stream in list(self._streams))
 
     def _rest(self, deadline: float | None) -> bool:
         """Wait a moment for what is due later, or for another thread; `False` when there is neither."""
@@ -300,7 +315,7 @@ class Engine:
 
     def _busy_queues(self) -> list[Mapping[str, Any]]:
         """The queues in which something waits or runs."""
-        rows = self._store.queues()
+        rows = [row for row in self._store.queues() if not row["queue"].startswith(FEEDERS)]
         return [row for row in rows if any(row.get(state) for state in ("queued", "waiting", "running"))]
 
     def _somebody_works(self) -> bool:
@@ -367,6 +382,7 @@ class Engine:
     def wait_all(self, timeout: float | None) -> bool:
         """Wait until nothing of this engine is pending; `False` when the time was up, or nobody works."""
         self.flush(wait=False)
+        self._end_streams()
         if self.inline:
             self.drive(lambda: not self.feed.pending, timeout)
             return not self.feed.pending
@@ -388,6 +404,15 @@ class Engine:
             self.feed.idle.wait(LOOK_S if deadline is None else min(LOOK_S, max(0.0, deadline - now)))
         return True
 
+    def _end_streams(self) -> None:
+        """Where somebody has begun to take results, and takes no more, nothing more is read; other iterators
+        are read to their ends."""
+        for stream in list(self._streams):
+            if stream.is_idle:
+                stream.stop("the client was closed", wait=True)
+            else:
+                stream.want()
+
     def close(self) -> None:
         """Stop everything; the store keeps what was submitted."""
         if self.closed:
@@ -395,6 +420,8 @@ class Engine:
         self.closed = True
         if os.getpid() != self.pid:
             return
+        for stream in list(self._streams):
+            stream.stop("the client was closed", wait=True)
         self.outbox.close()
         self.crew.leave()
         self.feed.close()

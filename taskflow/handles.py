@@ -12,7 +12,7 @@ from taskflow.future import Future
 from taskflow.ids import NodeId
 from taskflow.lookup import Lookup
 from taskflow.maprun import MapRun
-from taskflow.records import NodeView, RunView
+from taskflow.records import EdgeMode, NodeView, RunView
 from taskflow.result.finding import result_of_run
 from taskflow.run import Run, arrays_of
 from taskflow.states import TERMINAL
@@ -28,6 +28,9 @@ def handle_of(engine: Engine, view: RunView) -> Any:
     """The handle that submitting a run gave, told of all that has happened."""
     if view.meta.get("shape") not in _GRAPHS and "canvas" not in view.meta and len(view.nodes) == 1:
         return _handle_of_node(engine, view.nodes[0])
+    fed = [node for node in view.nodes if _feeder_of(node) is not None]
+    if fed and view.meta.get("shape") == "map":
+        return _handle_of_node(engine, fed[0])
     handle = _handle_of_run(engine, view)
     engine.feed.catch_up(NodeId(view.id), handle)
     return handle
@@ -84,11 +87,16 @@ _GRAPHS = ("workflow", "map_reduce")
 def _handle_of_node(engine: Engine, node: NodeView) -> Future[Any] | MapRun[Any]:
     handle: Future[Any] | MapRun[Any]
     if node.array:
-        handle = MapRun(engine, node.run, node.id, node.width, node.label)
+        width = None if node.growing else node.width
+        handle = MapRun(engine, node.run, node.id, width, node.label, feeder=_feeder_of(node))
     else:
         handle = Future(engine, node.run, node.id, None, node.label)
     engine.feed.catch_up(node.id, handle)
     return handle
+
+
+def _feeder_of(node: NodeView) -> NodeId | None:
+    return next((edge.parent for edge in node.parents if edge.mode is EdgeMode.FEEDS), None)
 
 
 def _handle_of_run(engine: Engine, view: RunView) -> Run:

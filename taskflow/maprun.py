@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 import weakref
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
 
 from taskflow.codec import Reference
-from taskflow.errors import ConfigError, nearest
+from taskflow.errors import ConfigError, WorkerLost, nearest
 from taskflow.future import Future, decode
 from taskflow.ids import NodeId, RunId
+from taskflow.ranges import Ranges
 from taskflow.records import Event, Failure, ItemView, NodeView, Segment
 from taskflow.states import TERMINAL, State
 from taskflow.tables import rows_or_frame
@@ -20,6 +20,7 @@ from taskflow.waiting import Waiting
 
 if TYPE_CHECKING:
     from taskflow.engine import Engine
+    from taskflow.stream import Stream
 
 __all__ = ["Errors", "MapRun", "check_errors"]
 
@@ -35,19 +36,36 @@ class MapRun(Waiting, Iterator[R], Reference):
     It releases each result as it is handed out, so that a long map takes constant memory; what stays
     is in the store. A failed item raises when its turn comes; iterating further goes on with the next.
 
+    A map over a generator has no `len` while that is read. It is read as results are taken; `wait`,
+    `results`, `width`, `futures`, ``await`` and tasks that take the map as an argument let it be read to its
+    end.
+
     Attributes:
         id: The run; ``client.attach(id)`` finds it again in another process.
     """
 
     index = None
 
-    def __init__(self, engine: Engine, run: RunId, node: NodeId, width: int | None, label: str = "") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        run: RunId,
+        node: NodeId,
+        width: int | None,
+        label: str = "",
+        *,
+        feeder: NodeId | None = None,
+        stream: Stream | None = None,
+    ) -> None:
         super().__init__(engine, run)
+        self._feeder = feeder
+        self._stream = stream
+        self._told_end = False
         self.node_id = node
         self.label = label
         self._width = width
         self._next = 0
-        self._ended = _Ranges()
+        self._ended = Ranges()
         self._over = width == 0
         self._waiting: dict[int, Future[R]] = {}
         self._futures: weakref.WeakValueDictionary[int, Future[R]] = weakref.WeakValueDictionary()
@@ -66,8 +84,9 @@ class MapRun(Waiting, Iterator[R], Reference):
 
     @property
     def width(self) -> int:
-        """How many items there are; waits while that depends on another node."""
+        """How many items there are; waits while that depends on another node, or on an iterator."""
         if self._width is None:
+            self.is_needed()
             self._block(lambda: self._known_width() is not None, None)
             self._width = self._known_width()
         return self._width or 0
@@ -75,13 +94,30 @@ class MapRun(Waiting, Iterator[R], Reference):
     def _known_width(self) -> int | None:
         self._engine.flush()
         node = self._node()
+        if node.growing:
+            return None
         return node.width if node.state not in TERMINAL else node.width or 0
 
     def _node(self) -> NodeView:
         return next(n for n in self._engine.store.snapshot(self.id)[0].nodes if n.id == self.node_id)
 
     def __len__(self) -> int:
+        if self._feeder is not None and self._width is None:
+            self._width = self._known_width()
+            if self._width is None:
+                raise TypeError(
+                    f"{self!r} has no length yet: its iterator is still read. `run.width` waits for its end,"
+                    " `run.progress.total` is how many items there are so far."
+                )
         return self.width
+
+    def __bool__(self) -> bool:
+        return self._width != 0
+
+    def is_needed(self) -> None:
+        """Somebody waits for all of it: an iterator that it maps is read to its end."""
+        if self._stream is not None:
+            self._stream.want()
 
     # ── Listener ─────────────────────────────────────────────────────────────────────
 
@@ -119,11 +155,15 @@ class MapRun(Waiting, Iterator[R], Reference):
             for lo, hi in ranges:
                 self._ended.add(lo, hi)
             self._changed.notify_all()
+        if self._stream is not None:
+            self._stream.have_ended(self._ended.count)
         if self._width is not None and self._ended.count >= self._width:
             self._finish()
 
     def _finish(self) -> None:
         self._engine.feed.unwatch(self.node_id, self)
+        if self._stream is not None:
+            self._stream.stop()
         self._end()
         if self._waiting:  # items that never were: their node was skipped or cancelled as a whole
             self._settle(self._engine.store.values([self.node_id])[self.node_id])
@@ -185,9 +225,12 @@ class MapRun(Waiting, Iterator[R], Reference):
     def _go_on(self) -> bool:
         """Have the values behind those that were handed out; `False` when there are none."""
         index = self._next
-        if index >= self.width:
-            return False
         left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        if not self._comes(index, left):
+            if not self._told_end and (error := self._early_end()) is not None:
+                self._told_end = True
+                raise error
+            return False
         segment = self._segment(index, left)
         self._next = index + 1
         values, error = decode(self._engine, segment, None)
@@ -196,6 +239,30 @@ class MapRun(Waiting, Iterator[R], Reference):
         self._next = segment.hi
         self._values = iter(values[index - segment.lo :])
         return True
+
+    def _comes(self, index: int, timeout: float | None) -> bool:
+        """Whether there is such an item; where that is not known, waits until it has ended."""
+        if self._width is None and self._feeder is not None:
+            if self._stream is not None:
+                self._stream.handed(index, self._ended.count)
+            self._wait_for(index, timeout)
+            if not self._over:
+                return True
+            self._width = self._known_width()
+        return index < self.width
+
+    def _early_end(self) -> BaseException | None:
+        """Why items are missing at the end of a map over an iterator: what that raised, for one."""
+        if self._stream is not None and self._stream.error is not None:
+            return self._stream.error
+        found = self._engine.store.values([self._feeder])[self._feeder] if self._feeder is not None else []
+        if not found or found[0].state is State.SUCCEEDED:
+            return None
+        if found[0].state not in (State.DEAD, State.EXPIRED):
+            return decode(self._engine, found[0], None)[1]
+        return WorkerLost(
+            f"The iterator of {self.label} was lost with the client that read it, after {self.width:,} items."
+        )
 
     def _segment(self, index: int, timeout: float | None) -> Segment:
         """The segment that holds an item, when that has ended; reads a window of them at a time."""
@@ -231,6 +298,8 @@ class MapRun(Waiting, Iterator[R], Reference):
         Raises:
             WaitTimedOut: The wait ended, the map did not.
         """
+        if not self._over:
+            self.is_needed()
         return super().wait(timeout, progress=progress is not False)
 
     def results(self, errors: Errors = "raise") -> list[Any]:
@@ -238,12 +307,13 @@ class MapRun(Waiting, Iterator[R], Reference):
 
         Args:
             errors: ``"raise"`` raises what the first failed item raised; ``"skip"`` leaves failed items
-                out; ``"return"`` puts their exceptions in their place.
+                out; ``"return"`` puts their exceptions in their place. What an iterator raised comes last.
         """
         check_errors(errors)
         self.wait()
         found: list[Any] = []
-        for segment in self._segments():
+        end = self._early_end() if self._feeder is not None else None
+        for segment in self._segments() if end is None or self.width else ():
             values, error = decode(self._engine, segment, None)
             if error is None:
                 found += values
@@ -251,7 +321,9 @@ class MapRun(Waiting, Iterator[R], Reference):
                 raise error
             elif errors == "return":
                 found += [error] * (segment.hi - segment.lo)
-        return found
+        if end is not None and errors == "raise":
+            raise end
+        return found if end is None or errors == "skip" else [*found, end]
 
     def _segments(self) -> list[Segment]:
         """All outcomes, in order.
@@ -270,6 +342,7 @@ class MapRun(Waiting, Iterator[R], Reference):
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         """Wait for all results without blocking the event loop."""
+        self.is_needed()
         return self._awaited(self.results).__await__()
 
     def partial(self) -> Any:
@@ -287,11 +360,23 @@ class MapRun(Waiting, Iterator[R], Reference):
 
     def __getitem__(self, index: int) -> Future[R]:
         """The future of one item."""
+        if index >= 0 and self._width is None and self._feeder is not None:
+            self._block(lambda: self._is_there(index), None)
+            return self._future(index) if index < (self._node().width or 0) else self._none_such(index)
         if index < 0:
             index += self.width
         if not 0 <= index < self.width:
-            raise IndexError(f"item {index} of a map of {self.width}")
+            self._none_such(index)
         return self._future(index)
+
+    def _is_there(self, index: int) -> bool:
+        if self._stream is not None:
+            self._stream.want(index + 1)
+        node = self._node()
+        return not node.growing or index < (node.width or 0)
+
+    def _none_such(self, index: int) -> NoReturn:
+        raise IndexError(f"item {index} of a map of {self.width}")
 
     @property
     def futures(self) -> list[Future[R]]:
@@ -397,6 +482,7 @@ class MapRun(Waiting, Iterator[R], Reference):
         """
         if not isinstance(tree, bool) and tree < 2:
             raise ConfigError(f"tree={tree} is not possible: a call must fold 2 values or more.")
+        self.is_needed()
         return self._engine.fold(fn, self.node_id, self._known_width(), tree=tree)
 
     def __repr__(self) -> str:
@@ -412,27 +498,3 @@ def check_errors(errors: str) -> None:
     """
     if errors not in (known := get_args(Errors)):
         raise ConfigError(f"errors={errors!r} is not known.{nearest(errors, known)}")
-
-
-class _Ranges:
-    """A set of indexes, kept as ranges; those that touch become one."""
-
-    def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self.count = 0
-
-    def add(self, lo: int, hi: int) -> None:
-        """Add all of ``[lo, hi)``, whether some of them are there or not."""
-        first = bisect_left(self._ends, lo)
-        last = bisect_right(self._starts, hi)
-        if first < last:
-            lo, hi = min(lo, self._starts[first]), max(hi, self._ends[last - 1])
-            self.count -= sum(self._ends[first:last]) - sum(self._starts[first:last])
-        self._starts[first:last] = [lo]
-        self._ends[first:last] = [hi]
-        self.count += hi - lo
-
-    def __contains__(self, index: int) -> bool:
-        at = bisect_right(self._starts, index) - 1
-        return at >= 0 and index < self._ends[at]

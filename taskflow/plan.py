@@ -42,6 +42,7 @@ __all__ = [
     "Fault",
     "Output",
     "Replaced",
+    "has_reference",
     "pages",
 ]
 
@@ -227,7 +228,7 @@ class Draft:
         label = label or options.label or self.codec.describe(fn)
         policy = options.policy_for(fn)
         first, items = _peek(items)
-        if _has_reference(first, star):
+        if has_reference(first, star):
             fn, items, given = _with_slots(fn, items, star)
             args, star = (given, *args), False
         digest = self.codec.function(fn, retry=options.retries, breaker=options.judge)
@@ -397,12 +398,15 @@ class _Links:
             self._take(edge._replace(parent=alias[edge.parent]) if edge.parent in alias else edge)
         for other in after:
             self._check_home(other)
+            if isinstance(other, Reference):
+                other.is_needed()
             parent = alias.get(other.node_id, other.node_id)
             self._take(self._single(parent, other, EdgeMode.AFTER) or Edge(parent, EdgeMode.AFTER))
 
     def position(self, reference: Reference) -> int:
         """Where the value of a reference stands among the inputs; new ones get the next place."""
         self._check_home(reference)
+        reference.is_needed()
         node_id = reference.node_id
         parent = self._alias.get(node_id, node_id)
         if isinstance(reference, Output):
@@ -461,7 +465,9 @@ class _Links:
         return -1
 
 
-def pages(codec: Codec, digest: str, items: Iterable[Any], most: int = PAGE_ITEMS) -> Iterator[Page]:
+def pages(
+    codec: Codec, digest: str, items: Iterable[Any], most: int = PAGE_ITEMS, *, first: int = 0
+) -> Iterator[Page]:
     """Pack items into pages of at most `most` items and about `PAGE_BYTES`, as they are produced.
 
     The size of a page follows what the ones before it weighed, so that nothing is measured item by item.
@@ -471,13 +477,14 @@ def pages(codec: Codec, digest: str, items: Iterable[Any], most: int = PAGE_ITEM
         digest: The function they are meant for.
         items: Read once.
         most: Items of a page; few, where one item is work enough for a lease.
+        first: The index of the first of them.
     """
-    if type(items) is range and most == PAGE_ITEMS:
+    if type(items) is range and most == PAGE_ITEMS and not first:
         yield from _pages_of_range(codec, digest, items)
         return
-    first, items = _peek(items)
-    source, lo = iter(items), 0
-    item_bytes: float = codec.weight(first)
+    head, items = _peek(items)
+    source, lo = iter(items), first
+    item_bytes: float = codec.weight(head)
     count = _clamp(PAGE_BYTES / item_bytes, min(FIRST_PAGE_ITEMS, most))
     while batch := list(islice(source, count)):
         hi = lo + len(batch)
@@ -547,7 +554,8 @@ def _with_slots(
     return _Filled(fn), slotted, given
 
 
-def _has_reference(item: Any, star: bool) -> bool:
+def has_reference(item: Any, star: bool) -> bool:
+    """Whether an item, or with `star` one of the arguments that it is, stands for the value of a node."""
     parts = item if star and isinstance(item, tuple) else (item,)
     return any(isinstance(part, Reference) for part in parts)
 

@@ -384,6 +384,9 @@ class Options:
         return self.expires
 
 
+FEEDERS = "client/"
+"""How the queues begin from which no worker claims: of calls that a client makes itself."""
+
 _OPTION_NAMES = tuple(f.name for f in fields(Options))
 
 

@@ -96,7 +96,11 @@ class WorkPort(Protocol):
         ...
 
     def settle(self, done: Sequence[Settlement], /, *, want: Want | None = None) -> Settled:
-        """Give outcomes, and claim anew in the same step. What a lost lease settles changes nothing."""
+        """Give outcomes, and claim anew in the same step. What a lost lease settles changes nothing.
+
+        Raises:
+            QueueFull: Nothing ends, more items are added (`Growth.widths`), and there is no room for them.
+        """
         ...
 
     def reap(self, /, *, limit: int = 1000) -> float | None:

@@ -60,11 +60,12 @@ class EdgeMode(StrEnum):
 
     ``ALL``: every item succeeded; gets the values. ``JOIN``: likewise, and the value is appended to the
     list that is the successor's first argument. ``TAKEN``: likewise, or it was skipped by choice; then it
-    is left out. ``KEEP``: it ended; failed items arrive as exceptions. ``DROP``: it ended; failed items are
-    left out. ``AFTER``: it succeeded; gives nothing. ``ENDED``: it ended, whatever the outcome; gives
-    nothing. ``FAILED``: it failed, itself or in what took its place; gives why. ``BROKEN``: it failed, or
-    was skipped because something before it failed; gives why. ``ITEM``: item `Edge.lo` of the successor
-    takes its outcome.
+    is left out. ``KEEP``: it ended; failed items arrive as exceptions. ``DROP``: it ended; failed items
+    are left out. ``AFTER``: it succeeded; gives nothing. ``ENDED``: it ended, whatever the outcome; gives
+    nothing. ``FEEDS``: it adds items to the successor while it runs; the successor begins at once and
+    ends no sooner; a node has one such edge at most. ``FAILED``: it failed, itself or in what took its
+    place; gives why. ``BROKEN``: it failed, or was skipped because something before it failed; gives why.
+    ``ITEM``: item `Edge.lo` of the successor takes its outcome.
 
     When the need cannot be met the successor is *skipped*: because something failed, or by choice, when the
     predecessor was skipped by choice or did not fail as wanted. What is skipped by choice fails no run.
@@ -80,6 +81,7 @@ class EdgeMode(StrEnum):
     FAILED = "failed"
     BROKEN = "broken"
     ITEM = "item"
+    FEEDS = "feeds"
 
     @property
     def needs_success(self) -> bool:
@@ -89,10 +91,11 @@ class EdgeMode(StrEnum):
     @property
     def gives_value(self) -> bool:
         """Whether what became of the predecessor is an input of the successor."""
-        return self not in (EdgeMode.AFTER, EdgeMode.ENDED, EdgeMode.ITEM)
+        return self not in _GIVE_NOTHING
 
 
 _NEED_SUCCESS = frozenset({EdgeMode.ALL, EdgeMode.JOIN, EdgeMode.TAKEN, EdgeMode.AFTER})
+_GIVE_NOTHING = frozenset({EdgeMode.AFTER, EdgeMode.ENDED, EdgeMode.ITEM, EdgeMode.FEEDS})
 
 
 class Edge(NamedTuple):
@@ -188,7 +191,9 @@ class Growth:
 
     Args:
         nodes: Added to the run; their edges may name any node.
-        widths: Array nodes of unknown width that now have one, with their pages.
+        widths: Array nodes of unknown width that now have one, with their pages; and array nodes that the
+            settling node feeds: how many items they have from now on, with the pages of the new ones. What
+            is there already is left as it is.
         final: When set, the settling node, or the one item of it that is settled, takes the outcome of this
             node as its own (a replacement). In place of an item it must be a call.
         joins: New nodes for which what waits for the settling node waits too; who takes its value gets
@@ -309,7 +314,8 @@ class Outcome(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """Outcomes for a lease, or for a part of it: what they do not name stays held."""
+    """Outcomes for a lease, or for a part of it: what they do not name stays held. Without any it tells what
+    grew while the lease is held."""
 
     key: LeaseKey
     outcomes: tuple[Outcome, ...]
@@ -424,7 +430,7 @@ class ItemView(NamedTuple):
 class NodeView(NamedTuple):
     """A node as it stands; `counts` are its items by state. `root` is the node that failed first, when this
     one has no value; one that was skipped by choice has none. `source` is the node that it runs again: the
-    first of that line."""
+    first of that line. `growing`: a predecessor still adds items to it."""
 
     id: NodeId
     run: RunId
@@ -447,6 +453,7 @@ class NodeView(NamedTuple):
     due_at: float | None = None
     root: str | None = None
     source: NodeId | None = None
+    growing: bool = False
 
 
 class RunView(NamedTuple):

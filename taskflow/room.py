@@ -135,6 +135,10 @@ class PatientBlobs:
         """See `Blobs.has`."""
         return self._blobs.has(name)
 
+    def drop(self, name: str, /) -> None:
+        """See `Blobs.drop`."""
+        self._blobs.drop(name)
+
     def sweep(self, keep: Collection[str], /, *, age_s: float) -> int:
         """See `Blobs.sweep`."""
         return self._blobs.sweep(keep, age_s=age_s)

@@ -6,8 +6,9 @@ import contextlib
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taskflow.burst import SHAPE as BURST
@@ -19,13 +20,14 @@ from taskflow.handles import future_by_id, handle_of
 from taskflow.ids import NodeId, RunId, id_from, new_id
 from taskflow.locking import lock_of_graph
 from taskflow.maprun import MapRun
-from taskflow.plan import Draft
+from taskflow.plan import HELPER, Draft, has_reference, items_of
 from taskflow.policy import Options
-from taskflow.records import Lock, Plan
+from taskflow.records import Edge, EdgeMode, Lock, Plan
 from taskflow.result import AsyncResult, result_of
 from taskflow.result.finding import find_result
 from taskflow.room import Patiently
 from taskflow.run import Run
+from taskflow.stream import UNCLAIMED_S, Head, Stream, head_of, queue_of
 from taskflow.unique import Unique
 from taskflow.workflow.compiling import MEMO
 from taskflow.workflowrun import WorkflowRun, compiled
@@ -120,14 +122,22 @@ class Sender:
         return sent
 
     def map(
-        self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], chunksize: int | Literal["auto"]
+        self,
+        fn: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+        chunksize: int | Literal["auto"],
+        buffersize: int | None = None,
     ) -> MapRun[Any]:
-        """Send a map."""
+        """Send a map; what has no length is read as it is wanted."""
         with self._patiently():
-            return self._map(fn, iterables, chunksize)
+            return self._map(fn, iterables, chunksize, buffersize)
 
     def _map(
-        self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], chunksize: int | Literal["auto"]
+        self,
+        fn: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+        chunksize: int | Literal["auto"],
+        buffersize: int | None,
     ) -> MapRun[Any]:
         options = self._options_of_parts
         if chunksize not in ("auto", 1):  # 1 is what the standard library has for "as it comes"
@@ -135,10 +145,50 @@ class Sender:
         draft, run, known = self._begin()
         if known is not None:
             return known  # type: ignore[no-any-return]
-        node, width = draft.map(fn, iterables, options)
+        if buffersize is not None or any(map(_is_read_once, iterables)):
+            star = len(iterables) > 1
+            source = zip(*iterables, strict=False) if star else iter(iterables[0])
+            head = head_of(source) if buffersize is None else Head([], source)
+            if head.rest is not None and not (head.items and has_reference(head.items[0], star)):
+                return self._stream(fn, head, options, draft, run, buffersize, star=star)
+            node, width = draft.array(fn, chain(head.items, head.rest or ()), options, star=star)
+        else:
+            node, width = draft.map(fn, iterables, options)
         label = draft.nodes[0].label
         handle: MapRun[Any] = MapRun(self._engine, run, node, width, label)
         return self._send(draft, run, label, "map", node, handle)  # type: ignore[no-any-return]
+
+    def _stream(
+        self,
+        fn: Callable[..., Any],
+        head: Head,
+        options: Options,
+        draft: Draft,
+        run: RunId,
+        buffersize: int | None,
+        *,
+        star: bool,
+    ) -> MapRun[Any]:
+        """Send a map that begins with some items, and a call beside it that adds the others."""
+        engine, node = self._engine, NodeId(new_id())
+        label = options.label or engine.codec.describe(fn)
+        feeder = NodeId(f"{node}/items")
+        around = Options(queue=queue_of(feeder), max_deliveries=1, expires=UNCLAIMED_S)
+        draft.call(items_of, (), None, around, node_id=feeder, label=HELPER.format(label))
+        edges = (Edge(feeder, EdgeMode.FEEDS),)
+        draft.array(fn, head.items, options, star=star, node_id=node, edges=edges, label=label)
+        digest, threads = draft.nodes[-1].fn, not engine.inline
+        stream = Stream(
+            engine.store, engine.codec, run, node, feeder, digest, head, buffersize, threads=threads
+        )
+        handle: MapRun[Any] = MapRun(engine, run, node, None, label, feeder=feeder, stream=stream)
+        sent: MapRun[Any] = self._send(draft, run, label, "map", node, handle)
+        if sent is not handle:
+            return sent
+        if not engine.read_on(stream):  # another client has sent what has this key, at the same moment
+            engine.feed.unwatch(node, handle)
+            return handle_of(engine, engine.store.snapshot(run)[0])  # type: ignore[no-any-return]
+        return handle
 
     def canvas(self, sig: Signature, eager: object = None) -> AsyncResult:
         """Send a canvas; `eager` lives as long as any handle of it."""
@@ -328,6 +378,11 @@ def _locked(plan: Plan, lock: Lock, unique: Unique) -> Plan:
         return replace(plan, lock=lock)
     nodes = [replace(node, policy=replace(node.policy, unlocks=True)) for node in plan.nodes]
     return replace(plan, nodes=tuple(nodes), lock=lock)
+
+
+def _is_read_once(iterable: Iterable[Any]) -> bool:
+    """Whether nobody can say how many items there are before they are read."""
+    return isinstance(iterable, Iterator) or not hasattr(type(iterable), "__len__")
 
 
 class _Kept:

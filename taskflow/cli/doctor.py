@@ -112,13 +112,15 @@ def _checked(store: Store, now: float) -> Iterable[Finding]:
 
 
 def _workers(store: Store, now: float) -> Iterator[Finding]:
+    from taskflow.observe.overview import queue_rows
+
     workers = store.workers()
     slots = sum(worker.slots for worker in workers)
     busy = sum(worker.busy for worker in workers)
     words = f"{plural(len(workers), 'worker')} with {plural(slots, 'slot')}, {busy} busy"
     yield Finding("workers", True, words)
     served = {queue for worker in workers for queue in worker.queues}
-    for queue in store.queues():
+    for queue in queue_rows(store):
         if queue[State.QUEUED] and queue["queue"] not in served:
             yield Finding(
                 f"queue {queue['queue']}",

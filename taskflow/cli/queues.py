@@ -40,7 +40,9 @@ def run(options: Namespace, console: Console) -> int:
     """List them, or pause or resume one."""
     if options.action:
         return _change(options, console)
-    found = console.store.queues()
+    from taskflow.observe.overview import queue_rows
+
+    found = queue_rows(console.store)
     if console.json:
         console.dump(found)
         return Exit.OK

@@ -114,7 +114,12 @@ def _write(target: Target, console: Console, *, every_item: bool) -> None:
 
 def _node_row(node: NodeView, name: str, now: float, plain: bool) -> Sequence[str]:
     took_s = None if node.started_at is None else (node.ended_at or now) - node.started_at
-    return (name, node.label, node.state, *_figures(node.counts, node.width, took_s, plain))
+    return (
+        name,
+        node.label,
+        node.state,
+        *_figures(node.counts, None if node.growing else node.width, took_s, plain),
+    )
 
 
 def _figures(

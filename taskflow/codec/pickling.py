@@ -67,6 +67,9 @@ class Reference:
     node_id: NodeId
     index: int | None
 
+    def is_needed(self) -> None:
+        """Told when something is to wait for it; nothing by default."""
+
 
 class Kept:
     """Stands for an object that is stored already; among arguments and items it travels as its name.

@@ -19,6 +19,7 @@ from taskflow.states import FAILURES, TERMINAL, State
 __all__ = [
     "begin",
     "cancel_node",
+    "close",
     "count",
     "end_fresh",
     "end_items",
@@ -50,7 +51,7 @@ def _ready(rows: Rows, row: NodeRow) -> None:
         row.root = row.id
         count(rows, row, State.SKIPPED, row.open)
         end_node(rows, row, State.SKIPPED)
-    elif row.open == 0:
+    elif row.open == 0 and not row.growing:
         end_node(rows, row, row.worst or State.SUCCEEDED)
     else:
         refresh(rows, row)
@@ -58,7 +59,7 @@ def _ready(rows: Rows, row: NodeRow) -> None:
 
 def refresh(rows: Rows, row: NodeRow) -> None:
     """Derive the state and the alarm of a node from its counts; end it when nothing is open."""
-    if row.open == 0 and not (row.width == 0 and row.remaining):
+    if row.open == 0 and not row.growing and not (row.width == 0 and row.remaining):
         end_node(rows, row, row.worst or State.SUCCEEDED)
         return
     before = row.state
@@ -139,6 +140,7 @@ def end_node(rows: Rows, row: NodeRow, state: State) -> None:
     row.state = state
     row.ended_at = rows.now
     row.alarm_at = row.due_at = row.expires_at = None
+    row.growing = False
     if state not in (State.SUCCEEDED, State.SKIPPED) and row.root is None:
         row.root = row.id
     rows.save(row)
@@ -179,6 +181,7 @@ def skip(rows: Rows, row: NodeRow, refusal: Refusal) -> None:
     culprit, by_choice = refusal
     name = culprit.label or culprit.id
     if by_choice:
+        row.root = None
         known = {"error": "TaskSkipped"}
         failure = Failure("skipped", "Skip", f"it needs {name}, which is {culprit.state}", data=known)
     else:
@@ -196,9 +199,20 @@ def cancel_node(rows: Rows, row: NodeRow, reason: str) -> bool:
     if row.width is None or row.final is not None:
         end_node(rows, row, State.CANCELLED)
         return True
+    if row.growing:
+        close(rows, row, State.CANCELLED)
+        return True
     if changed or row.held:
         refresh(rows, row)
     return changed or row.held > 0
+
+
+def close(rows: Rows, row: NodeRow, state: State) -> None:
+    """Nothing is added to a node any more: it ends with what it has, and no better than what fed it."""
+    row.growing = False
+    if state is not State.SUCCEEDED:
+        row.worst = _worse(row.worst, state)
+    refresh(rows, row)
 
 
 def end_rest(rows: Rows, row: NodeRow, state: State, failure: Failure) -> bool:

@@ -3,7 +3,7 @@
 Growth comes with the outcome of a node and is applied before that outcome::
 
     nodes    more of them, in the same run
-    widths   of arrays that waited to learn theirs
+    widths   of arrays that waited to learn theirs, or that the settling node feeds
     final    takes the place of the settling node, or of one item of it
     joins    what waits for the settling node waits for these too
 """
@@ -16,13 +16,13 @@ from dataclasses import replace
 from taskflow.errors import GraphError, UnknownNode
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.admitting import in_the_way, skip_all, take
-from taskflow.machine.ending import begin, cancel_node, end_run
+from taskflow.machine.ending import begin, cancel_node, end_run, refresh
 from taskflow.machine.needs import Refusal, check_acyclic, unique, wait_for
 from taskflow.machine.parts import run_of, weight
 from taskflow.machine.releasing import adopt, adopt_item, drain
 from taskflow.machine.rows import NodeRow, Rows, RunRow
 from taskflow.policy import Policy
-from taskflow.records import Edge, EdgeMode, Growth, Node, Plan
+from taskflow.records import Edge, EdgeMode, Growth, Node, Page, Plan
 from taskflow.states import TERMINAL, State
 
 __all__ = ["add_plan", "blocked_row", "grow", "replace_item"]
@@ -141,13 +141,7 @@ def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
             " Let the growth bring that node with it."
         )
     for node, (width, pages) in growth.widths.items():
-        target = _widened(rows, run.id, node)
-        if target is not None:
-            run.total += width - target.open
-            target.width = target.open = width
-            rows.add_pages(target, pages)
-            rows.save(target)
-            rows.save(run)
+        _widen(rows, run, node, width, pages)
     if growth.final is not None and row.final is None and not row.array:
         row.final = growth.final
         rows.add_edge(row.id, Edge(growth.final, EdgeMode.ENDED))
@@ -161,12 +155,26 @@ def grow(rows: Rows, row: NodeRow, growth: Growth) -> None:
             _cancel_grown(rows, new.id, row.cancelled)
 
 
-def _widened(rows: Rows, run: RunId, node: NodeId) -> NodeRow | None:
-    """The node that waits for this width: the named one or, in a rerun, its clone."""
-    target = rows.node(_clone_of(rows, run, node))
-    if target is None or target.run != run or target.width is not None or target.state in TERMINAL:
-        return None
-    return target
+def _widen(rows: Rows, run: RunRow, node: NodeId, width: int, pages: Sequence[Page]) -> None:
+    """Give a node its width, or more of it: the named one or, in a rerun, its clone."""
+    target = rows.node(_clone_of(rows, run.id, node))
+    if target is None or target.run != run.id or target.state in TERMINAL:
+        return
+    if target.width is None:
+        run.total += width - target.open
+        target.width = target.open = width
+    elif target.growing and pages and pages[0].lo == target.width:
+        more = width - target.width
+        run.total += more
+        target.width += more
+        target.open += more
+    else:
+        return
+    rows.add_pages(target, pages)
+    rows.save(run)
+    if target.growing:
+        refresh(rows, target)
+    rows.save(target)
 
 
 def _at_home(rows: Rows, row: NodeRow, node: Node) -> Node:

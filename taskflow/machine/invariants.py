@@ -38,7 +38,7 @@ def broken(row: NodeRow, parts: Iterable[Part], ended: Iterable[tuple[int, int]]
         faults.append("a part was delivered too often")
     if row.state in TERMINAL and (parts or row.open):
         faults.append(f"it is {row.state} with {row.open} items open and {len(parts)} live parts")
-    if row.state in LIVE and row.open == 0 and row.width:
+    if row.state in LIVE and row.open == 0 and row.width and not row.growing:
         faults.append(f"it is {row.state} though every item has ended")
     faults += _state(row)
     return [f"node {row.id}: {fault}" for fault in faults]

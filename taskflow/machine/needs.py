@@ -40,7 +40,7 @@ def wait_for(
     ended: set[NodeId] = set()
     for edge in edges:
         if edge.parent in new:
-            row.remaining += 1
+            _wait(row, edge)
             continue
         parent = rows.node(edge.parent)
         if parent is None:
@@ -49,13 +49,20 @@ def wait_for(
                 " Submit both to the same store, and within the retention of the first."
             )
         if not has_ended(rows, parent, edge):
-            row.remaining += 1
+            _wait(row, edge)
             continue
         ended.add(parent.id)
         found = refusal_of(rows, parent, edge)
         if found is not None and (refusal is None or refusal.by_choice):
             refusal = found
     return refusal, ended
+
+
+def _wait(row: NodeRow, edge: Edge) -> None:
+    if edge.mode is EdgeMode.FEEDS:
+        row.growing = True
+    else:
+        row.remaining += 1
 
 
 def has_ended(rows: Rows, parent: NodeRow, edge: Edge) -> bool:

@@ -6,13 +6,14 @@ ended::
 
     pushed node ──► its edges ──┬─► remaining − 1; at 0 it is ready
     ended items ──► their edges ┤─► refused: skipped, and pushed in turn
-                                └─► replaced by it: takes its outcome
+                                ├─► replaced by it: takes its outcome
+                └─► fed by it: is closed
 """
 
 from __future__ import annotations
 
 from taskflow.ids import NodeId
-from taskflow.machine.ending import begin, count, end_node, end_range, refresh, touch
+from taskflow.machine.ending import begin, close, count, end_node, end_range, refresh, touch
 from taskflow.machine.needs import refusal_of
 from taskflow.machine.parts import forget
 from taskflow.machine.rows import NodeRow, Rows
@@ -59,6 +60,10 @@ def _release(rows: Rows, parent: NodeRow, child: NodeId, edge: Edge) -> None:
         return
     if edge.mode is EdgeMode.ITEM:
         adopt_item(rows, row, parent, edge.lo)
+    elif edge.mode is EdgeMode.FEEDS:
+        if parent.state is not State.SUCCEEDED and row.root is None:
+            row.root = parent.root or parent.id
+        close(rows, row, parent.state)
     elif row.final == parent.id:
         adopt(rows, row, parent)
     else:

@@ -2,7 +2,7 @@
 
 What failed is cloned with all that ended below it, since what was made of a failure does not hold. Clones
 wait for clones where there are such, for the nodes of the old run where not, and items that succeeded are
-copied::
+copied. What fed an array with items cannot do so again, and is not cloned::
 
     old run   a ✓ ──► b ✗ ──► c skipped
               │
@@ -28,6 +28,9 @@ from taskflow.states import LIVE, TERMINAL, State
 
 __all__ = ["rerun"]
 
+_APART = (EdgeMode.ITEM, EdgeMode.FEEDS)
+"""Edges that a clone has not from the node it is of."""
+
 
 def rerun(rows: Rows, run: RunId, new: RunId) -> dict[NodeId, NodeId]:
     """Clone what gave no value into a new run; see `GraphPort.rerun`."""
@@ -48,7 +51,9 @@ def rerun(rows: Rows, run: RunId, new: RunId) -> dict[NodeId, NodeId]:
 def _to_rerun(rows: Rows, nodes: Collection[NodeRow]) -> set[NodeId]:
     """Nodes that failed, and all that has ended below them: what it made of the failure does not hold."""
     well = (State.SUCCEEDED, *LIVE)
-    again = {node.id for node in nodes if node.state not in well and not is_by_choice(node)}
+    feeders = {edge.parent for node in nodes for edge in rows.parents(node.id) if _feeds(edge)}
+    bad = (node.id for node in nodes if node.state not in well and not is_by_choice(node))
+    again = {node for node in bad if node not in feeders}
     below: dict[NodeId, list[NodeRow]] = {}
     for node in nodes if again else ():
         for edge in rows.parents(node.id):
@@ -82,7 +87,7 @@ def _add_clones(rows: Rows, run: RunRow, names: dict[NodeId, NodeId]) -> None:
 def _clone(
     rows: Rows, run: RunRow, node: NodeRow, names: dict[NodeId, NodeId]
 ) -> tuple[NodeRow, Refusal | None]:
-    old = [edge for edge in rows.parents(node.id) if edge.parent != node.final and not _of_item(edge)]
+    old = [edge for edge in rows.parents(node.id) if edge.parent != node.final and edge.mode not in _APART]
     edges = [edge._replace(parent=names.get(edge.parent, edge.parent)) for edge in old]
     clone = blocked_row(rows, names[node.id], run.id, node, _same_numbers(node), edges)
     clone.source = _first(rows, node)
@@ -99,6 +104,10 @@ def _first(rows: Rows, node: NodeRow) -> NodeId:
     """The node that a node is a clone of, where that one has its items; else itself."""
     first = rows.node(node.source) if node.source is not None else None
     return node.id if first is None or first.width is None else first.id
+
+
+def _feeds(edge: Edge) -> bool:
+    return edge.mode is EdgeMode.FEEDS
 
 
 def _of_item(edge: Edge) -> bool:

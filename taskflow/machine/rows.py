@@ -55,7 +55,8 @@ class Part:
 @dataclass(slots=True)
 class NodeRow:
     """A node as a store keeps it. `held`, `waiting` and `returned` count the items of its parts by
-    state; `open` those that have not ended. `ranged`: successors wait for some of its items."""
+    state; `open` those that have not ended. `ranged`: successors wait for some of its items; `growing`: a
+    predecessor that has not ended adds items to it."""
 
     id: NodeId
     run: RunId
@@ -88,6 +89,7 @@ class NodeRow:
     ended_at: float | None = None
     inputs: tuple[Edge, ...] = ()
     ranged: bool = False
+    growing: bool = False
     part: Part | None = None
     key: Any = None
 

@@ -66,6 +66,8 @@ def _settle_one(rows: Rows, row: NodeRow, settlement: Settlement) -> bool:
 
 def _settle_rest(rows: Rows, row: NodeRow, settlement: Settlement) -> bool:
     """The lease is not held as a whole: apply what still is, if all the rest was applied before."""
+    if not settlement.outcomes:
+        return False
     key = settlement.key
     held: list[Outcome] = []
     for outcome in settlement.outcomes:

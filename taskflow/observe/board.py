@@ -176,7 +176,7 @@ class Board:
         ended = {state: items for state, items in node.counts.items() if state in TERMINAL}
         if not ended and node.state in TERMINAL:
             ended = {node.state: 1 if node.width is None else node.width}
-        if node.width is None and not ended:
+        if node.growing or (node.width is None and not ended):
             tally.undecided += 1
             self._undecided.add(node.id)
         tally.total += sum(ended.values()) if node.width is None else node.width

@@ -11,7 +11,7 @@ from taskflow.ports import Store
 from taskflow.records import Failure, RunView
 from taskflow.versions import compare, here
 
-__all__ = ["dead_rows", "finding_rows", "run_rows", "version_rows", "worker_rows"]
+__all__ = ["dead_rows", "finding_rows", "queue_rows", "run_rows", "version_rows", "worker_rows"]
 
 Rows = list[dict[str, Any]]
 
@@ -50,6 +50,13 @@ def worker_rows(store: Store) -> Rows:
         }
         for worker in store.workers()
     ]
+
+
+def queue_rows(store: Store) -> Rows:
+    """Queues that workers may serve: one row each."""
+    from taskflow.policy import FEEDERS
+
+    return [dict(row) for row in store.queues() if not row["queue"].startswith(FEEDERS)]
 
 
 def dead_rows(store: Store, limit: int) -> Rows:

@@ -54,8 +54,8 @@ class Step:
 
     @property
     def width(self) -> int | None:
-        """How many items it has; `None` while that is not known."""
-        widths = [node.width for node in self.nodes]
+        """How many items it has; `None` while that is not known, or more may come."""
+        widths = [None if node.growing else node.width for node in self.nodes]
         return None if None in widths else sum(width for width in widths if width is not None)
 
     @property

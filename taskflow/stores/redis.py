@@ -217,13 +217,17 @@ class RedisStore(RedisReads):
         )
 
     def settle(self, done: Sequence[Settlement], /, *, want: Want | None = None) -> Settled:
-        """See `WorkPort.settle`."""
+        """See `WorkPort.settle`; items that are added by a call which goes on may be refused, as a submit.
+
+        Raises:
+            QueueFull: The memory of the server is full.
+        """
         values = Values(self._kept_by)
         for settlement in done:
             if settlement.grow is not None:
                 check_acyclic(settlement.grow.nodes)
         given = [[settlement_to(s, values) for s in done], want_to(want) if want is not None else False]
-        (lost, told), answer = self._step("settle", given, values)
+        (lost, told), answer = self._step("feed" if _only_feeds(done) else "settle", given, values)
         leases = [lease_from(t, args) for t, args in zip(told, answer[1:], strict=True)]
         return Settled(frozenset(done[number - 1].key for number in lost), leases)
 
@@ -334,3 +338,8 @@ class RedisStore(RedisReads):
     def close(self) -> None:
         """Let go of the connections."""
         self._link.close()
+
+
+def _only_feeds(done: Sequence[Settlement]) -> bool:
+    """Whether nothing ends: more items are added, and that can wait."""
+    return bool(done) and all(s.grow is not None and not s.outcomes for s in done)

@@ -258,6 +258,7 @@ def node_from(node: str, fixed: bytes, changing: bytes) -> tuple[NodeRow, dict[S
     row.due_at, row.expires_at, row.alarm_at = map(_seconds, d[10:13])
     row.cancelled, row.root, row.final = map(_or_none, d[13:16])
     row.started_at, row.ended_at, row.ranged = _seconds(d[16]), _seconds(d[17]), d[18] == 1
+    row.growing = d[21:22] == [1]
     if d[19]:
         row.part = part_from(0, 1, d[19])
     row.key = s[9]

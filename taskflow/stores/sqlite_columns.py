@@ -81,6 +81,7 @@ _CHANGING = (
         "remaining",
     ),
     *("due_at", "expires_at", "alarm_at", "cancelled", "root", "final", "started_at", "ended_at", "ranged"),
+    "growing",
 )
 _PART = (
     *("part_state", "part_fence", "worker", "until", "attempts", "deliveries"),
@@ -90,7 +91,7 @@ _LOAD = (
     "n.key, n.id, r.id, n.state, n.fn, {args}, n.width, n.array, n.queue, n.priority, n.policy, n.label,"
     " n.created_at, n.cursor, n.open, n.held, n.waiting, n.returned, n.worst, n.fence, n.remaining,"
     " n.due_at, n.expires_at, n.alarm_at, n.cancelled, n.root, n.final, n.source, n.started_at, n.ended_at,"
-    " n.ranged, n.inputs, " + ", ".join(f"n.{name}" for name in _PART)
+    " n.ranged, n.growing, n.inputs, " + ", ".join(f"n.{name}" for name in _PART)
 )
 LOAD_NODE = _LOAD.format(args="x''")
 LOAD_NODE_ARGS = _LOAD.format(args="n.args")
@@ -154,11 +155,11 @@ def node_from(t: Sequence[Any]) -> NodeRow:
         t[1], t[2], STATES[t[3]], t[4], t[5], t[6], bool(t[7]), t[8], t[9], Policy.from_json(t[10]), t[11],
         t[12], t[13], t[14], t[15], t[16], t[17], _MAYBE[t[18]], *t[19:30],
     )  # fmt: skip
-    row.ranged = bool(t[30])
-    if t[31]:
-        row.inputs = tuple(edge_from(*edge) for edge in json.loads(t[31]))
-    if t[32] is not None:
-        row.part = Part(0, 1, STATES[t[32]], *t[33:41])
+    row.ranged, row.growing = bool(t[30]), bool(t[31])
+    if t[32]:
+        row.inputs = tuple(edge_from(*edge) for edge in json.loads(t[32]))
+    if t[33] is not None:
+        row.part = Part(0, 1, STATES[t[33]], *t[34:42])
     row.key = t[0]
     return row
 
@@ -245,7 +246,7 @@ def changed_node(row: NodeRow) -> tuple[Any, ...]:
         row.state.value, row.width, row.cursor, row.open, row.held, row.waiting, row.returned,
         _text(row.worst), row.fence, row.remaining, row.due_at, row.expires_at,
         row.alarm_at, row.cancelled, row.root, row.final, row.started_at, row.ended_at, int(row.ranged),
-        *story, row.key,
+        int(row.growing), *story, row.key,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["SCHEMA", "VERSION"]
 
-VERSION = 5
+VERSION = 6
 
 SCHEMA = """
 create table meta(key text primary key, value) without rowid;
@@ -22,7 +22,7 @@ create table node(
     width int, array int, queue text, priority int, policy text, label text, created_at real, lane int,
     cursor int, open int, held int, waiting int, returned int, worst text, fence int,
     remaining int, due_at real, expires_at real, alarm_at real, cancelled text, root text,
-    final text, source text, started_at real, ended_at real, inputs text, ranged int,
+    final text, source text, started_at real, ended_at real, inputs text, ranged int, growing int,
     part_state text, part_fence int, worker text, until real, attempts int, deliveries int,
     part_started_at real, part_cancelled text, part_error text,
     end_state text, value blob, error text, end_fence int, item_started_at real, took_s real);

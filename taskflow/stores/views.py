@@ -59,6 +59,7 @@ def node_view(
         else None,
         row.root,
         row.source,
+        row.growing,
     )
 
 

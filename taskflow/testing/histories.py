@@ -33,6 +33,7 @@ from taskflow.records import (
     Lease,
     Node,
     Outcome,
+    Page,
     Plan,
     Settlement,
     Want,
@@ -47,7 +48,7 @@ __all__ = ["Histories", "live"]
 _EITHER = (State.QUEUED, State.WAITING)
 _ENDS = (*[Kind.SUCCEEDED] * 3, Kind.FAILED, Kind.FAILED, Kind.CANCELLED, Kind.SKIPPED, Kind.REJECTED)
 _ON_FAILURE: list[OnFailure] = ["continue", "continue", "continue", "continue", "stop", "skip"]
-_MODES = [mode for mode in EdgeMode if mode is not EdgeMode.ITEM]
+_MODES = [mode for mode in EdgeMode if mode not in (EdgeMode.ITEM, EdgeMode.FEEDS)]
 _RETURNS = (Kind.RETRY, Kind.LOST, Kind.RELEASED)
 _FAR_S = 200.0
 _FEW = ConcurrencyLimit("few", 2).limit("few")
@@ -143,6 +144,9 @@ class Histories(RuleBasedStateMachine):
         callers = [node for node in beside if not node.array]
         if array and callers and draw(st.integers(0, 2), "unknown width") == 0:
             width, edges = None, [Edge(callers[0].id, EdgeMode.AFTER)]
+        elif array and callers and draw(st.booleans(), "fed"):
+            edges = [e for e in edges if e.parent != callers[0].id]
+            edges.append(Edge(callers[0].id, EdgeMode.FEEDS))
         policy = Policy(
             max_deliveries=draw(st.integers(1, 3), "deliveries"),
             chunk=draw(st.sampled_from([None, 2]), "chunk"),
@@ -304,6 +308,9 @@ class Histories(RuleBasedStateMachine):
         return Settlement(lease.key, tuple(outcomes), growth)
 
     def _growth(self, data: st.DataObject, lease: Lease, outcomes: list[Outcome]) -> Growth | None:
+        more = self._more(data, lease)
+        if more and (not outcomes or data.draw(st.booleans(), "only more")):
+            return Growth(widths=more)
         if not outcomes or outcomes[0].kind is not Kind.SUCCEEDED or len(self.oracle.nodes) > 20:
             return None
         run = self.oracle.nodes[lease.key.node].run
@@ -326,6 +333,17 @@ class Histories(RuleBasedStateMachine):
             nodes[-1].id if kind == "final" else None,
             (nodes[-1].id,) if kind == "join" else (),
         )
+
+    def _more(self, data: st.DataObject, lease: Lease) -> dict[NodeId, tuple[int, tuple[Page, ...]]]:
+        """Items that a call adds to the arrays it feeds; at times it says again what it has said."""
+        found: dict[NodeId, tuple[int, tuple[Page, ...]]] = {}
+        for known in self.oracle.of(self.oracle.nodes[lease.key.node].run):
+            if any(e.parent == lease.key.node and e.mode is EdgeMode.FEEDS for e in known.edges):
+                there = len(known.items or ())
+                lo = data.draw(st.sampled_from([there, there, there, 0]), "from")
+                hi = lo + data.draw(st.integers(1, 4), "more")
+                found[NodeId(known.id)] = (hi, (Page(lo, hi, value("more")),))
+        return found
 
     def _grown(self, data: st.DataObject, lease: Lease, kind: str, beside: list[Node]) -> Node:
         """A node that depends on nothing that may wait for the one that it grows from."""
@@ -351,7 +369,7 @@ class Histories(RuleBasedStateMachine):
         return found
 
     def _settle(self, settlement: Settlement, data: st.DataObject | None) -> None:
-        if not settlement.outcomes:
+        if not settlement.outcomes and settlement.grow is None:
             return
         self.sent.append(settlement)
         want = None

@@ -58,7 +58,8 @@ class Item:
 @dataclass
 class Known:
     """A node. `items` is `None` while the width is unknown; `ended` its terminal state; `met` are the edges
-    whose predecessors had ended before the present step."""
+    whose predecessors had ended before the present step; `growing`: another node may add items, `closed_as`
+    is how that ended."""
 
     node: Node
     run: str
@@ -75,6 +76,8 @@ class Known:
     root: str | None = None
     finals: dict[int, str] = field(default_factory=dict)
     met: set[Edge] = field(default_factory=set)
+    growing: bool = False
+    closed_as: State = State.SUCCEEDED
 
     @property
     def id(self) -> str:
@@ -181,6 +184,7 @@ class Oracle:
                 known.expires = None if node.expires_s is None else now + node.expires_s
                 if known.due is not None and known.due <= now:
                     known.due = None
+                known.growing = any(map(_adds, node.edges))
                 self.nodes[node.id] = known
 
     def cancel(self, target: str, index: int | None) -> bool:
@@ -203,9 +207,12 @@ class Oracle:
         for item in idle:
             item.end(State.CANCELLED)
         running = any(item.state is State.RUNNING for item in known.items)
-        if idle or running:
+        grew, known.growing = known.growing, False
+        if grew:
+            known.closed_as = State.CANCELLED
+        if idle or running or grew:
             self._close(known)
-        return bool(idle) or running
+        return bool(idle) or running or grew
 
     def _cancel_item(self, known: Known, index: int) -> bool:
         if not known.node.array:
@@ -240,9 +247,10 @@ class Oracle:
     def to_rerun(self, run: str) -> list[Known]:
         """What gave no value though it should, and what has ended below that."""
         nodes = self.of(run)
-        again = {k.id for k in nodes if k.ended not in (None, State.SUCCEEDED) and not k.chosen}
+        feeders = {edge.parent for k in nodes for edge in k.edges if _adds(edge)}
+        again = {k.id for k in nodes if k.ended not in (None, State.SUCCEEDED) and not k.chosen} - feeders
         for _ in nodes:
-            again |= {k.id for k in nodes if k.ended is not None and self._above(k) & again}
+            again |= {k.id for k in nodes if k.ended is not None and self._above(k) & again} - feeders
         return [known for known in nodes if known.id in again]
 
     @staticmethod
@@ -258,6 +266,7 @@ class Oracle:
         self.runs.append(new)
         for known in again:
             edges = tuple(e._replace(parent=NodeId(names.get(e.parent, e.parent))) for e in known.edges)
+            edges = tuple(edge for edge in edges if not _adds(edge))
             clone = Known(known.node, new, edges, None if known.items is None else _items(len(known.items)))
             first = self.nodes[known.source] if known.source is not None else None
             clone.source = known.id if first is None or first.items is None else first.id
@@ -402,6 +411,8 @@ class Oracle:
         known = self.nodes[key.node]
         assert known.items is not None
         fresh: list[Outcome] = []
+        if not outcomes:
+            return self._grown_while_held(known, key, growth, now)
         for outcome in outcomes:
             items = known.items[outcome.lo : outcome.hi]
             if all(item.live and item.fence == key.fence for item in items):
@@ -423,6 +434,15 @@ class Oracle:
         if fresh:
             self._close(known)
             self._follow()
+        return True
+
+    def _grown_while_held(self, known: Known, key: LeaseKey, growth: Growth | None, now: float) -> bool:
+        if not all(item.live and item.fence == key.fence for item in (known.items or [])[key.lo : key.hi]):
+            return False
+        if growth is not None:
+            self._grow(known, growth, now)
+        self._look(known)
+        self._follow()
         return True
 
     def _settled(self, known: Known, item: Item, outcome: Outcome, now: float) -> None:
@@ -451,10 +471,13 @@ class Oracle:
     def _grow(self, known: Known, growth: Growth, now: float) -> None:
         self._add(known.run, [self._at_home(known, node) for node in growth.nodes], now)
         self._follow()
-        for name, (width, _) in growth.widths.items():
+        for name, (width, pages) in growth.widths.items():
             target = self.nodes[self._home(known.run, name)]
             if target.run == known.run and target.items is None and target.ended is None:
                 target.items = _items(width)
+            elif target.growing and target.items is not None and pages and pages[0].lo == len(target.items):
+                target.items += _items(width - len(target.items))
+                self._look(target)
         if not known.node.array:
             known.final = growth.final
         for new in growth.joins:
@@ -567,16 +590,18 @@ class Oracle:
         self._look(known)
         if (
             known.ended is None
-            and known.items
+            and not known.growing
+            and (known.items or (known.items is not None and known.released))
             and known.final is None
             and not any(i.live for i in known.items)
         ):
             left_out = (State.SKIPPED,) if known.node.array else ()
             states = [item.state for item in known.items if item.state not in left_out]
+            states.append(known.closed_as)
             self._end(known, max(states, key=_WORST.index, default=State.SUCCEEDED))
 
     def _end(self, known: Known, state: State) -> None:
-        known.ended = state
+        known.ended, known.growing = state, False
         if state not in (State.SUCCEEDED, State.SKIPPED):
             known.root = known.root or known.id
         if known.node.policy.on_failure == "stop" and state in _FAILURES:
@@ -603,7 +628,7 @@ class Oracle:
     def _next(self, known: Known) -> bool:
         if known.ended is not None:
             return False
-        if self._adopted(known):
+        if self._adopted(known) or self._fed(known):
             return True
         if known.final is not None:
             end = self.nodes[known.final].ended
@@ -614,6 +639,17 @@ class Oracle:
         if known.released:
             return False
         return self._skipped(known) or self._released(known)
+
+    def _fed(self, known: Known) -> bool:
+        """Who added items has ended."""
+        over = [p for e in known.edges if _adds(e) and (p := self.nodes[e.parent]).ended is not None]
+        if not known.growing or not over:
+            return False
+        known.growing, known.closed_as = False, over[0].ended or State.SUCCEEDED
+        if known.closed_as is not State.SUCCEEDED:
+            known.root = known.root or over[0].root or over[0].id
+        self._close(known)
+        return True
 
     def _adopted(self, known: Known) -> bool:
         """Items whose replacements have ended take their outcomes."""
@@ -658,6 +694,8 @@ class Oracle:
     def _refuses(self, parent: Known, edge: Edge) -> bool | None:
         """`None`: the successor may run; `True`: it is skipped, and nobody minds; `False`: somebody does."""
         mode = edge.mode
+        if _adds(edge):
+            return None
         if edge.hi is not None and parent.ended is not State.SKIPPED:
             items = (parent.items or [])[edge.lo : edge.hi]
             bad = any(item.state not in (State.SUCCEEDED, State.SKIPPED) for item in items)
@@ -676,12 +714,18 @@ class Oracle:
         return known.root is not None and self.nodes[known.root].ended is State.CANCELLED
 
     def _released(self, known: Known) -> bool:
-        known.released = all(self._has_ended(edge) for edge in known.edges)
+        known.released = all(self._has_ended(edge) for edge in known.edges if not _adds(edge))
         self._look(known)
-        if known.released and not known.items:
-            known.root = known.id if known.items is None else None
-            self._end(known, State.SKIPPED if known.items is None else State.SUCCEEDED)
+        if known.released and known.items is None:
+            known.root = known.id
+            self._end(known, State.SKIPPED)
+        elif known.released and not known.items and not known.growing:
+            self._end(known, known.closed_as)
         return known.released
+
+
+def _adds(edge: Edge) -> bool:
+    return edge.mode is EdgeMode.FEEDS
 
 
 def _items(width: int) -> list[Item]:

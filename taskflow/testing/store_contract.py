@@ -16,6 +16,7 @@ from __future__ import annotations
 from taskflow.testing.contract.admitting import Bounding, Locking
 from taskflow.testing.contract.cancelling import Cancelling
 from taskflow.testing.contract.choosing import Choosing
+from taskflow.testing.contract.feeding import Feeding
 from taskflow.testing.contract.graphs import Depending, Growing
 from taskflow.testing.contract.items import Items
 from taskflow.testing.contract.limiting import Breaking, Limiting
@@ -44,6 +45,7 @@ class StoreContract(
     Purging,
     Depending,
     Growing,
+    Feeding,
     Rerunning,
     Choosing,
     Items,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from taskflow.errors import ConfigError, QueueFull, VersionMismatch
 from taskflow.ids import NodeId, RunId, WorkerId, new_id
 from taskflow.links.redis import parse
-from taskflow.records import Kind, Plan, WorkerView
+from taskflow.records import Edge, EdgeMode, Growth, Kind, Page, Plan, Settlement, WorkerView
 from taskflow.stores.redis import RedisStore
 from taskflow.testing import ManualClock
+from taskflow.testing.story import value
 from tests.contract.redis_sharing import array, node, rings, settled, some
 from tests.servers import RedisServer
 
@@ -210,6 +212,25 @@ def test_a_submit_that_was_refused_has_stored_nothing(server: RedisServer, url: 
         assert store.runs() == []
         assert store.queues() == []
         assert store.events(-1) == cursor
+
+
+def test_a_full_server_takes_no_more_items_of_a_map_and_lets_go_on_what_adds_them(
+    server: RedisServer, url: str
+) -> None:
+    edges = (Edge(NodeId("feeder"), EdgeMode.FEEDS),)
+    with closing(RedisStore(url)) as store:
+        store.submit([Plan(RunId("run"), (node("feeder", queue="own"), replace(array("m", 1), edges=edges)))])
+        (lease,) = store.claim(replace(some(1), queues=("own",)))
+        more = Growth(widths={NodeId("m"): (2, (Page(1, 2, value()),))})
+        fill(server)
+
+        with pytest.raises(QueueFull):
+            store.settle([Settlement(lease.key, (), more)])
+        assert not store.renew([lease.key], lease_s=60.0).lost
+        server.client().config_set("maxmemory", 0)
+        assert not store.settle([Settlement(lease.key, (), more)]).lost
+
+        assert store.snapshot(RunId("run"))[0].total == 3
 
 
 def test_a_blob_of_which_only_half_fitted_goes_by_itself_and_can_be_put_again(

@@ -85,7 +85,7 @@ local function alarm(row)
 end
 
 function M.refresh(row)
-  if row.open == 0 and not (row.width == 0 and row.remaining > 0) then
+  if row.open == 0 and not row.growing and not (row.width == 0 and row.remaining > 0) then
     M.end_node(row, row.worst or 'succeeded')
     return
   end
@@ -103,7 +103,7 @@ local function ready(row)
     row.root = row.id
     M.count(row, 'skipped', row.open)
     M.end_node(row, 'skipped')
-  elseif row.open == 0 then
+  elseif row.open == 0 and not row.growing then
     M.end_node(row, row.worst or 'succeeded')
   else
     M.refresh(row)
@@ -170,7 +170,7 @@ end
 
 function M.end_node(row, state)
   row.state, row.ended_at = state, R.now
-  row.alarm_at, row.due_at, row.expires_at = nil, nil, nil
+  row.alarm_at, row.due_at, row.expires_at, row.growing = nil, nil, nil, false
   if state ~= 'succeeded' and state ~= 'skipped' and not row.root then row.root = row.id end
   R.save(row)
   if row.array or row.width ~= 1 or state == 'skipped' then R.emit(row.run, row.id, 0, 0, state) end
@@ -225,6 +225,7 @@ function M.skip(row, refusal)
   local culprit, by_choice = refusal[1], refusal[2]
   local text
   if by_choice then
+    row.root = nil
     text = failure('skipped', 'Skip', 'it needs ' .. named(culprit) .. ', which is ' .. culprit.state, nil, 'TaskSkipped')
   else
     row.root = culprit.root or culprit.id
@@ -242,8 +243,19 @@ function M.cancel_node(row, reason)
     M.end_node(row, 'cancelled')
     return true
   end
+  if row.growing then
+    M.close(row, 'cancelled')
+    return true
+  end
   if ended or row.held > 0 then M.refresh(row) end
   return ended or row.held > 0
+end
+
+-- Nothing is added to a node any more: it ends with what it has, and no better than what fed it.
+function M.close(row, state)
+  row.growing = false
+  if state ~= 'succeeded' then row.worst = worse(row.worst, state) end
+  M.refresh(row)
 end
 
 local function end_unstarted(row, state, text)

@@ -10,7 +10,7 @@ local function gives_value(edge) return not GIVES_NOTHING[edge[2]] end
 local function blank(id, run, edges)
   local row = {
     id = id, run = run, state = 'blocked', created_at = R.now, cursor = 0, held = 0, waiting = 0, returned = 0,
-    fence = 0, remaining = 0, ended = {}, inputs = {}, ranged = false,
+    fence = 0, remaining = 0, ended = {}, inputs = {}, ranged = false, growing = false,
   }
   for _, edge in ipairs(edges) do
     if gives_value(edge) then row.inputs[#row.inputs + 1] = edge end
@@ -199,11 +199,20 @@ end
 
 local function widen(run, id, width, pages)
   local target = R.node(clone_of(run.id, id))
-  if not target or target.run ~= run.id or target.width or TERMINAL[target.state] then return end
-  run.total = run.total + width - target.open
-  target.width, target.open = width, width
+  if not target or target.run ~= run.id or TERMINAL[target.state] then return end
+  if not target.width then
+    run.total = run.total + width - target.open
+    target.width, target.open = width, width
+  elseif target.growing and pages[1] and pages[1][1] == target.width then
+    local more = width - target.width
+    run.total = run.total + more
+    target.width, target.open = width, target.open + more
+  else
+    return
+  end
   R.add_pages(target, pages)
   R.save_run(run)
+  if target.growing then M.refresh(target) end
 end
 
 local function join(row, id, grown)

@@ -164,6 +164,11 @@ local function register(name, body, flags)
   redis.register_function{function_name = PREFIX .. name, callback = callback, flags = flags or {'allow-oom'}}
 end
 
+local function settle(a, values)
+  local lost = M.settle(a[1])
+  return {lost, a[2] and answer_leases(M.claim(a[2]), values) or {}}
+end
+
 local function queues_of(nodes)
   local found, seen = {}, {}
   for _, t in ipairs(nodes) do
@@ -175,7 +180,7 @@ local function queues_of(nodes)
   return found
 end
 
--- Only a submit may be refused by a server without memory: all else keeps leases alive, or makes room.
+-- Only what brings more work may be refused by a server without memory: all else keeps leases alive, or makes room.
 register('submit', function(plans)
   local bounded, held = {}, {}
   for i, plan in ipairs(plans) do bounded[i] = {plan[1], plan[7] and queues_of(plan[4]), plan[7]} end
@@ -191,10 +196,8 @@ register('cancel', function(a) return M.cancel(a[1], a[2] or nil, a[3], a[4]) en
 register('purge', function(a) return M.purge(a[1], a[2], a[3]) end)
 register('rerun', function(a) return M.rerun(a[1], a[2], a[3]) end)
 register('claim', function(want, values) return answer_leases(M.claim(want), values) end)
-register('settle', function(a, values)
-  local lost = M.settle(a[1])
-  return {lost, a[2] and answer_leases(M.claim(a[2]), values) or {}}
-end)
+register('settle', settle)
+register('feed', settle, {})
 register('renew', function(a) return M.renew(a[1], a[2]) end)
 register('reap', function(limit) return M.reap(limit) end)
 register('note', function(list) return note(list) end)

@@ -1,7 +1,7 @@
 -- What a node needs of those before it: `machine.needs`. An edge is {parent, mode, lo, hi or false}.
 
 local NEED_SUCCESS = {all = true, join = true, taken = true, after = true}
-local GIVES_NOTHING = {after = true, ended = true, item = true}
+local GIVES_NOTHING = {after = true, ended = true, item = true, feeds = true}
 local N = {}
 
 function N.unknown(name, parent)
@@ -49,6 +49,10 @@ function N.refusal_of(parent, edge)
   return {parent, by_choice}
 end
 
+local function wait(row, edge)
+  if edge[2] == 'feeds' then row.growing = true else row.remaining = row.remaining + 1 end
+end
+
 -- Count the predecessors that have not ended; gives what makes the row impossible, and those that have ended.
 -- `others_come`: what is not there yet comes with a later piece of the plan.
 function N.wait_for(row, edges, new, others_come)
@@ -56,11 +60,11 @@ function N.wait_for(row, edges, new, others_come)
   for _, edge in ipairs(edges) do
     local parent = not new[edge[1]] and R.node(edge[1])
     if new[edge[1]] or (others_come and not parent) then
-      row.remaining = row.remaining + 1
+      wait(row, edge)
     elseif not parent then
       N.unknown(named(row), edge[1])
     elseif not N.has_ended(parent, edge) then
-      row.remaining = row.remaining + 1
+      wait(row, edge)
     else
       ended[parent.id] = true
       local found = N.refusal_of(parent, edge)

@@ -48,6 +48,9 @@ local function release(parent, child, edge)
   if not row or TERMINAL[row.state] then return end
   if edge[2] == 'item' then
     M.adopt_item(row, parent, edge[3])
+  elseif edge[2] == 'feeds' then
+    if parent.state ~= 'succeeded' and not row.root then row.root = parent.root or parent.id end
+    M.close(row, parent.state)
   elseif row.final == parent.id then
     M.adopt(row, parent)
   else

@@ -3,9 +3,14 @@
 local LIVE_OR_WELL = {succeeded = true, blocked = true, waiting = true, queued = true, running = true}
 
 local function to_rerun(rows)
-  local again, open, below = {}, {}, {}
+  local again, open, below, feeders = {}, {}, {}, {}
   for _, row in ipairs(rows) do
-    if not LIVE_OR_WELL[row.state] and not N.is_by_choice(row) then
+    for _, edge in ipairs(R.parents(row)) do
+      if edge[2] == 'feeds' then feeders[edge[1]] = true end
+    end
+  end
+  for _, row in ipairs(rows) do
+    if not feeders[row.id] and not LIVE_OR_WELL[row.state] and not N.is_by_choice(row) then
       again[row.id] = true
       open[#open + 1] = row.id
     end
@@ -36,7 +41,7 @@ end
 local function clone(run, row, names, new)
   local edges = {}
   for _, edge in ipairs(R.parents(row)) do
-    if edge[1] ~= row.final and edge[2] ~= 'item' then
+    if edge[1] ~= row.final and edge[2] ~= 'item' and edge[2] ~= 'feeds' then
       edges[#edges + 1] = {names[edge[1]] or edge[1], edge[2], edge[3], edge[4]}
     end
   end

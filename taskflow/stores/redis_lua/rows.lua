@@ -87,6 +87,7 @@ local function node_from(id, s, d)
     worst = d[8] or nil, fence = d[9], remaining = d[10], due_at = d[11] or nil, expires_at = d[12] or nil,
     alarm_at = d[13] or nil, cancelled = d[14] or nil, root = d[15] or nil, final = d[16] or nil,
     started_at = d[17] or nil, ended_at = d[18] or nil, ranged = d[19] == 1, ended = d[21],
+    growing = d[22] == 1,
     parts = {}, segments = {},
   }
   if d[20] then row.part = part_from(0, 1, d[20]) end
@@ -108,6 +109,7 @@ local function changing(row)
     row.fence, row.remaining, row.due_at or false, row.expires_at or false, row.alarm_at or false,
     row.cancelled or false, row.root or false, row.final or false, row.started_at or false, row.ended_at or false,
     row.ranged and 1 or 0, row.part and part_row(row.part) or false, row.ended,
+    row.growing and 1 or 0,
   }
 end
 

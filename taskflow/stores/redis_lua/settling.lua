@@ -80,6 +80,7 @@ local function was_applied(row, index, fence)
 end
 
 settle_rest = function(row, key, outcomes)
+  if #outcomes == 0 then return false end
   local held = {}
   for _, outcome in ipairs(outcomes) do
     if R.held(row, outcome[1], outcome[2], key[4]) then

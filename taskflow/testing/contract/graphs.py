@@ -33,7 +33,8 @@ class Depending(Told):
     """Edges, and what they need."""
 
     @pytest.mark.parametrize(
-        "mode", [m for m in EdgeMode if m not in (EdgeMode.FAILED, EdgeMode.BROKEN, EdgeMode.ITEM)]
+        "mode",
+        [m for m in EdgeMode if m not in (EdgeMode.FAILED, EdgeMode.BROKEN, EdgeMode.ITEM, EdgeMode.FEEDS)],
     )
     def test_a_join_waits_for_every_predecessor(self, story: Story, mode: EdgeMode) -> None:
         """Whatever its edges need."""
