@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil
 
 from taskflow.ids import RunId
@@ -31,7 +31,7 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
     """Lease ranges and calls for the free slots of a worker.
 
     A slot gets one range of an array node, or one call; or several calls, when all of them are of
-    functions known to be quick, up to `want.batch_s` of work.
+    functions known to be quick, up to `want.batch_s` of work. What a queue leaves of its turn others get.
 
     Source:
         Ranges shrink with what is left: "Guided Self-Scheduling", Polychronopoulos and Kuck, 1987,
@@ -39,8 +39,40 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
     """
     leases: list[Lease] = []
     full: set[tuple[RunId, Policy]] = set()
-    slots, room_s, expired = want.slots, 0.0, False
-    for row in rows.ready(want.queues, full):
+    left, room_s = want.slots, 0.0
+    for queues, most in _turns(want):
+        if left <= 0 and room_s <= 0:
+            break
+        slots = min(most, left)
+        unused, room_s = _offer(rows, want, queues, slots, room_s, full, leases)
+        left -= slots - unused
+    return leases
+
+
+def _turns(want: Want) -> Iterator[tuple[Sequence[str], int]]:
+    """Queues that are served together, one such set after the other, and the most slots that it gets."""
+    if not want.turns:
+        yield want.queues, want.slots
+        return
+    for queue, slots in zip(want.queues, want.turns, strict=True):
+        if slots > 0:
+            yield (queue,), slots
+    for queue in want.queues:
+        yield (queue,), want.slots
+
+
+def _offer(
+    rows: Rows,
+    want: Want,
+    queues: Sequence[str],
+    slots: int,
+    room_s: float,
+    full: set[tuple[RunId, Policy]],
+    leases: list[Lease],
+) -> tuple[int, float]:
+    """Lease from these queues; gives the slots that are left, and the seconds that are in the last one."""
+    expired = False
+    for row in rows.ready(queues, full):
         if slots <= 0 and room_s <= 0:
             break
         if row.expires_at is not None and row.expires_at <= rows.now:
@@ -65,7 +97,7 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
                 break
     if expired:
         drain(rows)
-    return leases
+    return slots, room_s
 
 
 def _room(rows: Rows, row: NodeRow, full: set[tuple[RunId, Policy]]) -> int:

@@ -19,6 +19,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     c:WORKER                    what its last claim gave, for when the answer was lost
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
     paused                      queues of which nothing is handed out
+    steering                    what is wanted of workers: r (its revision), b
     dead  workers  gone:RUN  doomed  unaged  meta
 
 What was stored and nobody came to refer to goes by itself; so does all of a run that has ended, when nobody
@@ -260,6 +261,12 @@ class RedisStore(RedisReads):
         """Bytes that the server uses, and may use; 0 for no bound."""
         info = self._link.ask(lambda client: client.info("memory"))
         return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+
+    # ── SteeringPort ─────────────────────────────────────────────────────────────────
+
+    def steer(self, revision: int, body: bytes, /) -> bool:
+        """See `SteeringPort.steer`."""
+        return bool(self._step("steer", [revision, 1], [body])[0])
 
     # ── the rest ─────────────────────────────────────────────────────────────────────
 

@@ -19,6 +19,7 @@ from taskflow.testing.contract.graphs import Depending, Growing
 from taskflow.testing.contract.items import Items
 from taskflow.testing.contract.rerunning import Rerunning
 from taskflow.testing.contract.settling import Leasing, Retrying, Settling, Timing
+from taskflow.testing.contract.steering import Controlling
 from taskflow.testing.contract.watching import Forgetting, Showing, Watching
 from taskflow.testing.contract.working import Claiming, Ranges, Submitting
 
@@ -42,5 +43,6 @@ class StoreContract(
     Forgetting,
     Watching,
     Showing,
+    Controlling,
 ):
     """Every verb and every promise of `ports.Store`; give it a fixture ``store`` that takes ``clock``."""

@@ -1,6 +1,6 @@
 -- How work is handed out, and held: `machine.claiming`.
 --
--- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce}
+-- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce, turns}
 
 local RANGE_MAX, RANGE_FLOOR_S, PACE_MIN_S = 65536, 0.001, 1e-6
 
@@ -115,9 +115,10 @@ function M.claim(want)
   return leases
 end
 
-function M.claim_anew(want)
-  local leases, full, slots, room_s, expired = {}, {}, want[3], 0, false
-  for row in R.ready(want[2], full) do
+-- Lease from these queues; gives the slots that are left, and the seconds that are in the last one.
+local function offer(want, queues, slots, room_s, full, leases)
+  local expired = false
+  for row in R.ready(queues, full) do
     if slots <= 0 and room_s <= 0 then break end
     if row.expires_at and row.expires_at <= R.now then
       M.expire(row)
@@ -146,6 +147,25 @@ function M.claim_anew(want)
     end
   end
   if expired then M.drain() end
+  return slots, room_s
+end
+
+function M.claim_anew(want)
+  local leases, full, left, room_s = {}, {}, want[3], 0
+  local function turn(queues, most)
+    if left <= 0 and room_s <= 0 then return end
+    local slots, unused = math.min(most, left)
+    unused, room_s = offer(want, queues, slots, room_s, full, leases)
+    left = left - slots + unused
+  end
+  if #want[9] == 0 then
+    turn(want[2], left)
+    return leases
+  end
+  for i, queue in ipairs(want[2]) do
+    if want[9][i] > 0 then turn({queue}, want[9][i]) end
+  end
+  for _, queue in ipairs(want[2]) do turn({queue}, left) end
   return leases
 end
 
