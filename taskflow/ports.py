@@ -205,18 +205,18 @@ class SteeringPort(Protocol):
     """What workers are told to be, kept so that those that start later know it too."""
 
     def steering(self, known: int = -1, /) -> Steering | None:
-        """What is wanted of workers: empty, with revision 0, when nothing ever was; `None` when its revision is
-        the `known` one."""
+        """What is wanted of workers: empty, with revision 0, when nothing ever was; `None` when its revision
+        is the `known` one."""
         ...
 
     def steer(self, revision: int, body: bytes, /) -> bool:
-        """Put this in the place of what has that revision, and call the workers; `False`, and nothing is done,
-        when there is another by now."""
+        """Put this in the place of what has that revision, and call the workers; `False`, and nothing is
+        done, when there is another by now."""
         ...
 
     def waited_s(self, queues: Sequence[str], /) -> float | None:
-        """How long the first in one of these queues has been in the store, seconds: the longest of them; `None`
-        when nothing can be claimed. Paused queues are left out."""
+        """How long the first in one of these queues has been in the store, seconds: the longest of them;
+        `None` when nothing can be claimed. Paused queues are left out."""
         ...
 
 
@@ -243,7 +243,8 @@ class Store(GraphPort, WorkPort, WatchPort, StatusPort, SteeringPort, Protocol):
     blobs: Blobs
 
     def listen(self, topic: str, /) -> Bell:
-        """A bell for ``"work"`` (something may be claimed, was cancelled, or workers are wanted otherwise) or ``"watch"`` (events)."""
+        """A bell for ``"work"`` (something may be claimed, was cancelled, or workers are told something) or
+        ``"watch"`` (events)."""
         ...
 
     def close(self) -> None:

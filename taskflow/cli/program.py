@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from taskflow import __version__
 from taskflow.cli import (
     cancel,
+    control,
     dead,
     doctor,
     key,
@@ -62,6 +63,7 @@ COMMANDS: dict[str, Command] = {
     "dead": dead,
     "workers": workers,
     "queues": queues,
+    "control": control,
     "doctor": doctor,
     "key": key,
 }

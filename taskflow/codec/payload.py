@@ -82,7 +82,7 @@ _CACHED_FUNCTIONS = 256
 _LOADED_FUNCTIONS = 64
 _TRUST_STORED_S = 600.0
 
-_FUNCTION, _ARGS, _ITEMS, _RESULT, _ERROR = (int(purpose) for purpose in Purpose)
+_FUNCTION, _ARGS, _ITEMS, _RESULT, _ERROR, _ = (int(purpose) for purpose in Purpose)
 _dumps = pickle.dumps
 _loads = pickle.loads
 

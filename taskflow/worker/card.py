@@ -26,32 +26,33 @@ class Card:
 
     Args:
         name: The worker's id.
-        queues: What it serves.
         info: Added to versions and memory.
     """
 
-    def __init__(self, name: WorkerId, queues: tuple[str, ...], info: Mapping[str, Any]) -> None:
-        self._name, self._queues = name, queues
+    def __init__(self, name: WorkerId, info: Mapping[str, Any]) -> None:
+        self._name = name
         self._host = socket.gethostname()
-        self._started_at = time.time()
+        self.started_at = time.time()
         self._info = {
             **versions.here(),
             "platform": sys.platform,
             **info,
         }
 
-    def view(self, *, slots: int, free: int, held: int) -> WorkerView:
-        """How the worker is now."""
-        info = self._info | {"memory_bytes": _resident_bytes(), "held": held}
+    def view(
+        self, *, queues: tuple[str, ...], slots: int, free: int, held: int, told: Mapping[str, Any]
+    ) -> WorkerView:
+        """How the worker is now; `told` is added to what it says of itself."""
+        info = {**self._info, "memory_bytes": _resident_bytes(), "held": held, **told}
         busy = max(0, slots - free)
         return WorkerView(
             self._name,
             self._host,
             os.getpid(),
-            self._queues,
+            queues,
             slots,
             busy,
-            self._started_at,
+            self.started_at,
             time.time(),
             info,
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from taskflow.errors import ConfigError
 
-__all__ = ["Queues", "Turns"]
+__all__ = ["DEFAULT", "Queues", "Turns"]
 
 MOST_WEIGHT = 1000
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?")
@@ -43,8 +43,8 @@ class Queues:
         A queue without a weight among those that have one has weight 1.
 
         Raises:
-            ConfigError: There is no queue, one is named twice, a weight is no number from 1 to 1000, or weights
-                are given for a strict order.
+            ConfigError: There is no queue, one is named twice, a weight is no number from 1 to 1000, or a
+                strict order has weights.
 
         Example:
             >>> str(Queues.parse("high:3,default"))
@@ -85,9 +85,13 @@ class Queues:
         return replace(self, names=tuple(self.names[at] for at in kept), weights=weights)
 
 
+DEFAULT = Queues(("default",))
+"""What a worker serves when nobody says."""
+
+
 def _read(word: str) -> tuple[str, int | None]:
-    name, _, number = word.rpartition(":")
-    if not _NUMBER.fullmatch(number):
+    name, colon, number = word.rpartition(":")
+    if not colon or not _NUMBER.fullmatch(number):
         return word, None
     if not name or not number.isdigit() or not 1 <= int(number) <= MOST_WEIGHT:
         raise ConfigError(f"{word!r} is no queue: a weight is a number from 1 to {MOST_WEIGHT}. {_EXAMPLE}")

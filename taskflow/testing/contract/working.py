@@ -175,7 +175,9 @@ class Claiming(Told):
 
     def test_queues_may_be_served_strictly_one_after_the_other(self, story: Story) -> None:
         """Whatever the priorities; within a queue these still count."""
-        story.submit(call("a", queue="low", priority=9), call("b"), call("c", priority=5), call("d", queue="x"))
+        story.submit(
+            call("a", queue="low", priority=9), call("b"), call("c", priority=5), call("d", queue="x")
+        )
 
         first = story.claim(2, queues=("default", "low"), turns=(0, 0))
         rest = story.claim(9, queues=("default", "low"), turns=(0, 0))

@@ -10,7 +10,7 @@ from taskflow.errors import ConfigError
 from taskflow.worker.queues import Queues, Turns
 
 
-@pytest.mark.parametrize("text", ["default", "gpu,default", "high:3,default:1", "mail:out,mail:in"])
+@pytest.mark.parametrize("text", ["default", "gpu,default", "high:3,default:1", "mail:out,mail:in,7"])
 def test_what_is_written_is_read(text: str) -> None:
     assert str(Queues.parse(text)) == text
     assert Queues.parse(text.split(",")) == Queues.parse(text)
