@@ -11,6 +11,7 @@ from typing import Any
 
 from taskflow import versions
 from taskflow.ids import WorkerId, new_id
+from taskflow.pools.linux import tree_rss_bytes
 from taskflow.records import WorkerView
 
 __all__ = ["Card", "worker_name"]
@@ -42,8 +43,8 @@ class Card:
     def view(
         self, *, queues: tuple[str, ...], slots: int, free: int, held: int, told: Mapping[str, Any]
     ) -> WorkerView:
-        """How the worker is now; `told` is added to what it says of itself."""
-        info = {**self._info, "memory_bytes": _resident_bytes(), "held": held, **told}
+        """How the worker is now, its memory with that of its children; `told` is added to what it says."""
+        info = {**self._info, "memory_bytes": tree_rss_bytes(os.getpid()), "held": held, **told}
         busy = max(0, slots - free)
         return WorkerView(
             self._name,
@@ -56,12 +57,3 @@ class Card:
             time.time(),
             info,
         )
-
-
-def _resident_bytes() -> int:
-    """Memory of this process, without its children; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
