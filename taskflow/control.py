@@ -172,7 +172,7 @@ class Control:
             told = [Setting(revision, aim, "shutdown", [since, now], time.time()) for aim, since in aims]
             return wishes.having(told, name)
 
-        return self._change(change, names, timeout, stays=later, ends=now)
+        return self._change(change, names, timeout, ends=now)
 
     def reset(self, *, worker: Workers = None, timeout: float = ANSWER_S) -> Told:
         """Forget what was told: to these workers, or with none named to any, so that all are as they were
@@ -189,7 +189,7 @@ class Control:
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of `wanted`."""
-        followed = {view.id: _followed(view) for view in self._store.workers()}
+        followed = {str(view.id): _followed(view) for view in self._store.workers()}
         return [
             {
                 "worker": "all" if setting.worker == ALL else setting.worker,
@@ -202,7 +202,7 @@ class Control:
                     if setting.worker in (ALL, name) and revision >= setting.revision
                 ],
             }
-            for setting in self._wishes()[1].settings
+            for setting in self._wishes()[1].kept_for(followed).settings
         ]
 
     # ── how ──────────────────────────────────────────────────────────────────────────
@@ -215,7 +215,7 @@ class Control:
             now = time.time()
             return wishes.having([Setting(revision, aim, what, value, now) for aim in aims], name)
 
-        return self._change(change, names, timeout, stays=worker is None)
+        return self._change(change, names, timeout)
 
     def _meant(self, worker: Workers) -> list[WorkerView]:
         views = {str(view.id): view for view in self._store.workers()}
@@ -232,26 +232,25 @@ class Control:
         names: Collection[WorkerId],
         timeout: float,
         *,
-        stays: bool = False,
         ends: bool = False,
     ) -> Told:
-        revision = self._write(change)
+        revision, wishes = self._write(change)
+        stays = any(s.worker == ALL and s.revision == revision for s in wishes.settings)
         followed = self._wait(revision, names, timeout, ends)
         silent = tuple(name for name in names if name not in followed)
         return Told(revision, tuple(name for name in names if name in followed), silent, stays, timeout)
 
-    def _write(self, change: Callable[[Wishes, int, str], Wishes]) -> int:
-        """Change what is wanted, and drop what is wanted of workers that are gone; the new revision."""
+    def _write(self, change: Callable[[Wishes, int, str], Wishes]) -> tuple[int, Wishes]:
+        """Change what is wanted, and drop what is wanted of workers that are gone."""
         name = new_id()
         for _ in range(MOST_TRIES):
             known, wishes = self._wishes()
             if name in wishes.recent:  # it was done, but the answer was lost
-                return known.revision
-            new = change(
-                wishes.kept_for({view.id for view in self._store.workers()}), known.revision + 1, name
-            )
-            if self._store.steer(known.revision, sealed(self._ring(), new, known.revision + 1)):
-                return known.revision + 1
+                return known.revision, wishes
+            revision = known.revision + 1
+            new = change(wishes.kept_for({view.id for view in self._store.workers()}), revision, name)
+            if self._store.steer(known.revision, sealed(self._ring(), new, revision)):
+                return revision, new
         raise StoreUnavailable("Others change what is wanted of workers all the time: try again.")
 
     def _wishes(self) -> tuple[Steering, Wishes]:

@@ -44,22 +44,23 @@ _COLUMNS = (
 
 def arguments(parser: Parser) -> None:
     """Declare the arguments."""
-    parser.add_argument(
-        "action", nargs="?", choices=list(_ACTIONS), metavar="ACTION", help=", ".join(_ACTIONS)
-    )
-    parser.add_argument("value", nargs="?", metavar="VALUE", help="slots, bounds as in 10,3, or a queue")
-    parser.add_argument(
+    add, known = parser.add_argument, list(_ACTIONS)
+    add("action", nargs="?", choices=known, type=_verb, metavar="ACTION", help=", ".join(known))
+    add("value", nargs="?", metavar="VALUE", help="slots, bounds as in 10,3, or a queue")
+    add(
         "-w",
         "--worker",
         action="append",
         metavar="NAME",
-        help="this worker, or a prefix of its name; repeatable",
+        help="this one, or a prefix of its name; repeatable",
     )
-    parser.add_argument("--now", action="store_true", help="with shutdown: do not wait for what runs")
-    parser.add_argument("--later", action="store_true", help="with shutdown: also workers that start later")
-    parser.add_argument(
-        "--timeout", type=float, default=5.0, metavar="S", help="how long to wait for answers (5)"
-    )
+    add("--now", action="store_true", help="with shutdown: do not wait for what runs")
+    add("--later", action="store_true", help="with shutdown: also workers that start later")
+    add("--timeout", type=float, default=5.0, metavar="S", help="how long to wait for answers (5)")
+
+
+def _verb(text: str) -> str:
+    return text.replace("-", "_")
 
 
 def run(options: Namespace, console: Console) -> int:

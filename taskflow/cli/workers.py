@@ -16,6 +16,7 @@ from taskflow.observe.text import duration
 if TYPE_CHECKING:
     from taskflow.cli.console import Console
     from taskflow.cli.parser import Parser
+    from taskflow.records import WorkerView
 
 SUMMARY = "list workers"
 EXAMPLES = """
@@ -60,7 +61,7 @@ def run(options: Namespace, console: Console) -> int:
             w.host,
             str(w.pid),
             serves(w),
-            f"{w.busy}/{w.slots}",
+            f"{w.busy}/{w.slots}" + _most(w),
             status(w) + (", behind" if w.info.get("followed", revision) != revision else ""),
             f"{w.info['memory_bytes'] / 1e6:,.0f} MB" if "memory_bytes" in w.info else "",
             str(w.info.get("python", "")),
@@ -71,3 +72,9 @@ def run(options: Namespace, console: Console) -> int:
     ]
     console.table(_COLUMNS, rows)
     return Exit.OK
+
+
+def _most(worker: WorkerView) -> str:
+    """Up to how many slots it grows."""
+    most, comma, _ = str(worker.info.get("autoscale", "")).partition(",")
+    return f" of {most}" if comma else ""

@@ -158,6 +158,20 @@ def test_what_was_told_to_workers_that_are_gone_is_dropped_with_the_next_change(
     assert floor.told() == ["gpu-1: +1 slots"]
 
 
+def test_what_was_told_to_workers_that_are_gone_is_not_shown(floor: Floor) -> None:
+    floor.control.grow(worker="cpu")
+    floor.store.announce(next(v for v in floor.store.workers() if v.id == "cpu"), gone=True)
+
+    assert floor.told() == []
+
+
+def test_what_ends_something_leaves_nothing_for_workers_that_start_later(floor: Floor) -> None:
+    floor.control.drain()
+
+    assert str(floor.control.resume()) == "Done by gpu-1, gpu-2, cpu."
+    assert floor.control.rows() == []
+
+
 def test_what_one_was_told_is_forgotten_alone(floor: Floor) -> None:
     floor.control.grow(worker="cpu")
     floor.control.grow(2)

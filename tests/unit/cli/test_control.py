@@ -31,7 +31,7 @@ def test_nothing_was_told_at_first(shop: Shop) -> None:
 
 def test_what_was_told_is_listed_with_who_follows(shop: Shop) -> None:
     assert shop("control", "grow", "2", "--worker", "gpu").out == "Done by gpu-1.\n"
-    assert shop("control", "add_queue", "high:3").out.startswith(
+    assert shop("control", "add-queue", "high:3").out.startswith(
         "Done by gpu-1, cpu. Workers that start later"
     )
     assert shop("control", "autoscale", "10,3", "-w", "cpu", "-w", "gpu").code == 0

@@ -165,12 +165,15 @@ def test_workers_are_listed(shop: Shop) -> None:
             0,
             now - 75,
             now,
-            info | {"serves": "a:3,b:1", "status": "drained"},
+            info | {"serves": "a:3,b:1", "status": "drained", "autoscale": "9,1"},
         )
     )
 
     assert " ".join(shop("workers").words[1]) == "w1 host 42 a,b 3/4 busy 1 min 15 s 2 s ago"
-    assert " ".join(shop("workers").words[2]) == "w2 host 43 a:3,b:1 0/4 drained 51 MB 3.12.1 1 min 15 s now"
+    assert (
+        " ".join(shop("workers").words[2])
+        == "w2 host 43 a:3,b:1 0/4 of 9 drained 51 MB 3.12.1 1 min 15 s now"
+    )
     shop.store.steer(0, b"anything")
     assert "drained, behind" in shop("workers").out
     assert json.loads(shop("workers", "--json").out)[0]["pid"] == 42
