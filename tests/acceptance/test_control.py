@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from taskflow import Client
 from taskflow.control import Control
+from taskflow.errors import ConfigError
 from taskflow.states import State
 from taskflow.worker.process import Process
-from tests.acceptance.stage import DEADLINE_S, Desk, alive, family, until
+from taskflow.worker.queues import Queues
+from tests.acceptance.stage import DEADLINE_S, Desk, alive, family, opened, until
 from tests.servers import running
 
 _ANSWER_S = 20.0
@@ -148,13 +151,9 @@ def test_slots_follow_the_load(desk: Desk, start: Callable[..., Process]) -> Non
     assert all(desk.item(node).deliveries == 1 for node in nodes)
 
 
-def test_a_strict_worker_serves_one_queue_after_the_other(
-    desk: Desk, start: Callable[..., Process], tmp_path: Path
-) -> None:
+def test_a_strict_worker_serves_one_queue_after_the_other(desk: Desk, start: Callable[..., Process]) -> None:
     low = [desk.send(pow, 2, 3, queue="low", priority=9) for _ in range(5)]
     high = [desk.send(pow, 2, 3, queue="high") for _ in range(5)]
-    from taskflow.worker.queues import Queues
-
     start(1, queues=Queues(("high", "low"), strict=True))
     for node in (*low, *high):
         desk.wait(node, State.SUCCEEDED)
@@ -175,3 +174,36 @@ def test_a_killed_worker_does_not_answer(desk: Desk, start: Callable[..., Proces
 
     assert (bool(told), told.silent) == (False, (name,))
     assert os.getpid() not in family(worker.pid)
+
+
+def test_a_client_tells_its_own_workers(tmp_path: Path) -> None:
+    """It takes queues as text; what nobody asked for is not taken."""
+    with opened(tmp_path, workers=1, queues="high:3,default:1") as client:
+        assert client.submit(pow, 2, 3).result(DEADLINE_S) == 8
+        other = client.options(queue="other").submit(pow, 2, 3)
+
+        told = client.control.grow(2, timeout=_ANSWER_S)
+
+        (view,) = client._engine.store.workers()
+        assert told.followed == (view.id,)
+        assert (view.slots, view.info["serves"], view.info["followed"]) == (
+            3,
+            "high:3,default:1",
+            told.revision,
+        )
+        assert not other.done()
+        assert client.control.add_queue("other", timeout=_ANSWER_S)
+        assert other.result(DEADLINE_S) == 8
+        assert len(client.control.wanted()) == 2
+        row = client.workers().iloc[0]
+        assert (row["queues"], row["wanted"], row["followed"]) == ("high:3,default:1,other:1", 2, 2)
+        assert row["memory_bytes"] > 1e6
+        assert row["age_s"] < DEADLINE_S
+
+
+def test_a_client_refuses_queues_that_cannot_be_meant(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="1 to 1000"):
+        Client(f"sqlite:///{tmp_path}/runs.db", queues="high:0")
+    with pytest.raises(ConfigError, match="A strict order has no weights"):
+        Client(f"sqlite:///{tmp_path}/runs.db", queues="high:2,low", strict_queues=True)
+    assert not (tmp_path / "runs.db").exists()
