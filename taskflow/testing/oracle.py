@@ -299,6 +299,7 @@ class Oracle:
         """
         for lease in leases:
             self._claimed_one(want, lease, now)
+        assert want.pace_s or len(leases) <= want.slots, "more than there were slots"
         waits = False
         for at, (queue, turn) in enumerate(zip(want.queues, want.turns, strict=True)):
             ripe = [k for k in self.live() if k.node.queue == queue and _ripe(k, now)]

@@ -68,6 +68,7 @@ class Steward:
         self._refused = -1
         self._turns = Turns(start.queues.weights or (1,))
         self._news = False
+        self._names = self._queues_of(start)
         self.wish = start
         self.revision = -1
         self.at = inf if alone else clock()
@@ -82,13 +83,13 @@ class Steward:
 
     def want(self, slots: int, share: int, lease_s: float, pace_s: dict[str, float]) -> Want:
         """What it asks of the store for so many free slots."""
-        own, queues = f"worker/{self._name}", self.wish.queues
-        names = (*queues.names, own)
-        if not queues.strict and not queues.weights:
-            return Want(self._name, names, slots, lease_s, pace_s, share=share)
-        shares = self._turns.next(slots) if queues.weights else (0,) * len(queues.names)
-        turns = (slots, *shares)  # what was sent to it alone goes first
-        return Want(self._name, (own, *queues.names), slots, lease_s, pace_s, share=share, turns=turns)
+        queues = self.wish.queues
+        turns: tuple[int, ...] = ()
+        if queues.weights:
+            turns = (slots, *self._turns.next(slots))
+        elif queues.strict:
+            turns = (slots,) + (0,) * len(queues.names)
+        return Want(self._name, self._names, slots, lease_s, pace_s, share=share, turns=turns)
 
     def took(self, slots: int) -> None:
         """So many slots were filled by a claim."""
@@ -173,10 +174,15 @@ class Steward:
 
     def _become(self, new: Wish) -> None:
         old, self.wish = self.wish, new
-        if new.queues.weights and new.queues != old.queues:
-            self._turns = Turns(new.queues.weights)
+        if new.queues != old.queues:
+            self._names = self._queues_of(new)
+            self._turns = Turns(new.queues.weights or (1,))
         if (new.least, new.most) != (old.least, old.most):
             self._keep_within(new.least, new.most)
+
+    def _queues_of(self, wish: Wish) -> tuple[str, ...]:
+        """What was sent to it alone goes first."""
+        return (f"worker/{self._name}", *wish.queues.names)
 
     def _keep_within(self, least: int, most: int) -> None:
         self._scaler = Scaler(least, most, self._clock()) if least < most else None
