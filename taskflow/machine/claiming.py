@@ -41,6 +41,7 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
     leases: list[Lease] = []
     full: set[str] = set()
     left, room_s = want.slots, 0.0
+    limiting.limits_due(rows)
     for queues, most in _turns(want):
         if left <= 0 and room_s <= 0:
             break

@@ -320,12 +320,16 @@ class SqliteReads(SqliteFile):
 
     def waited_s(self, queues: Sequence[str], /) -> float | None:
         """See `SteeringPort.waited_s`."""
-        sql = (
-            "select created_at from node where state = 'queued' and queue = ?"
-            " and not exists (select 1 from paused p where p.queue = node.queue)"
-            " order by priority desc, key limit 1"
+        first = (
+            "select created_at from node where state = 'queued' and {} order by priority desc, key limit 1"
         )
-        firsts = [t[0] for queue in queues for t in self._read(sql, (queue,))]
+        asked = [
+            queue for queue in queues if not self._read("select 1 from paused where queue = ?", (queue,))
+        ]
+        plain = first.format("queue = ? and lane is null")
+        lanes = f"select ({first.format('lane = l.key')}) from lane l where l.queue = ? and l.open = 1"
+        found = [t[0] for queue in asked for sql in (plain, lanes) for t in self._read(sql, (queue,))]
+        firsts = [at for at in found if at is not None]
         return self._clock.now() - min(firsts) if firsts else None
 
     def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:

@@ -166,6 +166,7 @@ end
 
 function M.claim_anew(want)
   local leases, full, left, room_s = {}, {}, want[3], 0
+  M.limits_due()
   local function turn(queues, most)
     if left <= 0 and room_s <= 0 then return end
     local slots, unused = math.min(most, left)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 from contextlib import closing
 
+from taskflow.policy import Policy
 from taskflow.ports import Store
 from taskflow.records import Steering
 from taskflow.testing.contract.told import Told
@@ -58,6 +59,14 @@ class Controlling(Told):
         story.clock.advance(3)
         story.submit(call("b", queue="gpu"), array("c", 5, queue="mail"), run="second")
         story.clock.advance(2)
+
+        bounded = call("d", queue="some", policy=Policy(run_parallel=1))
+        story.submit(bounded, run="third")
+        story.clock.advance(1)
+        assert story.store.waited_s(("some", "nothing")) == 1
+        story.claim(1, queues=("some",))
+        assert story.store.waited_s(("some",)) is None
+        story.clock.advance(-1)
 
         asked = [queues, ("gpu",), ("mail", "gpu"), ("nothing",), ()]
         assert [story.store.waited_s(names) for names in asked] == [5, 2, 2, None, None]
