@@ -327,10 +327,18 @@ class Client(concurrent.futures.Executor):
     def control(self) -> Control:
         """Tells workers what to be while they run: more or fewer slots, other queues, drained, gone.
 
+        Raises:
+            UsageError: The client runs everything inline: there are no workers.
+
         Example:
             ``client.control.grow(2)``, ``client.control.drain(worker="gpu-1")``
         """
         from taskflow.control import Control
+
+        if self._engine.inline:
+            raise UsageError(
+                "An inline client runs everything itself: there are no workers to tell anything."
+            )
 
         return Control(self._engine.store, keyring=self._engine.codec.keyring)
 

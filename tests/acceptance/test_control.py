@@ -11,7 +11,7 @@ import pytest
 
 from taskflow import Client
 from taskflow.control import Control
-from taskflow.errors import ConfigError
+from taskflow.errors import ConfigError, UsageError
 from taskflow.states import State
 from taskflow.worker.process import Process
 from taskflow.worker.queues import Queues
@@ -207,3 +207,8 @@ def test_a_client_refuses_queues_that_cannot_be_meant(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="A strict order has no weights"):
         Client(f"sqlite:///{tmp_path}/runs.db", queues="high:2,low", strict_queues=True)
     assert not (tmp_path / "runs.db").exists()
+
+
+def test_an_inline_client_has_nobody_to_tell() -> None:
+    with Client(mode="inline") as client, pytest.raises(UsageError, match="no workers to tell"):
+        client.control.grow()
