@@ -164,7 +164,11 @@ class Steward:
             self.revision = max(self.revision, 0)
             return
         self.revision, self._news = found.revision, True
+        before, served = self.takes_work, self._names
         self._become(wish(self._start, self._wishes.settings, self._name, self._started_at))
+        if (before and not self.takes_work) or not set(served) <= set(self._names):
+            # Whoever was called for work that is not its any more passes the call on.
+            self._store.claim(Want(self._name, served, 0))
 
     def _read(self, body: bytes, revision: int) -> Wishes:
         if not body:

@@ -1,10 +1,12 @@
 -- How work is handed out, and held: `machine.claiming`.
 --
--- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce, turns}
+-- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce, turns}. A worker whose slots are not
+-- filled is idle: it is called when there is more. One that leaves work behind calls another.
 
 local RANGE_MAX, RANGE_FLOOR_S, PACE_MIN_S = 65536, 0.001, 1e-6
 
 local ENDED_MAX = 500
+local IDLE_KEPT_S = 600
 
 local function room(row, want, full)
   local most, lane = math.huge, R.lane(row)
@@ -77,6 +79,7 @@ local function lease(row, part, want)
   R.put_part(row, part)
   M.refresh(row)
   R.emit(row.run, row.id, part.lo, part.hi, 'running')
+  R.call(row.queue, part.lo - part.hi)
   return told(row, part)
 end
 
@@ -131,11 +134,22 @@ function M.claim(want)
   return leases
 end
 
--- Lease from these queues; gives the slots that are left, and the seconds that are in the last one.
+local function note_idle(want, is_idle)
+  for _, queue in ipairs(want[2]) do
+    R.later(is_idle and 'SADD' or 'SREM', P .. 'idle:' .. queue, want[1])
+    if is_idle then R.later('EXPIRE', P .. 'idle:' .. queue, IDLE_KEPT_S) end
+  end
+end
+
+-- Lease from these queues; gives the slots that are left, the seconds that are in the last one, and the queue of
+-- what was left behind.
 local function offer(want, queues, slots, room_s, full, leases)
-  local ended = 0
+  local ended, left = 0, nil
   for row in R.ready(queues, full) do
-    if slots <= 0 and room_s <= 0 then break end
+    if slots <= 0 and room_s <= 0 then
+      left = row.queue
+      break
+    end
     if ends_unstarted(row) then ended = ended + 1 end
     if ended == ENDED_MAX then
       R.freed = true
@@ -148,7 +162,10 @@ local function offer(want, queues, slots, room_s, full, leases)
       if not row.array then
         local cost = pace and math.max(pace, PACE_MIN_S) or want[6]
         if cost > room_s then
-          if slots <= 0 then break end
+          if slots <= 0 then
+            left = row.queue
+            break
+          end
           slots, room_s = slots - 1, want[6]
         end
         room_s = room_s - cost
@@ -156,31 +173,52 @@ local function offer(want, queues, slots, room_s, full, leases)
       else
         local taken = lease_ranges(row, want, pace, most and math.min(slots, most) or slots, leases)
         slots = slots - taken
-        if row.state == 'queued' and taken ~= most then break end
+        if row.state == 'queued' and taken ~= most then
+          left = row.queue
+          break
+        end
       end
     end
   end
   if ended > 0 then M.drain() end
-  return slots, room_s
+  return slots, room_s, left
+end
+
+-- Whether anything is queued there, in a lane or in none.
+local function has_some(queue)
+  return call('EXISTS', P .. 'q:' .. queue) == 1 or call('EXISTS', P .. 'ql:' .. queue) == 1
+end
+
+-- One queue after the other: first each its turn, then what is left; gives the slots that are left.
+local function take_turns(want, full, leases)
+  local slots, room_s = want[3], 0
+  local function turn(queue, most)
+    if slots <= 0 and room_s <= 0 then return end
+    local own, unused = math.min(most, slots)
+    unused, room_s = offer(want, {queue}, own, room_s, full, leases)
+    slots = slots - own + unused
+  end
+  for i, queue in ipairs(want[2]) do
+    if want[9][i] > 0 then turn(queue, want[9][i]) end
+  end
+  for _, queue in ipairs(want[2]) do turn(queue, slots) end
+  return slots
 end
 
 function M.claim_anew(want)
-  local leases, full, left, room_s = {}, {}, want[3], 0
+  local leases, full, slots = {}, {}
   M.limits_due()
-  local function turn(queues, most)
-    if left <= 0 and room_s <= 0 then return end
-    local slots, unused = math.min(most, left)
-    unused, room_s = offer(want, queues, slots, room_s, full, leases)
-    left = left - slots + unused
-  end
   if #want[9] == 0 then
-    turn(want[2], left)
-    return leases
+    local _, left
+    slots, _, left = offer(want, want[2], want[3], 0, full, leases)
+    if left then R.call_more(left) end
+  else
+    slots = take_turns(want, full, leases)
+    for _, queue in ipairs(want[2]) do
+      if slots <= 0 and has_some(queue) then R.call_more(queue) end
+    end
   end
-  for i, queue in ipairs(want[2]) do
-    if want[9][i] > 0 then turn({queue}, want[9][i]) end
-  end
-  for _, queue in ipairs(want[2]) do turn({queue}, left) end
+  note_idle(want, slots > 0)
   return leases
 end
 

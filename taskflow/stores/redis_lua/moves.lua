@@ -182,7 +182,7 @@ register('announce', function(a) R.later('HSET', P .. 'workers', a[1], number(R.
 register('steer', function(a)
   if tonumber(call('HGET', P .. 'steering', 'r') or '0') ~= a[1] then return false end
   R.later('HSET', P .. 'steering', 'r', string.format('%.0f', a[1] + 1), 'b', value_of(a[2]))
-  R.later('PUBLISH', P .. 'work', '')
+  for _, topic in ipairs({'work', 'urgent'}) do R.later('PUBLISH', P .. topic, '') end
   return true
 end)
 register('forget', function(id) return forget(id) end)
