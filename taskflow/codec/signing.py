@@ -56,6 +56,7 @@ class Purpose(IntEnum):
     RESULT = 4
     ERROR = 5
     CONTROL = 6
+    PLACE = 8
 
 
 @dataclass(frozen=True, slots=True)
