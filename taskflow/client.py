@@ -18,9 +18,11 @@ from taskflow.errors import ConfigError, UsageError, nearest
 from taskflow.links import shown
 from taskflow.pools import context
 from taskflow.stores import default_url, is_private, is_shared, place_of
+from taskflow.worker.queues import Queues
 
 if TYPE_CHECKING:
     from taskflow.canvas import Signature
+    from taskflow.control import Control
     from taskflow.engine import Engine
     from taskflow.future import Future
     from taskflow.maprun import Errors, MapRun
@@ -49,8 +51,9 @@ class Client(concurrent.futures.Executor):
         mode: ``"inline"`` runs everything in the calling thread, over a store in memory, by the same
             engine: breakpoints work.
         pool: ``"process"``; ``"thread"`` or ``"async"`` run all slots in one child process.
-        queues: What the workers that this process starts serve. All clients of a store in this process
-            share them.
+        queues: What the workers that this process starts serve: names, or text as for ``taskflow worker -Q``,
+            perhaps with weights: ``"high:3,default:1"``. All clients of a store in this process share them.
+        strict_queues: The first of them before the next, whatever the priorities.
         detach: The workers outlive this process.
         threads: Threads that numeric libraries (BLAS, OpenMP, numba) may use in a call; by default the
             cores are shared among the slots.
@@ -72,7 +75,8 @@ class Client(concurrent.futures.Executor):
         workers: int | str = "auto",
         mode: Literal["local", "inline"] | None = None,
         pool: Literal["process", "thread", "async", "inline"] = "process",
-        queues: Sequence[str] = ("default",),
+        queues: str | Sequence[str] = ("default",),
+        strict_queues: bool = False,
         detach: bool = False,
         threads: int | None = None,
         cancel_on_interrupt: bool = True,
@@ -85,7 +89,7 @@ class Client(concurrent.futures.Executor):
             raise ConfigError(f"threads={threads} is not possible: use a number above 0, or None.")
         if url is None and context.inside():
             url = context.current().url or None
-        terms = Terms(pool, tuple(queues), detach, threads)
+        terms = Terms(pool, Queues.parse(queues, strict=strict_queues), detach, threads)
         shared = _inline_engine(url)
         self._is_guest = shared is not None
         if shared is not None:
@@ -329,6 +333,25 @@ class Client(concurrent.futures.Executor):
         if workers < 1:
             raise ConfigError(f"workers={workers} is not possible: use a number above 0.")
         self._engine.crew.scale(workers)
+
+    @property
+    def control(self) -> Control:
+        """Tells workers what to be while they run: more or fewer slots, other queues, drained, gone.
+
+        Raises:
+            UsageError: The client runs everything inline: there are no workers.
+
+        Example:
+            ``client.control.grow(2)``, ``client.control.drain(worker="gpu-1")``
+        """
+        from taskflow.control import Control
+
+        if self._engine.inline:
+            raise UsageError(
+                "An inline client runs everything itself: there are no workers to tell anything."
+            )
+
+        return Control(self._engine.store, keyring=self._engine.codec.keyring)
 
     def run(self, fn: Callable[..., R], /, *args: Any, workers: Iterable[str] | None = None) -> dict[str, R]:
         """Call a function once in every worker; gives the values by worker."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from taskflow.cores import cpu_count
 from taskflow.errors import ConfigError
+from taskflow.worker.queues import DEFAULT, Queues
 
 __all__ = ["Crew", "Terms", "slots_of"]
 
@@ -32,7 +33,7 @@ class Terms:
     """
 
     pool: str = "process"
-    queues: tuple[str, ...] = ("default",)
+    queues: Queues = DEFAULT
     detach: bool = False
     threads: int | None = None
 

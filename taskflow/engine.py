@@ -244,7 +244,9 @@ class Engine:
         # A call holds its lease as long as it likes: nobody renews it, and nobody else could take it.
         pool = InlinePool(self.codec, url=self.url, worker="inline")
         queues = self._named_queues
-        worker = Worker(self._store, pool, queues=queues, lease_s=INLINE_LEASE_S, name="inline")
+        worker = Worker(
+            self._store, pool, queues=queues, lease_s=INLINE_LEASE_S, name="inline", steered=False
+        )
         pool.gave_back = worker.report
         return queues, worker
 
@@ -310,7 +312,7 @@ class Engine:
         workers = self._store.workers()
         served = {queue for worker in workers for queue in (*worker.queues, f"worker/{worker.id}")}
         if self.crew.slots and not self.crew.broken:
-            served.update(self.crew.terms.queues)
+            served.update(self.crew.terms.queues.names)
         return served
 
     def _busy_queues(self) -> list[Mapping[str, Any]]:

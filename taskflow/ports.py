@@ -26,11 +26,22 @@ from taskflow.records import (
     Segment,
     Settled,
     Settlement,
+    Steering,
     Want,
     WorkerView,
 )
 
-__all__ = ["Bell", "Blobs", "GraphPort", "Pool", "StatusPort", "Store", "WatchPort", "WorkPort"]
+__all__ = [
+    "Bell",
+    "Blobs",
+    "GraphPort",
+    "Pool",
+    "StatusPort",
+    "SteeringPort",
+    "Store",
+    "WatchPort",
+    "WorkPort",
+]
 
 
 class GraphPort(Protocol):
@@ -209,6 +220,25 @@ class StatusPort(Protocol):
         ...
 
 
+class SteeringPort(Protocol):
+    """What workers are told to be, kept so that those that start later know it too."""
+
+    def steering(self, known: int = -1, /) -> Steering | None:
+        """What is wanted of workers: empty, with revision 0, when nothing ever was; `None` when its revision
+        is the `known` one."""
+        ...
+
+    def steer(self, revision: int, body: bytes, /) -> bool:
+        """Put this in the place of what has that revision, and call the workers; `False`, and nothing is
+        done, when there is another by now."""
+        ...
+
+    def waited_s(self, queues: Sequence[str], /) -> float | None:
+        """How long the first in one of these queues has been in the store, seconds: the longest of them;
+        `None` when nothing can be claimed. Paused queues are left out."""
+        ...
+
+
 class Bell(Protocol):
     """Rings when a store has something new for its listener. A hint: it may ring for nothing."""
 
@@ -225,15 +255,15 @@ class Bell(Protocol):
         ...
 
 
-class Store(GraphPort, WorkPort, WatchPort, StatusPort, Protocol):
-    """A store keeps all four ports, and wakes those who listen."""
+class Store(GraphPort, WorkPort, WatchPort, StatusPort, SteeringPort, Protocol):
+    """A store keeps all five ports, and wakes those who listen."""
 
     url: str
     blobs: Blobs
 
     def listen(self, topic: str, /, *, worker: str | None = None) -> Bell:
-        """A bell for ``"work"`` (something may be claimed, or was cancelled), ``"watch"`` (events) or
-        ``"ends"`` (something has ended; it may ring for other events too).
+        """A bell for ``"work"`` (something may be claimed, was cancelled, or workers are told something),
+        ``"watch"`` (events) or ``"ends"`` (something has ended; it may ring for other events too).
 
         That of a `worker` need not ring while there is enough to do for others that found nothing to claim.
         """

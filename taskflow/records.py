@@ -43,6 +43,7 @@ __all__ = [
     "Segment",
     "Settled",
     "Settlement",
+    "Steering",
     "Value",
     "Want",
     "WorkerView",
@@ -223,6 +224,8 @@ class Want:
         batch_s: Work to put on one slot at a time, seconds, when calls are quick.
         share: Of how many slots in all (all workers) this is a part; ranges shrink towards the end
             of a node so that all slots finish together.
+        turns: How many of the slots each queue is offered before the others; what they leave is offered to
+            all queues, one after the other. Without it the queues are one: by priority, then by age.
     """
 
     worker: WorkerId
@@ -232,6 +235,7 @@ class Want:
     pace_s: Mapping[str, float] = field(default_factory=dict)
     batch_s: float = 0.05
     share: int = 2
+    turns: tuple[int, ...] = ()
 
 
 class LeaseKey(NamedTuple):
@@ -494,6 +498,13 @@ class Note(NamedTuple):
     key: LeaseKey
     kind: str
     data: Mapping[str, Any]
+
+
+class Steering(NamedTuple):
+    """What is wanted of workers: sealed, and numbered by how often it was changed."""
+
+    revision: int
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from taskflow import __version__
 from taskflow.cli import (
     cancel,
+    control,
     dead,
     doctor,
     key,
@@ -66,6 +67,7 @@ COMMANDS: dict[str, Command] = {
     "queues": queues,
     "purge": purge,
     "limits": limits,
+    "control": control,
     "doctor": doctor,
     "key": key,
 }

@@ -8,7 +8,7 @@ the worker was stuck.
 from __future__ import annotations
 
 from argparse import SUPPRESS, Namespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from taskflow.cli.exits import Exit
 from taskflow.errors import ConfigError
@@ -23,12 +23,16 @@ taskflow worker                                     a call at once for each proc
 taskflow worker sqlite:////data/runs.db -n 4        four calls at once, from that store
 taskflow worker redis://host:6379/0 -Q gpu        for a store on a server: work of other machines
 taskflow worker -Q slow,default --pool thread       these queues, calls in threads
+taskflow worker -Q high:3,default:1                 three calls of high for one of default, when both wait
+taskflow worker --autoscale 10,3                    3 calls at once, up to 10 while work waits
 taskflow worker --idle-exit 600 --recycle-mb 2000   for batch machines
 """
 
 _OPTIONS = (
     (("-n", "--slots"), "N", "calls at once, or auto (the default): one per processor"),
-    (("-Q", "--queues"), "NAMES", "queues to serve, comma-separated (default)"),
+    (("--autoscale",), "MOST,LEAST", "calls at once: more while work waits, fewer when there is none"),
+    (("-Q", "--queues"), "NAMES", "queues to serve: gpu,default; with weights: high:3,default:1 (default)"),
+    (("--strict",), None, "the first queue before the next, whatever the priorities"),
     (("--pool",), "POOL", "what runs the calls: process (the default), thread or async"),
     (("--name",), "NAME", "how it is called in lists (host and process)"),
     (("--grace",), "S", "how long running calls may go on after Ctrl-C (30)"),
@@ -51,7 +55,10 @@ def arguments(parser: Parser) -> None:
     parser.add_argument("store", nargs="?", metavar="URL", help="the store, as with --url")
     for flags, takes, explained in _OPTIONS:
         known = _CHOICES.get(flags[-1])
-        parser.add_argument(*flags, metavar=takes, default=SUPPRESS, choices=known, help=explained)
+        takes_value: dict[str, Any] = (
+            {"metavar": takes, "choices": known} if takes else {"action": "store_true"}
+        )
+        parser.add_argument(*flags, default=SUPPRESS, help=explained, **takes_value)
 
 
 def run(options: Namespace, console: Console) -> int:
@@ -64,7 +71,7 @@ def run(options: Namespace, console: Console) -> int:
     words = ["--url", url]
     for flags, _, _ in _OPTIONS:
         value = getattr(options, flags[-1].removeprefix("--").replace("-", "_"), None)
-        words += [] if value is None else [f"{flags[-1]}={value}"]
+        words += [] if value is None else [flags[-1]] if value is True else [f"{flags[-1]}={value}"]
     try:
         return main(words)
     except SystemExit as stop:  # its own parser refused a value, and said so

@@ -1,4 +1,7 @@
-"""List the workers that were seen in the last minute."""
+"""List the workers that were seen in the last minute.
+
+One that is *behind* does not follow yet what was told with `taskflow control`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from taskflow.observe.text import duration
 if TYPE_CHECKING:
     from taskflow.cli.console import Console
     from taskflow.cli.parser import Parser
+    from taskflow.records import WorkerView
 
 SUMMARY = "list workers"
 EXAMPLES = """
@@ -26,6 +30,9 @@ _COLUMNS = (
     Column("pid", right=True),
     Column("queues", shrinks=True),
     Column("busy", right=True),
+    Column("status"),
+    Column("memory", right=True),
+    Column("python"),
     Column("up", right=True),
     Column("seen", right=True),
 )
@@ -37,6 +44,8 @@ def arguments(parser: Parser) -> None:
 
 def run(options: Namespace, console: Console) -> int:
     """List them."""
+    from taskflow.observe.overview import serves, status
+
     found, now = console.store.workers(), console.now()
     if console.json:
         console.dump(found)
@@ -44,13 +53,18 @@ def run(options: Namespace, console: Console) -> int:
     if not found:
         console.hint("No worker is there. A client starts its own; `taskflow worker` starts one here.")
         return Exit.OK
+    wanted = console.store.steering()
+    revision = wanted.revision if wanted is not None else 0
     rows = [
         (
             w.id,
             w.host,
             str(w.pid),
-            ",".join(w.queues),
-            f"{w.busy}/{w.slots}",
+            serves(w),
+            f"{w.busy}/{w.slots}" + _most(w),
+            status(w) + (", behind" if w.info.get("followed", revision) != revision else ""),
+            f"{w.info['memory_bytes'] / 1e6:,.0f} MB" if "memory_bytes" in w.info else "",
+            str(w.info.get("python", "")),
             duration(now - w.started_at),
             ago(w.seen_at, now),
         )
@@ -58,3 +72,9 @@ def run(options: Namespace, console: Console) -> int:
     ]
     console.table(_COLUMNS, rows)
     return Exit.OK
+
+
+def _most(worker: WorkerView) -> str:
+    """Up to how many slots it grows."""
+    most, comma, _ = str(worker.info.get("autoscale", "")).partition(",")
+    return f" of {most}" if comma else ""

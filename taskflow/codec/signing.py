@@ -55,6 +55,7 @@ class Purpose(IntEnum):
     ITEMS = 3
     RESULT = 4
     ERROR = 5
+    CONTROL = 6
     PLACE = 8
 
 

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil
 
 from taskflow.machine import limiting
@@ -42,7 +42,7 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
     """Lease ranges and calls for the free slots of a worker.
 
     A slot gets one range of an array node, or one call; or several calls, when all of them are of
-    functions known to be quick, up to `want.batch_s` of work.
+    functions known to be quick, up to `want.batch_s` of work. What a queue leaves of its turn others get.
 
     Source:
         Ranges shrink with what is left: "Guided Self-Scheduling", Polychronopoulos and Kuck, 1987,
@@ -50,9 +50,41 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
     """
     leases: list[Lease] = []
     full: set[str] = set()
-    slots, room_s, ended = want.slots, 0.0, 0
+    left, room_s = want.slots, 0.0
     limiting.limits_due(rows)
-    for row in rows.ready(want.queues, full):
+    for queues, most in _turns(want):
+        if left <= 0 and room_s <= 0:
+            break
+        slots = min(most, left)
+        unused, room_s = _offer(rows, want, queues, slots, room_s, full, leases)
+        left -= slots - unused
+    return leases
+
+
+def _turns(want: Want) -> Iterator[tuple[Sequence[str], int]]:
+    """Queues that are served together, one such set after the other, and the most slots that it gets."""
+    if not want.turns:
+        yield want.queues, want.slots
+        return
+    for queue, slots in zip(want.queues, want.turns, strict=True):
+        if slots > 0:
+            yield (queue,), slots
+    for queue in want.queues:
+        yield (queue,), want.slots
+
+
+def _offer(
+    rows: Rows,
+    want: Want,
+    queues: Sequence[str],
+    slots: int,
+    room_s: float,
+    full: set[str],
+    leases: list[Lease],
+) -> tuple[int, float]:
+    """Lease from these queues; gives the slots that are left, and the seconds that are in the last one."""
+    ended = 0
+    for row in rows.ready(queues, full):
         if slots <= 0 and room_s <= 0:
             break
         ended += _ends_unstarted(rows, row)
@@ -77,7 +109,7 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
                 break
     if ended:
         drain(rows)
-    return leases
+    return slots, room_s
 
 
 def _ends_unstarted(rows: Rows, row: NodeRow) -> bool:

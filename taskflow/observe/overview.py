@@ -8,10 +8,20 @@ from typing import Any
 
 from taskflow.links import shown
 from taskflow.ports import Store
-from taskflow.records import Failure, RunView
+from taskflow.records import Failure, RunView, WorkerView
 from taskflow.versions import compare, here
 
-__all__ = ["dead_rows", "finding_rows", "queue_rows", "run_rows", "version_rows", "worker_rows"]
+__all__ = [
+    "dead_rows",
+    "finding_rows",
+    "limit_rows",
+    "queue_rows",
+    "run_rows",
+    "serves",
+    "status",
+    "version_rows",
+    "worker_rows",
+]
 
 Rows = list[dict[str, Any]]
 
@@ -35,18 +45,27 @@ def run_rows(views: Iterable[RunView]) -> Rows:
 
 
 def worker_rows(store: Store) -> Rows:
-    """Workers that serve a store: one row each."""
+    """Workers that serve a store: one row each.
+
+    `age_s` is how long ago a worker was heard of, `wanted` the revision of what is wanted of workers
+    (`taskflow.control`), `followed` the one that the worker follows.
+    """
+    now, wanted = time.time(), store.steering()
     return [
         {
             "worker": worker.id,
             "host": worker.host,
             "pid": worker.pid,
-            "queues": ",".join(worker.queues),
+            "queues": serves(worker),
             "slots": worker.slots,
             "busy": worker.busy,
+            "status": status(worker),
+            "age_s": max(0.0, now - worker.seen_at),
             "started_at": worker.started_at,
             "seen_at": worker.seen_at,
-            **worker.info,
+            "wanted": wanted.revision if wanted is not None else 0,
+            "followed": worker.info.get("followed"),
+            **{name: value for name, value in worker.info.items() if name not in _TOLD},
         }
         for worker in store.workers()
     ]
@@ -57,6 +76,19 @@ def queue_rows(store: Store) -> Rows:
     from taskflow.policy import FEEDERS
 
     return [dict(row) for row in store.queues() if not row["queue"].startswith(FEEDERS)]
+
+
+def serves(worker: WorkerView) -> str:
+    """The queues that a worker serves, as it was told: perhaps with weights, or strictly."""
+    return str(worker.info.get("serves", "")) or ",".join(worker.queues)
+
+
+def status(worker: WorkerView) -> str:
+    """Whether a worker works as it should: ``idle``, ``busy``, ``drained``, ``leaving``."""
+    return str(worker.info.get("status", "")) or ("busy" if worker.busy else "idle")
+
+
+_TOLD = frozenset({"serves", "status", "followed"})
 
 
 def dead_rows(store: Store, limit: int) -> Rows:

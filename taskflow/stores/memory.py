@@ -35,6 +35,7 @@ from taskflow.records import (
     Segment,
     Settled,
     Settlement,
+    Steering,
     Want,
     WorkerView,
 )
@@ -62,6 +63,7 @@ class MemoryStore:
         self._cursor = 0
         self._workers: dict[str, WorkerView] = {}
         self._gone: dict[str, float] = {}
+        self._steering = Steering(0, b"")
         self._bells: dict[str, list[PipeBell]] = {"work": [], "watch": []}
 
     # ── a step ───────────────────────────────────────────────────────────────────────
@@ -328,6 +330,29 @@ class MemoryStore:
             (paused.discard if resume else paused.add)(queue)
             self._ring("work")
             return True
+
+    # ── SteeringPort ─────────────────────────────────────────────────────────────────
+
+    def steering(self, known: int = -1, /) -> Steering | None:
+        """See `SteeringPort.steering`."""
+        with self._lock:
+            return self._steering if self._steering.revision != known else None
+
+    def steer(self, revision: int, body: bytes, /) -> bool:
+        """See `SteeringPort.steer`."""
+        with self._lock:
+            if self._steering.revision != revision:
+                return False
+            self._steering = Steering(revision + 1, body)
+            self._ring("work")
+            return True
+
+    def waited_s(self, queues: Sequence[str], /) -> float | None:
+        """See `SteeringPort.waited_s`."""
+        with self._lock:
+            rows = MemoryRows(self._tables, self._clock.now())
+            firsts = (next(iter(rows.ready((queue,), ())), None) for queue in queues)
+            return max((rows.now - row.created_at for row in firsts if row is not None), default=None)
 
     def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:
         """See `StatusPort.dead`."""

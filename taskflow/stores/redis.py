@@ -24,6 +24,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     paused                      queues of which nothing is handed out
     pending                     calls by queue that have not ended, where their number is bounded
     lk:LOCK                     which run holds a lock, and until when
+    steering                    what is wanted of workers: r (its revision), b
     dead  workers  gone:RUN  doomed  unaged  meta
 
 What was stored and nobody came to refer to goes by itself; so does all of a run that has ended, when nobody
@@ -328,6 +329,12 @@ class RedisStore(RedisReads):
         """Bytes that the server uses, and may use; 0 for no bound."""
         info = self._link.ask(lambda client: client.info("memory"))
         return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+
+    # ── SteeringPort ─────────────────────────────────────────────────────────────────
+
+    def steer(self, revision: int, body: bytes, /) -> bool:
+        """See `SteeringPort.steer`."""
+        return bool(self._step("steer", [revision, 1], [body])[0])
 
     # ── the rest ─────────────────────────────────────────────────────────────────────
 

@@ -23,6 +23,7 @@ from taskflow.records import (
     Page,
     RunView,
     Segment,
+    Steering,
     WorkerView,
 )
 from taskflow.states import TERMINAL, State
@@ -246,6 +247,19 @@ class RedisReads(RedisAsk):
         for name in self._ask("SMEMBERS", self._key("paused")):
             table.setdefault(name.decode(), queue_line(name.decode()))["paused"] = True
         return [table[name] for name in sorted(table)]
+
+    def steering(self, known: int = -1, /) -> Steering | None:
+        """See `SteeringPort.steering`."""
+        key = self._key("steering")
+        if int(self._ask("HGET", key, "r") or 0) == known:
+            return None
+        revision, body = self._ask("HMGET", key, "r", "b")
+        return Steering(int(revision or 0), body or b"")
+
+    def waited_s(self, queues: Sequence[str], /) -> float | None:
+        """See `SteeringPort.waited_s`."""
+        first = unpack(self._link.run(reads(), "first_of", pack(list(queues)))[0])
+        return None if first is False else self._seconds() - float(first)
 
     def limits(self, /) -> list[LimitView]:
         """See `StatusPort.limits`."""

@@ -198,7 +198,7 @@ def want_to(want: Want) -> list[Any]:
     """What a worker asks, for the verbs ``claim`` and ``settle``; asked again it has the same nonce."""
     return [
         want.worker, list(want.queues), want.slots, want.lease_s, dict(want.pace_s), want.batch_s, want.share,
-        os.urandom(8).hex(),
+        os.urandom(8).hex(), list(want.turns),
     ]  # fmt: skip
 
 

@@ -158,6 +158,19 @@ class SQLiteStore(SqliteReads, SqliteRetention):
             self._bells.ring("work")
         return changed
 
+    def steer(self, revision: int, body: bytes, /) -> bool:
+        """See `SteeringPort.steer`."""
+        with self._step():
+            found = self._writer.execute("select value from meta where key='steering'").fetchone()
+            if (found[0] if found else 0) != revision:
+                return False
+            self._writer.executemany(
+                "insert or replace into meta values(?, ?)",
+                [("steering", revision + 1), ("steering.body", body)],
+            )
+        self._bells.ring("work")
+        return True
+
     def announce(self, view: WorkerView, /, *, gone: bool = False) -> None:
         """See `StatusPort.announce`."""
         with self._step():

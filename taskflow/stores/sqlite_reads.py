@@ -27,6 +27,7 @@ from taskflow.records import (
     Page,
     RunView,
     Segment,
+    Steering,
     WorkerView,
 )
 from taskflow.states import TERMINAL, State
@@ -305,6 +306,30 @@ class SqliteReads(SqliteFile):
             counts = {"queued": queued, "waiting": waiting, "running": running, "paused": queue in paused}
             table[queue] = queue_line(queue) | counts
         return [table[name] for name in sorted(table)]
+
+    def steering(self, known: int = -1, /) -> Steering | None:
+        """See `SteeringPort.steering`."""
+        revision = self._read("select value from meta where key='steering'")
+        if not revision:
+            return Steering(0, b"") if known != 0 else None
+        if revision[0][0] == known:
+            return None
+        rows = dict(self._read("select key, value from meta where key in ('steering', 'steering.body')"))
+        return Steering(rows["steering"], rows["steering.body"])
+
+    def waited_s(self, queues: Sequence[str], /) -> float | None:
+        """See `SteeringPort.waited_s`."""
+        first = (
+            "select created_at from node where state = 'queued' and {} order by priority desc, key limit 1"
+        )
+        asked = [
+            queue for queue in queues if not self._read("select 1 from paused where queue = ?", (queue,))
+        ]
+        plain = first.format("queue = ? and lane is null")
+        lanes = f"select ({first.format('lane = l.key')}) from lane l where l.queue = ? and l.open = 1"
+        found = [t[0] for queue in asked for sql in (plain, lanes) for t in self._read(sql, (queue,))]
+        firsts = [at for at in found if at is not None]
+        return self._clock.now() - min(firsts) if firsts else None
 
     def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:
         """See `StatusPort.dead`."""

@@ -218,10 +218,20 @@ class Histories(RuleBasedStateMachine):
         queues=st.sampled_from([("q",), ("p",), ("q", "p"), ("q", "p")]),
         pace=st.sampled_from([None, 0.004, 0.02]),
         lease_s=st.sampled_from([5.0, 15.0, 60.0]),
+        turns=st.sampled_from([(), (), (0, 0), (1, 0), (1, 1), (3, 1)]),
     )
-    def claim(self, slots: int, queues: tuple[str, ...], pace: float | None, lease_s: float) -> None:
+    def claim(
+        self,
+        slots: int,
+        queues: tuple[str, ...],
+        pace: float | None,
+        lease_s: float,
+        turns: tuple[int, ...] = (),
+    ) -> None:
         """A worker has free slots."""
         want = self._want(slots, queues, pace, lease_s)
+        if not self._late() and not self._is_any_refused():  # when these are found depends on the turns
+            want = replace(want, turns=turns[: len(queues)])
         self._claimed(want, self.store.claim(want))
 
     def _want(self, slots: int, queues: tuple[str, ...], pace: float | None, lease_s: float) -> Want:
@@ -230,8 +240,7 @@ class Histories(RuleBasedStateMachine):
 
     def _claimed(self, want: Want, leases: list[Lease]) -> None:
         now = self.clock.now()
-        late = [k for k in self.oracle.live() if k.expires is not None and k.expires <= now and not k.blocked]
-        gone = [k.id for k in late if State.EXPIRED in self._items(k.id)]
+        gone = [k.id for k in self._late() if State.EXPIRED in self._items(k.id)]
         refused = [k.id for k in self.oracle.live() if k.id not in gone and self._was_refused(k, now)]
         self.oracle.claimed(want, leases, now, [*gone, *refused])
         self.leases += leases
@@ -248,6 +257,14 @@ class Histories(RuleBasedStateMachine):
             if due and mine.deliveries and mine.state in _EITHER and theirs is State.WAITING:
                 return self.oracle.bounds.blown(limits, now) is not None
         return False
+
+    def _late(self) -> list[Known]:
+        now = self.clock.now()
+        return [k for k in self.oracle.live() if k.expires is not None and k.expires <= now and not k.blocked]
+
+    def _is_any_refused(self) -> bool:
+        now = self.clock.now()
+        return any(self.oracle.bounds.blown(k.node.policy.limits, now) for k in self.oracle.live())
 
     @rule(data=st.data())
     @precondition(lambda self: self.leases)

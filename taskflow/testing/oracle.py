@@ -296,6 +296,9 @@ class Oracle:
     def claimed(self, want: Want, leases: Sequence[Lease], now: float, late: Iterable[str] = ()) -> None:
         """Judge what a claim handed out, and remember it; it came across `late` and found them too late, or
         their breakers open."""
+        if want.turns:
+            self._claimed_in_turns(want, leases, now)
+            return
         ranks = [self._rank(self.nodes[lease.key.node]) for lease in leases]
         assert ranks == sorted(ranks), "not in order of priority and submission"
         expired = sorted(late, key=lambda name: self._rank(self.nodes[name]))
@@ -309,6 +312,29 @@ class Oracle:
             ripe = [k for k in self.live() if k.node.queue in want.queues and _ripe(k, now)]
             left = [self._rank(k) for k in ripe if self._has_room(k, 1, want.worker)]
             assert not left or (ranks and min(left) >= ranks[-1]), "something was passed over"
+        self._follow()
+
+    def _claimed_in_turns(self, want: Want, leases: Sequence[Lease], now: float) -> None:
+        """Judge a claim that took the queues one by one, when nothing was too late.
+
+        A queue gets at least its turn, or all it can use; more than that only when those before it can use
+        no more.
+        """
+        for lease in leases:
+            self._claimed_one(want, lease, now)
+        assert want.pace_s or len(leases) <= want.slots, "more than there were slots"
+        waits = False
+        for at, (queue, turn) in enumerate(zip(want.queues, want.turns, strict=True)):
+            ripe = [k for k in self.live() if k.node.queue == queue and _ripe(k, now)]
+            left = [self._rank(k) for k in ripe if self._has_room(k, 1, want.worker)]
+            ranks = [self._rank(k) for k in (self.nodes[x.key.node] for x in leases) if k.node.queue == queue]
+            assert not left or len(leases) >= want.slots, "a slot was wasted"
+            assert not left or not ranks or min(left) >= max(ranks), "something was passed over"
+            own = min(turn, max(0, want.slots - sum(want.turns[:at])))
+            assert not left or len(ranks) >= own, "a queue did not get its turn"
+            if not want.pace_s:  # else a slot takes several calls
+                assert not waits or len(ranks) <= turn, "a queue took another's turn"
+            waits = waits or bool(left)
         self._follow()
 
     def _ended_in_claim(self, name: str, now: float) -> None:

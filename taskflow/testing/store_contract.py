@@ -23,6 +23,7 @@ from taskflow.testing.contract.limiting import Breaking, Limiting
 from taskflow.testing.contract.purging import Purging
 from taskflow.testing.contract.rerunning import Rerunning
 from taskflow.testing.contract.settling import Leasing, Retrying, Settling, Timing
+from taskflow.testing.contract.steering import Controlling
 from taskflow.testing.contract.watching import Forgetting, Showing, Watching
 from taskflow.testing.contract.working import Claiming, Ranges, Submitting
 
@@ -52,5 +53,6 @@ class StoreContract(
     Forgetting,
     Watching,
     Showing,
+    Controlling,
 ):
     """Every verb and every promise of `ports.Store`; give it a fixture ``store`` that takes ``clock``."""

@@ -27,7 +27,7 @@ class Seen(NamedTuple):
         dry: The last claim left slots free, and nothing has rung since.
         store_at: The store was away; it is not asked before this. 0 when it answered the last time.
         trusted_until: When the leases can no longer be relied upon.
-        renew_at, reap_at, announce_at, sweep_at: When these are due.
+        renew_at, tend_at, reap_at, announce_at, sweep_at: When these are due.
         pool_at: When the pool wants to be asked though nothing is readable.
         idle_at: When a worker without work leaves.
         stop_at: When a worker that was told to stop leaves, whatever still runs; `None` while it works.
@@ -43,6 +43,7 @@ class Seen(NamedTuple):
     store_at: float = 0.0
     trusted_until: float = inf
     renew_at: float = inf
+    tend_at: float = inf
     reap_at: float = inf
     announce_at: float = inf
     sweep_at: float = inf
@@ -61,6 +62,7 @@ class Step(NamedTuple):
         start: Read what leases need, and start them.
         note: Pass on what running attempts say.
         renew: Hold the leases for longer.
+        tend: See to what is wanted of this worker.
         reap: Do what time demands of the store.
         announce: Tell the store how this worker is.
         sweep: Tidy the store up.
@@ -73,6 +75,7 @@ class Step(NamedTuple):
     start: bool = False
     note: bool = False
     renew: bool = False
+    tend: bool = False
     reap: bool = False
     announce: bool = False
     sweep: bool = False
@@ -91,7 +94,7 @@ def decide(seen: Seen) -> Step:
         >>> decide(Seen(now=5.0, free=2)).claim, decide(Seen(now=5.0, free=2, dry=True)).claim
         (2, 0)
     """
-    now, free, held, ended, unread, notes, dry, store_at, trusted_until, renew_at, *_ = seen
+    now, free, held, ended, unread, notes, dry, store_at, trusted_until, renew_at, tend_at, *_ = seen
     *_, reap_at, announce_at, sweep_at, _, idle_at, stop_at = seen
     quiet = not (held or ended or unread)
     leave = quiet and now >= idle_at if stop_at is None else quiet or now >= stop_at
@@ -106,6 +109,7 @@ def decide(seen: Seen) -> Step:
         unread > 0,
         notes,
         held > 0 and now >= renew_at,
+        now >= tend_at,
         now >= reap_at,
         now >= announce_at,
         quiet and now >= sweep_at,
@@ -122,7 +126,7 @@ def rest_s(seen: Seen) -> float:
     """
     if any(decide(seen)):
         return 0.0
-    now, _, held, ended, unread, _, _, store_at, trusted_until, renew_at, *_ = seen
+    now, _, held, ended, unread, _, _, store_at, trusted_until, renew_at, tend_at, *_ = seen
     *_, reap_at, announce_at, sweep_at, pool_at, idle_at, stop_at = seen
     quiet = not (held or ended or unread)
     own = min(pool_at, idle_at if quiet and stop_at is None else inf, inf if stop_at is None else stop_at)
@@ -130,5 +134,5 @@ def rest_s(seen: Seen) -> float:
     if now < store_at:
         alarm = min(own, store_at)
     else:
-        alarm = min(own, reap_at, announce_at, renew_at if held else inf, sweep_at if quiet else inf)
+        alarm = min(own, tend_at, reap_at, announce_at, renew_at if held else inf, sweep_at if quiet else inf)
     return min(max(0.0, alarm - now), REST_S)

@@ -11,6 +11,7 @@ from typing import Any
 
 from taskflow import versions
 from taskflow.ids import WorkerId, new_id
+from taskflow.pools.linux import tree_rss_bytes
 from taskflow.records import WorkerView
 
 __all__ = ["Card", "worker_name"]
@@ -26,41 +27,33 @@ class Card:
 
     Args:
         name: The worker's id.
-        queues: What it serves.
         info: Added to versions and memory.
     """
 
-    def __init__(self, name: WorkerId, queues: tuple[str, ...], info: Mapping[str, Any]) -> None:
-        self._name, self._queues = name, queues
+    def __init__(self, name: WorkerId, info: Mapping[str, Any]) -> None:
+        self._name = name
         self._host = socket.gethostname()
-        self._started_at = time.time()
+        self.started_at = time.time()
         self._info = {
             **versions.here(),
             "platform": sys.platform,
             **info,
         }
 
-    def view(self, *, slots: int, free: int, held: int) -> WorkerView:
-        """How the worker is now."""
-        info = self._info | {"memory_bytes": _resident_bytes(), "held": held}
+    def view(
+        self, *, queues: tuple[str, ...], slots: int, free: int, held: int, told: Mapping[str, Any]
+    ) -> WorkerView:
+        """How the worker is now, its memory with that of its children; `told` is added to what it says."""
+        info = {**self._info, "memory_bytes": tree_rss_bytes(os.getpid()), "held": held, **told}
         busy = max(0, slots - free)
         return WorkerView(
             self._name,
             self._host,
             os.getpid(),
-            self._queues,
+            queues,
             slots,
             busy,
-            self._started_at,
+            self.started_at,
             time.time(),
             info,
         )
-
-
-def _resident_bytes() -> int:
-    """Memory of this process, without its children; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - pathlib is slow to import
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0

@@ -3,7 +3,7 @@
 ::
 
         store's bell ─┐                       ┌─► settle what ended + claim anew   (one step of the store)
-      pool's children ─┼─► wait ─► collect ─► decide ─► start ─► renew ─► reap ─► announce ─► sweep
+      pool's children ─┼─► wait ─► collect ─► decide ─► start ─► renew ─► tend ─► reap ─► announce ─► sweep
     wake · parent pipe ─┘                       └─► leave
 
 It batches what has gathered since it last looked, and has no timers of its own beyond the alarms of
@@ -42,6 +42,9 @@ from taskflow.worker.card import Card, worker_name
 from taskflow.worker.holding import Holding, failed, refused, released
 from taskflow.worker.inputs import Inputs, Ready
 from taskflow.worker.patience import Away, Patience
+from taskflow.worker.queues import Queues
+from taskflow.worker.steward import Steward
+from taskflow.worker.wishes import Wish
 
 __all__ = ["Worker"]
 
@@ -72,7 +75,8 @@ class Worker:
     Args:
         store: Where the work is. It is not closed by the worker.
         pool: Who runs it. It is closed by the worker.
-        queues: In the order in which equal priorities are served; ``worker/<name>`` is always among them.
+        queues: What it serves, as `Queues` or as text that `Queues.parse` reads; ``worker/<name>`` is always
+            among them.
         lease_s: How long a lease holds when it is not renewed, which is tried three times as often.
         name: The worker's id; made from host and process when not given.
         idle_exit_s: `run` returns after so long without work, unless something is due later.
@@ -80,7 +84,13 @@ class Worker:
         keep_s: Ended runs older than this are forgotten.
         keep_bytes: The oldest ended runs are forgotten while the store is larger than this.
         info: Added to what the worker says of itself.
+        autoscale: Most and least slots, between which their number follows the load.
+        grace_s: What running calls get when the worker is told, by way of the store, to leave.
+        steered: Whether it follows what is wanted of workers (`taskflow.control`).
         clock: A steady clock, seconds.
+
+    Raises:
+        ConfigError: The queues cannot be meant.
     """
 
     def __init__(
@@ -88,7 +98,7 @@ class Worker:
         store: Store,
         pool: Pool,
         *,
-        queues: Sequence[str] = ("default",),
+        queues: Queues | str | Sequence[str] = ("default",),
         lease_s: float = 15.0,
         name: str | None = None,
         idle_exit_s: float | None = None,
@@ -96,17 +106,26 @@ class Worker:
         keep_s: float = 7 * 86_400.0,
         keep_bytes: int = 4 << 30,
         info: dict[str, Any] | None = None,
+        autoscale: tuple[int, int] | None = None,
+        grace_s: float = 30.0,
+        steered: bool = True,
         clock: Callable[[], float] = steady,
     ) -> None:
         self.name = WorkerId(name or worker_name())
         self.turns = 0
         self._store, self._pool = store, pool
-        self._queues, self._lease_s = (*queues, f"worker/{self.name}"), lease_s
+        self._lease_s, self._grace_s = lease_s, grace_s
         self._trust_s = max(lease_s - TRUST_MARGIN_S, lease_s / 2)
         self._idle_exit_s, self._parent_fd = idle_exit_s, parent_fd
         self._keep_s, self._keep_bytes = keep_s, keep_bytes
-        self._card = Card(self.name, tuple(queues), info or {})
+        self._card = Card(self.name, info or {})
         self._clock = clock
+        most, least = autoscale or (pool.slots, pool.slots)
+        served = queues if isinstance(queues, Queues) else Queues.parse(queues)
+        start = Wish(served, least, most)
+        self._steward = Steward(
+            store, pool, self.name, self._card.started_at, start, clock, alone=not steered
+        )
         self._pace_s: dict[str, float] = getattr(pool, "pace_s", {})
         self._start_many: Callable[[Sequence[Ready]], None] | None = getattr(pool, "start_many", None)
         self._flush: Callable[[], None] = getattr(pool, "flush", _nothing)
@@ -284,13 +303,14 @@ class Worker:
         for line in said.splitlines():
             word, _, number = line.partition(b" ")
             if word == b"slots" and number.isdigit():
-                self._pool.resize(int(number))
+                self._steward.resize(int(number))
                 self._dry, self._announce_at = False, self._clock()
 
     def _on_bell(self) -> None:
         """There may be work, a lease may have been cancelled, something may be due sooner than thought."""
         self._dry = False
         self._renew_at = min(self._renew_at, self._renewed_at + self._renew_gap_s)
+        self._steward.look_soon()
         self._reap_soon()
 
     def _reap_soon(self) -> None:
@@ -323,7 +343,7 @@ class Worker:
         due_s = self._pool.due_s()
         return Seen(
             now,
-            self._pool.free(),
+            self._pool.free() if self._steward.takes_work else 0,
             len(self._holding),
             len(self._ended),
             len(self._unread),
@@ -332,6 +352,7 @@ class Worker:
             self._patience.until,
             self._trusted_until,
             self._renew_at,
+            self._steward.at,
             self._reap_at,
             self._announce_at,
             self._sweep_at,
@@ -341,7 +362,8 @@ class Worker:
         )
 
     def _idle_at(self) -> float:
-        return inf if self._idle_exit_s is None or self._later else self._busy_at + self._idle_exit_s
+        stays = self._idle_exit_s is None or self._later or self._steward.wish.drains
+        return inf if stays or self._idle_exit_s is None else self._busy_at + self._idle_exit_s
 
     # ── do ───────────────────────────────────────────────────────────────────────────
 
@@ -355,6 +377,8 @@ class Worker:
             self._exchange(todo.claim)
         if self._unread and (todo.start or todo.claim):
             self._start()
+        if todo.claim and self._steward.wish.scales:
+            self._steward.saw(self._spare())
         if any(todo[_FIRST_CHORE:]):
             self._do_chores(todo)
         if self._clock() - before > PAUSE_S:
@@ -365,6 +389,8 @@ class Worker:
             self._note()
         if todo.renew and self._holding:
             self._renew()
+        if todo.tend:
+            self._tend()
         if todo.reap:
             self._reap()
         if todo.announce:
@@ -383,10 +409,24 @@ class Worker:
             self._reap_soon()
         if want is not None:
             self._take(leases, began)
+            self._steward.took(min(slots, len(leases)))
 
     def _want(self, slots: int) -> Want:
         share = max(self._share, self._pool.slots)
-        return Want(self.name, self._queues, slots, self._lease_s, self._pace_s, share=share)
+        return self._steward.want(slots, share, self._lease_s, self._pace_s)
+
+    def _spare(self) -> int:
+        """Slots that are free and for which there is nothing."""
+        return self._pool.free() if self._dry or self._steward.wish.drains else 0
+
+    def _tend(self) -> None:
+        """Be what is wanted; others should hear of it soon."""
+        if self._patience.ask(self._steward.tend, self._spare()):
+            self._announce_at, self._dry = self._clock(), False
+        shutdown = self._steward.wish.shutdown
+        if shutdown is not None and (self._stop_at is None or shutdown == "now"):
+            log.info("told to leave", extra={"action": "stop", "worker": self.name})
+            self.stop(drain_s=0.0 if shutdown == "now" else self._grace_s)
 
     def _settle(self, want: Want | None) -> list[Lease]:
         """Outcomes stay here until the store has them."""
@@ -540,7 +580,13 @@ class Worker:
         self._announce_gap_s = REST_S
 
     def _view(self) -> WorkerView:
-        return self._card.view(slots=self._pool.slots, free=self._pool.free(), held=self.held)
+        return self._card.view(
+            queues=self._steward.wish.queues.names,
+            slots=self._pool.slots,
+            free=self._pool.free(),
+            held=self.held,
+            told=self._steward.told(),
+        )
 
     def _be_quiet(self) -> None:
         """The last lease is gone: from now the worker counts as idle, and may tidy up soon."""
@@ -551,6 +597,7 @@ class Worker:
         now = self._swept_at = self._clock()
         self._sweep_at = now + SWEEP_IDLE_S
         try:
+            self._patience.ask(self._steward.prune)
             self._patience.ask(self._store.sweep, age_s=self._keep_s, size_bytes=self._keep_bytes)
         except TaskflowError:
             log.warning("sweep failed", exc_info=True, extra={"action": "sweep", "worker": self.name})

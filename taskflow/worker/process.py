@@ -30,6 +30,7 @@ from taskflow.cores import memory_limit_bytes
 from taskflow.errors import ConfigError, StoreError, TaskflowError
 from taskflow.links import shown
 from taskflow.worker.card import worker_name
+from taskflow.worker.queues import Queues
 
 if TYPE_CHECKING:
     from taskflow.ports import Pool, Store
@@ -120,7 +121,8 @@ def spawn(
     slots: int,
     *,
     pool: str = "process",
-    queues: Sequence[str] = ("default",),
+    queues: Queues | str | Sequence[str] = ("default",),
+    autoscale: tuple[int, int] | None = None,
     detach: bool = False,
     idle_exit_s: float | None = None,
     preload: Sequence[str] = (),
@@ -140,6 +142,7 @@ def spawn(
         slots: Calls at once.
         pool: ``"process"``, ``"thread"`` or ``"async"``.
         queues: What it serves.
+        autoscale: Most and least slots, instead of `slots`.
         detach: It outlives this process; its standard error is `log_file`, or nowhere.
         idle_exit_s: It leaves after so long without work.
         preload: Modules that children find imported.
@@ -150,7 +153,9 @@ def spawn(
         python: Another interpreter.
     """
     options: list[str] = [] if "@" in url else ["--url", url]
-    options += ["-n", str(slots), "-Q", ",".join(queues), "--pool", pool]
+    served = queues if isinstance(queues, Queues) else Queues.parse(queues)
+    options += ["-n", str(slots)] if autoscale is None else ["--autoscale", "{},{}".format(*autoscale)]
+    options += ["-Q", str(served), *(["--strict"] if served.strict else []), "--pool", pool]
     options += ["--loglevel", loglevel, "--embedded"]
     for name, value in (
         ("--idle-exit", idle_exit_s),
@@ -238,6 +243,8 @@ def _serve(options: argparse.Namespace, store: Store, pool: Pool) -> int:
         store,
         pool,
         queues=options.queues,
+        autoscale=options.autoscale,
+        grace_s=options.grace,
         lease_s=options.lease,
         name=options.name,
         idle_exit_s=options.idle_exit,
@@ -267,14 +274,14 @@ def _pool(options: argparse.Namespace) -> Pool:
     from taskflow.stores import blobs_place
 
     return ProcessPool(
-        options.slots,
+        options.autoscale[1] if options.autoscale else options.slots,
         mode=options.pool,
         url=options.url,
         blobs=blobs_place(options.url),
         preload=options.preload,
         threads_per_slot=options.threads,
         recycle_after_calls=options.recycle_calls,
-        recycle_rss_bytes=_share_of_memory(options.slots)
+        recycle_rss_bytes=_share_of_memory(options.autoscale[0] if options.autoscale else options.slots)
         if options.recycle_mb is None
         else options.recycle_mb << 20,
         worker=options.name,
@@ -378,8 +385,24 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("store", nargs="?", metavar="URL", help="the store (default: $TASKFLOW_URL, else your own)")
     add("--url", default=None, help=argparse.SUPPRESS)
-    add("-n", "--slots", type=_slots, default="auto", help="calls at once (default: auto, one per processor)")
-    add("-Q", "--queues", type=_words, default=("default",), help="queues to serve, comma-separated")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "-n", "--slots", type=_slots, default="auto", help="calls at once (default: auto, one per processor)"
+    )
+    size.add_argument(
+        "--autoscale",
+        type=_bounds,
+        default=None,
+        metavar="MOST,LEAST",
+        help="calls at once, more while work waits and fewer when there is none: 10,3",
+    )
+    add(
+        "-Q",
+        "--queues",
+        default="default",
+        help="queues to serve: gpu,default; with weights: high:3,default:1",
+    )
+    add("--strict", action="store_true", help="the first queue before the next, whatever the priorities")
     add("--pool", choices=("process", "thread", "async"), default="process", help="what runs the calls")
     add("--name", default=None, help="how it is called in lists (default: host and process)")
     add("--grace", type=float, default=GRACE_S, metavar="S", help="how long running calls may go on (30)")
@@ -416,6 +439,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     from taskflow.stores import default_url
 
+    try:
+        options.queues = Queues.parse(options.queues, strict=options.strict)
+    except ConfigError as error:
+        parser.error(f"argument -Q/--queues: {error}")
     options.url = options.url or options.store or default_url()
     options.name = options.name or worker_name()
     return options
@@ -435,6 +462,16 @@ def _slots(text: str) -> int:
     return int(text)
 
 
+def _bounds(text: str) -> tuple[int, int]:
+    most, comma, least = text.partition(",")
+    numbers = (most, least) if comma else (most, "1")
+    if not all(n.isascii() and n.isdigit() for n in numbers) or not 1 <= int(numbers[1]) <= int(numbers[0]):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} are no bounds: write the most and the least slots, as in 10,3"
+        )
+    return int(numbers[0]), int(numbers[1])
+
+
 def _level(text: str) -> str:
     if text.lower() not in ("debug", "info", "warning", "error", "critical"):
         raise argparse.ArgumentTypeError(f"{text!r} is no level: use debug, info, warning or error")
@@ -442,10 +479,13 @@ def _level(text: str) -> str:
 
 
 def _greet(worker: Worker, store: Store, pool: Pool, options: argparse.Namespace) -> None:
+    most, least = options.autoscale or (pool.slots, pool.slots)
+    size = f"{most} calls" if most == least else f"{least} to {most} calls"
+    order = " strictly in this order" if options.strict else ""
     print(
         f"taskflow worker {worker.name}\n"
         f"  store   {shown(store.url)}\n"
-        f"  runs    {pool.slots} calls at once, pool {options.pool}, queues {', '.join(options.queues)}\n"
+        f"  runs    {size} at once, pool {options.pool}, queues {options.queues}{order}\n"
         f"Ctrl-C lets running calls end ({options.grace:.0f} s at most) and stops; twice stops now.",
         file=sys.stderr,
         flush=True,

@@ -1,7 +1,7 @@
 -- How work is handed out, and held: `machine.claiming`.
 --
--- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce}. A worker whose slots are not filled is
--- idle: it is called when there is more. One that leaves work behind calls another.
+-- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce, turns}. A worker whose slots are not
+-- filled is idle: it is called when there is more. One that leaves work behind calls another.
 
 local RANGE_MAX, RANGE_FLOOR_S, PACE_MIN_S = 65536, 0.001, 1e-6
 
@@ -142,10 +142,11 @@ local function note_idle(want, is_idle)
   end
 end
 
-function M.claim_anew(want)
-  local leases, full, slots, room_s, ended, left = {}, {}, want[3], 0, 0, nil
-  M.limits_due()
-  for row in R.ready(want[2], full) do
+-- Lease from these queues; gives the slots that are left, the seconds that are in the last one, and the queue of
+-- what was left behind.
+local function offer(want, queues, slots, room_s, full, leases)
+  local ended, left = 0, nil
+  for row in R.ready(queues, full) do
     if slots <= 0 and room_s <= 0 then
       left = row.queue
       break
@@ -181,8 +182,44 @@ function M.claim_anew(want)
     end
   end
   if ended > 0 then M.drain() end
+  return slots, room_s, left
+end
+
+-- Whether anything is queued there, in a lane or in none.
+local function has_some(queue)
+  return call('EXISTS', P .. 'q:' .. queue) == 1 or call('EXISTS', P .. 'ql:' .. queue) == 1
+end
+
+-- One queue after the other: first each its turn, then what is left; gives the slots that are left.
+local function take_turns(want, full, leases)
+  local slots, room_s = want[3], 0
+  local function turn(queue, most)
+    if slots <= 0 and room_s <= 0 then return end
+    local own, unused = math.min(most, slots)
+    unused, room_s = offer(want, {queue}, own, room_s, full, leases)
+    slots = slots - own + unused
+  end
+  for i, queue in ipairs(want[2]) do
+    if want[9][i] > 0 then turn(queue, want[9][i]) end
+  end
+  for _, queue in ipairs(want[2]) do turn(queue, slots) end
+  return slots
+end
+
+function M.claim_anew(want)
+  local leases, full, slots = {}, {}
+  M.limits_due()
+  if #want[9] == 0 then
+    local _, left
+    slots, _, left = offer(want, want[2], want[3], 0, full, leases)
+    if left then R.call_more(left) end
+  else
+    slots = take_turns(want, full, leases)
+    for _, queue in ipairs(want[2]) do
+      if slots <= 0 and has_some(queue) then R.call_more(queue) end
+    end
+  end
   note_idle(want, slots > 0)
-  if left then R.call_more(left) end
   return leases
 end
 

@@ -203,6 +203,12 @@ register('reap', function(limit) return M.reap(limit) end)
 register('note', function(list) return note(list) end)
 -- A function, so that a server without memory takes it too, and for the server's clock: those of workers may differ.
 register('announce', function(a) R.later('HSET', P .. 'workers', a[1], number(R.now) .. ' ' .. a[2]) end)
+register('steer', function(a)
+  if tonumber(call('HGET', P .. 'steering', 'r') or '0') ~= a[1] then return false end
+  R.later('HSET', P .. 'steering', 'r', string.format('%.0f', a[1] + 1), 'b', value_of(a[2]))
+  for _, topic in ipairs({'work', 'urgent'}) do R.later('PUBLISH', P .. topic, '') end
+  return true
+end)
 register('forget', function(id) return forget(id) end)
 register('forget_ended', function(a) return forget_ended(a[1], a[2], a[3], a[4]) end)
 register('bury', function(limit) return bury(limit) end)

@@ -75,6 +75,25 @@ local function pages_of(id, lo, hi)
   return found
 end
 
+-- When what would be claimed first from one of these queues was added: the earliest of them, or false.
+local function first_of(queues)
+  local earliest = false
+  for _, queue in ipairs(queues) do
+    local lanes = {}
+    if call('SISMEMBER', P .. 'paused', queue) == 0 then
+      lanes = call('SMEMBERS', P .. 'ql:' .. queue)
+      lanes[#lanes + 1] = queue
+    end
+    for _, lane in ipairs(lanes) do
+      local id = call('ZRANGE', P .. 'q:' .. lane, 0, 0)[1]
+      local raw = id and call('HGET', P .. 'n:' .. id, 's')
+      local at = raw and cmsgpack.unpack(raw)[8]
+      if at and (not earliest or at < earliest) then earliest = at end
+    end
+  end
+  return earliest
+end
+
 local function register(name, body)
   local function callback(keys, args)
     call, P, values = redis.call, keys[1], {''}
@@ -91,4 +110,5 @@ register('values', function(a)
   for i, id in ipairs(a[1]) do found[i] = segments_of(id, a[2], a[3] or nil) end
   return found
 end)
+register('first_of', first_of)
 register('pages', function(a) return pages_of(a[1], a[2], a[3]) end)

@@ -429,6 +429,28 @@ class Showing(Told):
 
         assert (called, everyone, again) == (True, True, True)
 
+    @pytest.mark.parametrize("turns", [(), (0,)])
+    def test_who_takes_no_more_passes_the_call_on(
+        self, story: Story, other: Store, turns: tuple[int, ...]
+    ) -> None:
+        """A worker that is drained, say, and asks for no slots; which of two is called is left to chance."""
+        drained = other.listen("work", worker="w1")
+        for round_ in range(6):
+            bell = other.listen("work", worker="w2")
+            story.claim(1, worker=WorkerId("w1"), turns=turns)
+            story.claim(1, worker=WorkerId("w2"), turns=turns)
+            story.submit(call(f"a{round_}"), run=f"first {round_}")
+            story.claim(0, worker=WorkerId("w1"), turns=turns)
+            called = _rang(bell)
+            bell.hush()
+            story.claim(2, worker=WorkerId("w2"), turns=turns)
+            story.submit(call(f"b{round_}"), run=f"second {round_}")
+            again = _rang(bell)
+            story.claim(1, worker=WorkerId("w2"), turns=turns)
+            bell.close()
+            assert (called, again) == (True, True)
+        drained.close()
+
     def test_who_leaves_work_behind_calls_another_worker(self, story: Story, other: Store) -> None:
         """However few were called when it came."""
         story.submit(call("a"))

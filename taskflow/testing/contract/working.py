@@ -173,6 +173,71 @@ class Claiming(Told):
 
         assert nodes_of(leases) == ["d", "b", "e", "a", "c"]
 
+    def test_queues_may_be_served_strictly_one_after_the_other(self, story: Story) -> None:
+        """Whatever the priorities; within a queue these still count."""
+        story.submit(
+            call("a", queue="low", priority=9), call("b"), call("c", priority=5), call("d", queue="x")
+        )
+
+        first = story.claim(2, queues=("default", "low"), turns=(0, 0))
+        rest = story.claim(9, queues=("default", "low"), turns=(0, 0))
+
+        assert (nodes_of(first), nodes_of(rest)) == (["c", "b"], ["a"])
+
+    def test_a_queue_is_offered_its_turn_before_the_others(self, story: Story) -> None:
+        """However much waits in these."""
+        story.submit(*(call(f"h{i}", queue="high", priority=9) for i in range(9)))
+        story.submit(*(call(f"d{i}") for i in range(9)), run="other")
+
+        leases = story.claim(4, queues=("high", "default"), turns=(3, 1))
+
+        assert nodes_of(leases) == ["h0", "h1", "h2", "d0"]
+
+    def test_what_a_queue_leaves_of_its_turn_others_get(self, story: Story) -> None:
+        """No slot stays empty while there is work."""
+        story.submit(call("h", queue="high"), array("d", 9), call("x", queue="x"))
+
+        leases = story.claim(4, queues=("high", "default"), turns=(3, 1))
+
+        assert nodes_of(leases) == ["h", "d", "d", "d"]
+        assert story.claim(9, queues=("high", "more"), turns=(3, 1)) == []
+
+    def test_a_map_takes_no_more_than_the_turn_of_its_queue(self, story: Story) -> None:
+        """Its other ranges wait for the next."""
+        story.submit(array("h", 100, queue="high"), call("a"), call("b"))
+
+        leases = story.claim(3, queues=("high", "default"), turns=(2, 1))
+
+        assert nodes_of(leases) == ["h", "h", "a"]
+
+    def test_a_slot_that_quick_calls_of_one_queue_do_not_fill_takes_some_of_the_next(
+        self, story: Story
+    ) -> None:
+        """A slot gets up to fifty calls of a millisecond."""
+        story.submit(call("h", queue="high"), call("a"), call("b"))
+
+        leases = story.claim(1, queues=("high", "default"), turns=(0, 0), pace_s=_QUICK)
+
+        assert nodes_of(leases) == ["h", "a", "b"]
+
+    def test_turns_are_kept_when_outcomes_bring_a_claim_with_them(self, story: Story) -> None:
+        """Also for what the same step has released."""
+        story.submit(call("a"), call("b", "a", queue="low", priority=9), call("c"))
+        lease = story.take()
+        want = story.want(1, queues=("default", "low"), turns=(0, 0))
+
+        settled = story.settle_and_claim(lease, outcome(lease, Kind.SUCCEEDED, value=value()), want=want)
+        rest = story.claim(2, queues=("default", "low"), turns=(0, 0))
+
+        assert (nodes_of(settled.leases), nodes_of(rest)) == (["c"], ["b"])
+
+    def test_of_a_paused_queue_nothing_is_offered_in_its_turn(self, story: Story) -> None:
+        """The others get it."""
+        story.submit(call("h", queue="high"), call("a"))
+        story.store.pause("high")
+
+        assert nodes_of(story.claim(2, queues=("high", "default"), turns=(1, 1))) == ["a"]
+
     def test_only_the_queues_that_are_asked_for_are_served(self, story: Story) -> None:
         """A worker without the right queue gets nothing."""
         story.submit(call("a", queue="gpu"), call("b"), call("c", queue="mail"))

@@ -197,6 +197,12 @@ def test_every_option_of_a_worker_is_one_the_worker_knows() -> None:
 
     values = {"--pool": "thread", "--loglevel": "info"}
 
-    options = _options([f"{flags[-1]}={values.get(flags[-1], '1')}" for flags, _, _ in _OPTIONS])
+    words = {
+        flags[-1]: f"{flags[-1]}={values.get(flags[-1], '1')}" if takes else flags[-1]
+        for flags, takes, _ in _OPTIONS
+    }
+    scaled = words.pop("--autoscale")  # it is instead of a number
+    options = _options(list(words.values()))
 
-    assert options.slots == 1
+    assert (options.slots, options.strict) == (1, True)
+    assert _options([scaled]).autoscale == (1, 1)

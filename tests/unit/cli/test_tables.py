@@ -158,7 +158,28 @@ def test_workers_are_listed(shop: Shop) -> None:
     now = shop.clock.now()
     shop.store.announce(WorkerView(WorkerId("w1"), "host", 42, ("a", "b"), 4, 3, now - 75, now - 2))
 
-    assert " ".join(shop("workers").words[1]) == "w1 host 42 a,b 3/4 1 min 15 s 2 s ago"
+    info = {"python": "3.12.1", "memory_bytes": 51_000_000, "followed": 0}
+    shop.store.announce(
+        WorkerView(
+            WorkerId("w2"),
+            "host",
+            43,
+            ("a", "b"),
+            4,
+            0,
+            now - 75,
+            now,
+            info | {"serves": "a:3,b:1", "status": "drained", "autoscale": "9,1"},
+        )
+    )
+
+    assert " ".join(shop("workers").words[1]) == "w1 host 42 a,b 3/4 busy 1 min 15 s 2 s ago"
+    assert (
+        " ".join(shop("workers").words[2])
+        == "w2 host 43 a:3,b:1 0/4 of 9 drained 51 MB 3.12.1 1 min 15 s now"
+    )
+    shop.store.steer(0, b"anything")
+    assert "drained, behind" in shop("workers").out
     assert json.loads(shop("workers", "--json").out)[0]["pid"] == 42
 
 

@@ -87,7 +87,19 @@ class HeldPool:
         return [Settlement(key, (Outcome(key.lo, key.hi, Kind.RELEASED),)) for key in keys]
 
 
-_ASKED = {"announce", "claim", "pages", "reap", "renew", "settle", "sweep", "values", "workers"}
+_ASKED = {
+    "announce",
+    "claim",
+    "pages",
+    "reap",
+    "renew",
+    "settle",
+    "steering",
+    "sweep",
+    "values",
+    "waited_s",
+    "workers",
+}
 
 
 class FlakyStore(MemoryStore):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from taskflow.codec import Keyring
 from taskflow.errors import ConfigError, ResultExpired, UnknownNode
 from taskflow.ids import NodeId, WorkerId, new_id
 from taskflow.policy import Policy
@@ -22,10 +23,14 @@ from taskflow.records import (
     Outcome,
     Segment,
     Settlement,
+    Steering,
     Want,
 )
 from taskflow.states import State
 from taskflow.worker.loop import Worker
+from taskflow.worker.queues import Queues
+from taskflow.worker.steward import opened, sealed
+from taskflow.worker.wishes import ALL, Setting, What, Wishes
 from tests.unit.worker.doubles import Clock, FlakyStore, HeldPool, submit_call, submit_map
 
 LEASE_S = 15.0
@@ -662,3 +667,259 @@ def test_closing_twice_is_closing_once(store: FlakyStore, pool: HeldPool) -> Non
     worker.close()
 
     assert pool.closed
+
+
+# ── what is wanted of it ─────────────────────────────────────────────────────────────
+
+
+def tell(store: FlakyStore, worker: str, what: What, value: object) -> int:
+    """Want something of a worker, as `taskflow.control` does; the revision."""
+    ring = Keyring.load()
+    known = store.steering() or Steering(0, b"")
+    wishes = opened(ring, known.body, known.revision) if known.body else Wishes()
+    revision = known.revision + 1
+    new = wishes.having([Setting(revision, worker, what, value)])
+    assert store.steer(known.revision, sealed(ring, new, revision))
+    return revision
+
+
+def said(store: FlakyStore) -> dict[str, object]:
+    (view,) = store.workers()
+    return {"slots": view.slots, "queues": view.queues, **view.info}
+
+
+def test_a_worker_says_what_it_follows(store: FlakyStore, worker: Worker, clock: Clock) -> None:
+    settle_down(worker)
+    before = said(store)["followed"]
+
+    revision = tell(store, ALL, "slots", 3)
+    clock.pass_s(0.5)
+    settle_down(worker)
+
+    assert (before, said(store)["followed"], said(store)["slots"]) == (0, revision, 5)
+
+
+def test_a_worker_takes_nothing_before_it_knows_what_is_wanted(
+    store: FlakyStore, pool: HeldPool, worker: Worker
+) -> None:
+    """It started when all were to be drained."""
+    tell(store, ALL, "drain", True)
+    submit_call(store)
+
+    settle_down(worker)
+
+    assert not pool.running
+    assert said(store)["status"] == "drained"
+
+
+def test_a_drained_worker_ends_what_runs_and_goes_on_when_it_is_resumed(
+    store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock
+) -> None:
+    first, second = submit_call(store), submit_call(store)
+    pool.slots = 1
+    settle_down(worker)
+    tell(store, "w1", "drain", True)
+    clock.pass_s(0.5)
+    settle_down(worker)
+    pool.end(only_key(pool))
+    settle_down(worker)
+    drained = (state_of(store, first), state_of(store, second))
+
+    tell(store, "w1", "drain", False)
+    clock.pass_s(0.5)
+    settle_down(worker)
+
+    assert drained == (State.SUCCEEDED, State.QUEUED)
+    assert state_of(store, second) is State.RUNNING
+    assert "status" not in said(store)
+
+
+def test_a_drained_worker_stays_however_long_it_is_idle(
+    store: FlakyStore, pool: HeldPool, clock: Clock
+) -> None:
+    worker = Worker(store, pool, name="w1", idle_exit_s=5.0, clock=clock)
+    tell(store, ALL, "drain", True)
+    for _ in range(10):
+        clock.pass_s(5.0)
+        settle_down(worker)
+
+    assert worker._goes_on()
+    worker.close()
+
+
+def test_queues_come_and_go(store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock) -> None:
+    node = submit_call(store, queue="gpu")
+    settle_down(worker)
+    before = state_of(store, node)
+
+    tell(store, ALL, "queue", ["gpu", None])
+    tell(store, ALL, "queue", ["default", 0])
+    clock.pass_s(0.5)
+    settle_down(worker)
+    other = submit_call(store)
+    settle_down(worker)
+
+    assert (before, state_of(store, node), state_of(store, other)) == (
+        State.QUEUED, State.RUNNING, State.QUEUED,
+    )  # fmt: skip
+    assert said(store)["queues"] == ("gpu",)
+
+
+def test_a_worker_leaves_when_it_is_told(
+    store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock
+) -> None:
+    """When what runs has ended; one that started at another moment does not."""
+    submit_call(store)
+    settle_down(worker)
+    tell(store, "w1", "shutdown", [0.0, True])
+    clock.pass_s(0.5)
+    settle_down(worker)
+    stayed = not worker.is_stopping
+
+    (view,) = store.workers()
+    tell(store, "w1", "shutdown", [view.started_at, False])
+    clock.pass_s(0.5)
+    settle_down(worker)
+    waits = worker._goes_on()
+    pool.end(only_key(pool))
+    settle_down(worker)
+
+    assert (stayed, waits, worker._goes_on()) == (True, True, False)
+
+
+def test_a_worker_that_is_to_leave_now_gives_back_what_runs(
+    store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock
+) -> None:
+    node = submit_call(store)
+    settle_down(worker)
+    tell(store, ALL, "shutdown", [None, True])
+    clock.pass_s(0.5)
+
+    worker.run()
+
+    assert state_of(store, node) is State.QUEUED
+    assert store.workers() == []
+
+
+def test_what_nobody_with_the_key_has_written_is_not_followed(
+    store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says so once; and follows again what is sealed well."""
+    settle_down(worker)
+    foreign = Wishes().having([Setting(1, ALL, "slots", 9)])
+    store.steer(0, sealed(Keyring.ephemeral(), foreign, 1))
+    for _ in range(3):
+        clock.pass_s(10)
+        settle_down(worker)
+    refused = (said(store)["followed"], pool.slots, caplog.text.count("refused"))
+
+    ring = Keyring.load()
+    store.steer(1, sealed(ring, foreign, 2))
+    clock.pass_s(10)
+    settle_down(worker)
+
+    assert refused == (0, 2, 1)
+    assert pool.slots == 11
+
+
+def test_the_bell_of_a_busy_store_makes_a_worker_look_twice_a_second_at_most(
+    store: FlakyStore, worker: Worker, clock: Clock
+) -> None:
+    settle_down(worker)
+    before = store.asked.count("steering")
+    for _ in range(100):
+        clock.pass_s(0.01)
+        submit_call(store, queue="elsewhere")
+        settle_down(worker)
+
+    assert 1 <= store.asked.count("steering") - before <= 3
+
+
+def test_a_worker_drops_what_was_wanted_of_those_that_are_gone(
+    store: FlakyStore, worker: Worker, pool: HeldPool, clock: Clock
+) -> None:
+    tell(store, "gone", "slots", 1)
+    tell(store, "w1", "slots", 1)
+    submit_call(store)
+    settle_down(worker)
+    pool.end(only_key(pool))
+    settle_down(worker)
+    clock.pass_s(100)
+    settle_down(worker)
+    clock.pass_s(10)
+    settle_down(worker)
+
+    kept = store.steering()
+    assert kept is not None
+    assert [s.worker for s in opened(Keyring.load(), kept.body, kept.revision).settings] == ["w1"]
+    assert said(store)["followed"] == kept.revision
+
+
+def test_slots_follow_the_load(store: FlakyStore, clock: Clock) -> None:
+    """More while work waits, fewer when there is none; a busy one is never stopped."""
+    pool = HeldPool(1)
+    worker = Worker(store, pool, name="w1", autoscale=(6, 1), clock=clock)
+    nodes = [submit_call(store) for _ in range(4)]
+    for _ in range(10):
+        settle_down(worker)
+        clock.pass_s(1.0)
+    grown = (pool.slots, len(pool.running))
+    for key in list(pool.running)[:3]:
+        pool.end(key)
+    for _ in range(40):
+        settle_down(worker)
+        clock.pass_s(1.0)
+
+    assert grown[0] >= 4
+    assert grown[1] == 4
+    assert (pool.slots, len(pool.running), pool.killed) == (1, 1, [])
+    assert sum(state_of(store, node) is State.SUCCEEDED for node in nodes) == 3
+    worker.close()
+
+
+def test_a_worker_that_scales_takes_its_queues_into_account(store: FlakyStore, clock: Clock) -> None:
+    """What waits in another queue is not its affair."""
+    pool = HeldPool(1)
+    worker = Worker(store, pool, name="w1", autoscale=(6, 1), clock=clock)
+    submit_call(store)
+    for _ in range(5):
+        submit_call(store, queue="elsewhere")
+    for _ in range(10):
+        settle_down(worker)
+        clock.pass_s(1.0)
+
+    assert pool.slots == 1
+    worker.close()
+
+
+@pytest.mark.parametrize(
+    ("queues", "first"),
+    [("high:3,default:1", 6), (Queues(("high", "default"), strict=True), 8), ("default,high", 0)],
+)
+def test_slots_are_shared_among_queues(
+    store: FlakyStore, clock: Clock, queues: Queues | str, first: int
+) -> None:
+    """One slot is free at a time; the calls of high are the younger ones."""
+    pool = HeldPool(1)
+    worker = Worker(store, pool, queues=queues, name="w1", clock=clock)
+    for queue in ("default", "high"):
+        for _ in range(20):
+            submit_call(store, queue=queue)
+    for _ in range(8):
+        settle_down(worker)
+        pool.end(only_key(pool))
+    settle_down(worker)
+
+    assert [lease.queue for lease, _, _ in pool.started[:8]].count("high") == first
+    worker.close()
+
+
+def test_what_is_sent_to_one_worker_alone_goes_before_its_queues(store: FlakyStore, clock: Clock) -> None:
+    pool = HeldPool(1)
+    worker = Worker(store, pool, queues="high:3,default:1", name="w1", clock=clock)
+    submit_call(store, queue="high", priority=9)
+    node = submit_call(store, queue="worker/w1")
+    settle_down(worker)
+
+    assert [key.node for key in pool.running] == [node]
+    worker.close()
