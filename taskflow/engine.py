@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow.burst import Bursts
 from taskflow.causes import Causes
-from taskflow.codec import Codec, Keyring
+from taskflow.codec import Codec, Keyring, NamedCodec
 from taskflow.errors import TaskflowError
 from taskflow.feed import Feed
 from taskflow.ids import NodeId, RunId, new_id
@@ -46,9 +46,11 @@ class Engine:
         url: The store; see `taskflow.stores.open_store`.
         crew: The embedded workers.
         inline: Run everything in the calling thread over a store in memory.
+        plain: Speak JSON, and have no key.
 
     Attributes:
         cancel_on_interrupt: Whether Ctrl-C in a wait cancels what was waited for.
+        plain: Whether it has no key, and sends names.
         was_interrupted: Ctrl-C ended a wait, and nothing was sent since.
     """
 
@@ -58,6 +60,7 @@ class Engine:
         crew: Crew,
         *,
         inline: bool = False,
+        plain: bool = False,
     ) -> None:
         self.inline = inline
         self.pid = os.getpid()
@@ -66,7 +69,8 @@ class Engine:
         self.closed = False
         self._store: Store = _private_store() if inline else open_store(url or default_url())
         self.url = self._store.url
-        self.codec = Codec(Keyring.load(), self._store.blobs)
+        self.plain = plain
+        self.codec = self._plain_codec() if plain else Codec(Keyring.load(), self._store.blobs)
         self.feed = Feed(self._store, None if inline else lambda: self._store.listen("watch"), self._tick)
         self.outbox = Outbox(self._store)
         self.bursts = Bursts(self)
@@ -77,6 +81,11 @@ class Engine:
         self._driving: list[Worker] = []
         if inline:
             _inline_engines[self.url] = self
+
+    def _plain_codec(self) -> Codec:
+        from taskflow.canvas.allowing import of_this_process
+
+        return NamedCodec(self._store.blobs, of_this_process if self.inline else None)
 
     @property
     def store(self) -> Store:

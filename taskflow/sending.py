@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from taskflow.burst import SHAPE as BURST
 from taskflow.canvas import compile as compile_canvas
+from taskflow.canvas.registry import resolve
 from taskflow.errors import GraphError, NoSuchRun, TaskflowError
 from taskflow.future import Future
 from taskflow.handles import handle_of
@@ -79,6 +80,11 @@ class Sender:
             return future
         self._watched(node.id, future, lambda: engine.post(plan, future.fail))
         return future
+
+    def named(self, task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
+        """Send one call of a task by its name: only that, or what it stands for here."""
+        fn: Any = task if self._engine.plain else resolve(task)[0]
+        return self.call(fn, args, kwargs)
 
     def map(
         self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], chunksize: int | Literal["auto"]

@@ -23,16 +23,23 @@ taskflow worker                                     a call at once for each proc
 taskflow worker sqlite:////data/runs.db -n 4        four calls at once, from that store
 taskflow worker redis://host:6379/0 -Q gpu        for a store on a server: work of other machines
 taskflow worker -Q slow,default --pool thread       these queues, calls in threads
+taskflow worker --accept json --allow 'shop.tasks.*'  for callers without a key: names and JSON only
 taskflow worker --idle-exit 600 --recycle-mb 2000   for batch machines
 """
 
 _OPTIONS = (
     (("-n", "--slots"), "N", "calls at once, or auto (the default): one per processor"),
-    (("-Q", "--queues"), "NAMES", "queues to serve, comma-separated (default)"),
+    (("-Q", "--queues"), "NAMES", "queues to serve, comma-separated (default; json with --accept json)"),
     (("--pool",), "POOL", "what runs the calls: process (the default), thread or async"),
     (("--name",), "NAME", "how it is called in lists (host and process)"),
     (("--grace",), "S", "how long running calls may go on after Ctrl-C (30)"),
     (("--idle-exit",), "S", "leave after so long without work"),
+    (
+        ("--accept",),
+        "KINDS",
+        "pickle (what is signed, the default), json (calls by name), or both",
+    ),
+    (("--allow",), "NAMES", "which names may be called, comma-separated: 'shop.tasks.*'"),
     (("--preload",), "MODULES", "modules that children find imported, comma-separated"),
     (("--threads",), "N", "BLAS and OpenMP threads of a call"),
     (("--recycle-calls",), "N", "a new child after so many calls"),

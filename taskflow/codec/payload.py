@@ -4,6 +4,7 @@ A value is one byte, then a sealed payload (`taskflow.codec.signing`)::
 
     0x01  the object is in the payload
     0x02  the payload names blobs; their names can be read without a key (`blob_names`)
+    0x03  no payload: plain JSON that nobody sealed; only `taskflow.codec.named` reads it
 
 The flags tell what a body is: a pickle (0); a pickle with buffers (1); one that asks for inputs or for
 shared objects (2); either of them behind a JSON list of blobs (4). The seal covers blobs too: next to the
@@ -62,7 +63,7 @@ from taskflow.errors import (
 from taskflow.policy import RetryPolicy
 from taskflow.records import Failure, Segment, Value
 
-__all__ = ["INLINE_MAX", "Codec", "blob_names"]
+__all__ = ["INLINE_MAX", "NAMED", "PLAIN", "Codec", "blob_names"]
 
 INLINE_MAX = 32 * 1024
 """Bytes up to which an object stays in its record; larger ones become blobs."""
@@ -74,8 +75,12 @@ _LOOK_MAX = 500  # of more parts, looking at each takes longer than the slower p
 _MOST_SOURCE_CHARS = 256 * 1024
 """The longest cell whose text travels with a function of it; that of a function is stored once."""
 
+NAMED = "json:"
+"""What the function of a call by name begins with; no digest does."""
+
 _INLINE = b"\x01"
 _NAMES_BLOBS = b"\x02"
+PLAIN = b"\x03"
 _PACKED, _LINKED, _BLOBS = 1, 2, 4
 _LENGTH = struct.Struct("<I")
 _CACHED_FUNCTIONS = 256
@@ -126,11 +131,13 @@ class Codec:
     Args:
         keyring: The keys that seal and open.
         blobs: Where functions and large objects are kept.
+        named: For calls by name (`taskflow.codec.named`), where such are run.
     """
 
-    def __init__(self, keyring: Keyring, blobs: Blobs) -> None:
+    def __init__(self, keyring: Keyring, blobs: Blobs, named: Codec | None = None) -> None:
         self.keyring = keyring
         self.blobs = blobs
+        self._named = named
         self._seal = keyring.seal
         self._open = keyring.open
         self._sent: dict[int, _Sent] = {}
@@ -140,6 +147,22 @@ class Codec:
         self._bundle = bundle.Bundle()
         self._bundle_name = ""
         self._entered: dict[str, str] = {}
+
+    def of(self, fn: str) -> Codec:
+        """The codec for the calls of a function: what is sealed and what is not never meet in one.
+
+        Raises:
+            Untrusted: It is a name, and this process runs sealed functions only.
+        """
+        if not fn.startswith(NAMED):
+            return self
+        if self._named is None:
+            raise Untrusted(
+                f"{fn.removeprefix(NAMED)[:200]!a} was called by name, unsigned, and this worker runs what"
+                " is signed. Workers for such calls are started with `taskflow worker --accept json --allow"
+                " NAMES`."
+            )
+        return self._named
 
     # ── functions ───────────────────────────────────────────────────────────────────
 
@@ -511,6 +534,11 @@ class Codec:
     # ── values to objects ───────────────────────────────────────────────────────────
 
     def _open_value(self, purpose: int, context: bytes, value: Value) -> tuple[int, bytes]:
+        if value[:1] == PLAIN:
+            raise Untrusted(
+                "This is plain JSON that nobody signed, where something signed belongs. It was not opened."
+                ' What calls by name gave is read by Client(url, serializer="json").'
+            )
         flags, body = self._open(purpose, context, value, 1)
         if value[:1] != (_NAMES_BLOBS if flags & _BLOBS else _INLINE):
             raise Untrusted("This payload was altered. It was not opened.")

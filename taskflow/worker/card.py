@@ -40,9 +40,9 @@ class Card:
             **info,
         }
 
-    def view(self, *, slots: int, free: int, held: int) -> WorkerView:
+    def view(self, *, slots: int, free: int, held: int, refused: int = 0) -> WorkerView:
         """How the worker is now."""
-        info = self._info | {"memory_bytes": _resident_bytes(), "held": held}
+        info = self._info | {"memory_bytes": _resident_bytes(), "held": held, "refused": refused}
         busy = max(0, slots - free)
         return WorkerView(
             self._name,

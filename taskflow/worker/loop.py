@@ -42,6 +42,7 @@ from taskflow.worker.card import Card, worker_name
 from taskflow.worker.holding import Holding, failed, refused, released
 from taskflow.worker.inputs import Inputs, Ready
 from taskflow.worker.patience import Away, Patience
+from taskflow.worker.refusals import Refusals
 
 __all__ = ["Worker"]
 
@@ -113,6 +114,7 @@ class Worker:
 
         self._holding = Holding()
         self._inputs = Inputs(store)
+        self._refusals = Refusals(self.name, clock)
         self._unread: list[Lease] = []
         self._ended: list[Settlement] = []
         self._made: list[Settlement] = []
@@ -308,6 +310,7 @@ class Worker:
         """Take what the pool has for us."""
         reports, notes = self._pool.finished()
         for report in reports:
+            self._refusals.look(report)
             is_call = self._holding.is_call(report.key)
             settlements = self._holding.settled(report)
             self._ended += settlements
@@ -540,7 +543,8 @@ class Worker:
         self._announce_gap_s = REST_S
 
     def _view(self) -> WorkerView:
-        return self._card.view(slots=self._pool.slots, free=self._pool.free(), held=self.held)
+        pool, refused = self._pool, self._refusals.count
+        return self._card.view(slots=pool.slots, free=pool.free(), held=self.held, refused=refused)
 
     def _be_quiet(self) -> None:
         """The last lease is gone: from now the worker counts as idle, and may tidy up soon."""

@@ -29,6 +29,7 @@ from taskflow import faults
 from taskflow.cores import memory_limit_bytes
 from taskflow.errors import ConfigError, StoreError, TaskflowError
 from taskflow.links import shown
+from taskflow.worker import trust
 from taskflow.worker.card import worker_name
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def spawn(
     loglevel: str = "warning",
     log_file: str | os.PathLike[str] | None = None,
     python: str | None = None,
+    accept: Sequence[str] = (),
+    allow: Sequence[str] = (),
 ) -> Process:
     """Start a worker process and return at once; it is ready when the store lists it.
 
@@ -148,6 +151,8 @@ def spawn(
         loglevel: What it writes to standard error.
         log_file: Where its standard error goes.
         python: Another interpreter.
+        accept: What it runs, see ``taskflow worker --help``; what is signed by default.
+        allow: Which calls by name.
     """
     options: list[str] = [] if "@" in url else ["--url", url]
     options += ["-n", str(slots), "-Q", ",".join(queues), "--pool", pool]
@@ -157,6 +162,8 @@ def spawn(
         ("--preload", ",".join(preload) or None),
         ("--threads", threads_per_slot),
         ("--lease", lease_s),
+        ("--accept", ",".join(accept) or None),
+        ("--allow", ",".join(allow) or None),
     ):
         options += [name, str(value)] if value is not None else []
     reader, writer = (None, None) if detach else os.pipe()
@@ -221,6 +228,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     pool: Pool | None = None
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        trust.check(options)
+        options.key = trust.fingerprint(options)
         pool = _pool(options)
         store = _store(options)
     except TaskflowError as error:
@@ -244,7 +253,8 @@ def _serve(options: argparse.Namespace, store: Store, pool: Pool) -> int:
         parent_fd=options.parent_fd,
         keep_s=options.keep_days * 86_400.0,
         keep_bytes=int(options.keep_gb * (1 << 30)),
-        info={"pool": options.pool, "embedded": options.embedded, "detached": options.detach},
+        info={"pool": options.pool, "embedded": options.embedded, "detached": options.detach}
+        | trust.told(options),
     )
     _Signals(worker, options).install()
     _Watchdog(worker).start()
@@ -278,6 +288,8 @@ def _pool(options: argparse.Namespace) -> Pool:
         if options.recycle_mb is None
         else options.recycle_mb << 20,
         worker=options.name,
+        accept=options.accept,
+        allow=options.allow,
     )
 
 
@@ -379,11 +391,15 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("store", nargs="?", metavar="URL", help="the store (default: $TASKFLOW_URL, else your own)")
     add("--url", default=None, help=argparse.SUPPRESS)
     add("-n", "--slots", type=_slots, default="auto", help="calls at once (default: auto, one per processor)")
-    add("-Q", "--queues", type=_words, default=("default",), help="queues to serve, comma-separated")
+    add("-Q", "--queues", type=_words, default=(), help="queues to serve, comma-separated (default; json"
+        " where calls by name are accepted)")  # fmt: skip
     add("--pool", choices=("process", "thread", "async"), default="process", help="what runs the calls")
     add("--name", default=None, help="how it is called in lists (default: host and process)")
     add("--grace", type=float, default=GRACE_S, metavar="S", help="how long running calls may go on (30)")
     add("--idle-exit", type=float, default=None, metavar="S", help="leave after so long without work")
+    add("--accept", type=_words, default=("pickle",), metavar="KINDS", help="pickle: what is signed (the"
+        " default); json: calls by name, of those without a key; or both, with a comma")  # fmt: skip
+    add("--allow", type=_words, default=(), metavar="NAMES", help="which names: 'shop.tasks.*'")
     add("--preload", type=_words, default=(), metavar="MODULES", help="modules that children find imported")
     add("--threads", type=int, default=None, metavar="N", help="BLAS and OpenMP threads of a call")
     add("--recycle-calls", type=int, default=None, metavar="N", help="a new child after so many calls")
@@ -418,6 +434,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
     options.url = options.url or options.store or default_url()
     options.name = options.name or worker_name()
+    options.queues = options.queues or trust.queues_of(options)
     return options
 
 
@@ -445,6 +462,7 @@ def _greet(worker: Worker, store: Store, pool: Pool, options: argparse.Namespace
     print(
         f"taskflow worker {worker.name}\n"
         f"  store   {shown(store.url)}\n"
+        f"  trusts  {trust.words(options)}\n"
         f"  runs    {pool.slots} calls at once, pool {options.pool}, queues {', '.join(options.queues)}\n"
         f"Ctrl-C lets running calls end ({options.grace:.0f} s at most) and stops; twice stops now.",
         file=sys.stderr,
