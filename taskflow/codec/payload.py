@@ -50,7 +50,7 @@ from taskflow.codec.pickling import (
 )
 from taskflow.codec.plain import CONTAINERS, SMALL, ask, fits, is_linked, is_plain
 from taskflow.codec.signing import HEADER, MAGIC, TAG, Keyring, Purpose
-from taskflow.codec.stored import SHARE_FROM, Blob, Blobs, Objects, keep
+from taskflow.codec.stored import SHARE_FROM, Blob, Blobs, Objects, keep, opened
 from taskflow.errors import (
     CannotPickle,
     PayloadError,
@@ -263,7 +263,7 @@ class Codec:
 
     def _fetch(self, digest: str) -> Loaded:
         # A copy, so that what was verified is what is unpickled.
-        sealed = bytes(self.blobs.open(digest))
+        sealed = bytes(opened(self.blobs, digest))
         _, body = self._open(_FUNCTION, digest.encode(), sealed)
         top, rest = _split(body)
         check_header(top)
@@ -281,7 +281,7 @@ class Codec:
         """Have the files that came with a function; gives their directory."""
         place = self._entered.get(name)
         if place is None:
-            _, body = self._open(_FUNCTION, name.encode(), bytes(self.blobs.open(name)))
+            _, body = self._open(_FUNCTION, name.encode(), bytes(opened(self.blobs, name)))
             place = str(bundle.unpack(body))
             keep(self._entered, name, place, _LOADED_FUNCTIONS)
         bundle.enter(place)

@@ -18,7 +18,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
     c:WORKER                    what its last claim gave, for when the answer was lost
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
-    paused                      queues of which nothing is handed out
+    paused  struck              queues of which nothing is handed out; nodes that made no sense
     dead  workers  gone:RUN  doomed  unaged  meta
 
 What was stored and nobody came to refer to goes by itself; so does all of a run that has ended, when nobody
@@ -31,9 +31,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskflow.errors import ConfigError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.needs import check_acyclic
 from taskflow.records import (
+    Failure,
     Lease,
     LeaseKey,
     Note,
@@ -66,6 +68,11 @@ BURIED_PER_STEP = 1000
 AGED_PER_STEP = 50
 RUNS_PER_STEP = 200
 TIGHT = 0.8
+_SENSELESS = Failure(
+    "failed",
+    "taskflow.errors.Untrusted",
+    "What the store says of this task makes no sense: somebody has changed it. It was not opened.",
+).to_json()
 
 
 class RedisStore(RedisReads):
@@ -154,7 +161,22 @@ class RedisStore(RedisReads):
     def claim(self, want: Want, /) -> list[Lease]:
         """See `WorkPort.claim`."""
         told, answer = self._step("claim", want_to(want))
-        return [lease_from(t, args) for t, args in zip(told, answer[1:], strict=True)]
+        return self._leases(told, answer)
+
+    def _leases(self, told: Sequence[Sequence[Any]], answer: Sequence[bytes]) -> list[Lease]:
+        """The leases that make sense; the others fail at once, unopened."""
+        leases, senseless = [], []
+        for t, args in zip(told, answer[1:], strict=True):
+            try:
+                leases.append(lease_from(t, args))
+            except (ValueError, TypeError, LookupError, AttributeError, ConfigError):
+                senseless.append(t)
+        for t in senseless:
+            outcomes = [
+                [i, i + 1, "failed", False, _SENSELESS, 0.0, 0.0, 0.0, False] for i in range(t[1], t[2])
+            ]
+            self._step("settle", [[[list(t[:4]), outcomes, False, []]], False])
+        return leases
 
     def renew(self, held: Sequence[LeaseKey], /, *, lease_s: float) -> Renewal:
         """See `WorkPort.renew`."""
@@ -172,7 +194,7 @@ class RedisStore(RedisReads):
                 check_acyclic(settlement.grow.nodes)
         given = [[settlement_to(s, values) for s in done], want_to(want) if want is not None else False]
         (lost, told), answer = self._step("settle", given, values)
-        leases = [lease_from(t, args) for t, args in zip(told, answer[1:], strict=True)]
+        leases = self._leases(told, answer)
         return Settled(frozenset(done[number - 1].key for number in lost), leases)
 
     def reap(self, /, *, limit: int = 1000) -> float | None:

@@ -272,7 +272,7 @@ class RedisReads(RedisAsk):
         durable = bool(info.get("aof_enabled"))
         policy = info.get("maxmemory_policy", "noeviction")
         version = info.get("valkey_version") or info.get("redis_version")
-        faults = self._faults()
+        faults, struck = self._faults(), self._ask("HLEN", self._key("struck"))
         return [
             (
                 "server",
@@ -288,14 +288,22 @@ class RedisReads(RedisAsk):
                 " (`redis-cli config set appendonly yes`)",
             ),
             ("eviction", policy == "noeviction", f"maxmemory-policy {policy}"),
+            (
+                "struck nodes",
+                not struck,
+                f"{struck} made no sense, are not handed out and were not opened" if struck else "none",
+            ),
             ("invariants", not faults, "; ".join(faults[:5]) or "every node is in order"),
         ]
 
     def _faults(self) -> list[str]:
         faults = []
         for node in self._named("n:", ""):
-            row, parts, ended = self._story(node)
-            faults += broken(row, parts, [(item.lo, item.hi) for item in ended])
+            try:
+                row, parts, ended = self._story(node)
+                faults += broken(row, parts, [(item.lo, item.hi) for item in ended])
+            except Exception as error:  # noqa: BLE001 - whatever somebody has written there
+                faults.append(f"node {node} cannot be read ({type(error).__name__})")
         return faults
 
 
