@@ -99,8 +99,8 @@ def _export(ring: Keyring, console: Console) -> int:
     if console.out.isatty():
         console.hint(
             "taskflow: This is the key itself, and stays in the scrollback of this terminal. Who has it can"
-            " run code on your workers: send it on by a pipe, as in `taskflow key export | docker secret create"
-            " taskflow -`."
+            " run code on your workers: send it on by a pipe, as in `taskflow key export | docker secret"
+            " create taskflow -`."
         )
     console.say(base64.b64encode(ring.signer.secret).decode("ascii"))
     return Exit.OK

@@ -35,6 +35,7 @@ from taskflow.codec.functions import (
     header,
     host,
     is_here,
+    packages_in_use,
     settle_in,
     working_directory,
 )
@@ -102,6 +103,7 @@ class _Sent(NamedTuple):
     cwd: str
     path: list[str]
     bundle: str
+    packages: tuple[bool, ...]
     capture: Capture
 
 
@@ -200,6 +202,7 @@ class Codec:
             and sent.path == sys.path
             and sent.bundle == self._bundle_name
             and sent.kid == self.keyring.kid
+            and sent.packages == packages_in_use()
             and time.monotonic() < self._stored.get(sent.digest, 0.0)
         ):
             return sent.digest
@@ -211,8 +214,8 @@ class Codec:
         capture = Capture.of(fn, retry)
         digest = self._store_function(fn, retry)
         if capture is not None:
-            kid, cwd = self.keyring.kid, working_directory()
-            sent = _Sent(fn, retry, digest, kid, cwd, list(sys.path), self._bundle_name, capture)
+            kid, cwd, packages = self.keyring.kid, working_directory(), packages_in_use()
+            sent = _Sent(fn, retry, digest, kid, cwd, list(sys.path), self._bundle_name, packages, capture)
             keep(self._sent, id(fn), sent, _CACHED_FUNCTIONS)
         return digest
 
