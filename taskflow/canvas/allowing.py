@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import Any
 
 from taskflow.canvas.registry import tasks
 from taskflow.canvas.sheet import node_options
+from taskflow.codec import Loaded
+from taskflow.codec.functions import working_directory
 from taskflow.errors import ConfigError, nearest
-from taskflow.policy import Options, RetryPolicy
+from taskflow.policy import Options
 
-__all__ = ["Entry", "allowed", "check_patterns", "of_this_process"]
-
-Entry: TypeAlias = tuple[Callable[..., Any], RetryPolicy | None]
-"""A function, and how it is retried."""
+__all__ = ["allowed", "check_patterns", "of_this_process"]
 
 _PATTERN = re.compile(r"[A-Za-z_][\w\-]*(\.[\w\-*]+)*", re.ASCII)
 
@@ -38,7 +37,7 @@ def check_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def allowed(patterns: Iterable[str]) -> dict[str, Entry]:
+def allowed(patterns: Iterable[str]) -> dict[str, Loaded]:
     """The tasks whose names fit a pattern, after the modules that the patterns name have been imported.
 
     Only what ``@taskflow.task`` has registered counts: no other function of a module can be named.
@@ -49,7 +48,7 @@ def allowed(patterns: Iterable[str]) -> dict[str, Entry]:
     Raises:
         ConfigError: Nothing fits one of them.
     """
-    table: dict[str, Entry] = {}
+    table: dict[str, Loaded] = {}
     for pattern in check_patterns(patterns):
         missing = _import_for(pattern)
         fits = re.compile(re.escape(pattern).replace(r"\*", r"[^.]*"), re.ASCII)
@@ -60,7 +59,7 @@ def allowed(patterns: Iterable[str]) -> dict[str, Entry]:
     return table
 
 
-def of_this_process(name: str) -> Entry | None:
+def of_this_process(name: str) -> Loaded | None:
     """The entry of any task of this process: for calls that are run where they are made."""
     return _entry(tasks[name]) if name in tasks else None
 
@@ -93,5 +92,6 @@ def _nothing(pattern: str, missing: str) -> str:
     )
 
 
-def _entry(task: Any) -> Entry:
-    return task, node_options(task.options, Options()).retries
+def _entry(task: Any) -> Loaded:
+    options = node_options(task.options, Options())
+    return Loaded(task, options.retries, task.name, working_directory(), options.judge)

@@ -19,6 +19,7 @@ from taskflow.codec.pickling import Inputs, Position, Reference
 from taskflow.codec.signing import Keyring
 from taskflow.codec.stored import Blob, Blobs
 from taskflow.errors import CannotPickle, ConfigError, PayloadError, Untrusted, UsageError
+from taskflow.limits import CircuitBreaker
 from taskflow.policy import RetryPolicy
 from taskflow.records import Failure, Segment, Value
 
@@ -58,14 +59,14 @@ class NamedCodec(Codec):
 
     Args:
         blobs: Those of the store; nothing is put there.
-        find: What a name stands for, where calls are run: a function and how it is retried, or `None` for a
-            name that is not allowed. Those who only send have none, and may name anything.
+        find: What a name stands for, where calls are run; `None` for a name that is not allowed. Those who
+            only send have none, and may name anything.
     """
 
     def __init__(
         self,
         blobs: Blobs,
-        find: Callable[[str], tuple[Callable[..., Any], RetryPolicy | None] | None] | None = None,
+        find: Callable[[str], Loaded | None] | None = None,
     ) -> None:
         super().__init__(NoKeys(), blobs)
         self._find = find
@@ -85,7 +86,9 @@ class NamedCodec(Codec):
         """The name."""
         return fn if isinstance(fn, str) else str(getattr(fn, "name", "") or Codec.describe(fn))
 
-    def function(self, fn: Any, *, retry: RetryPolicy | None = None) -> str:
+    def function(
+        self, fn: Any, *, retry: RetryPolicy | None = None, breaker: CircuitBreaker | None = None
+    ) -> str:
         """What stands for a name, or for a task that has one.
 
         Raises:
@@ -99,8 +102,10 @@ class NamedCodec(Codec):
                 " key."
             )
         _check_name(name, UsageError)
-        if retry is not None:
-            raise UsageError(f"How {name!r} is retried is said where it is defined: @taskflow.task(retry=3).")
+        if retry is not None or breaker is not None:
+            raise UsageError(
+                f"What the exceptions of {name!r} mean is said where it is defined: @taskflow.task(retry=3)."
+            )
         return NAMED + name
 
     def load_function(self, digest: str) -> Loaded:
@@ -116,8 +121,7 @@ class NamedCodec(Codec):
         found = self._find(name)
         if found is None:
             raise Untrusted(f"This worker does not run {name!r}: it is not among the names it allows.")
-        fn, retry = found
-        return Loaded(fn, retry, name, working_directory())
+        return found
 
     # ── values ──────────────────────────────────────────────────────────────────────
 
