@@ -49,7 +49,7 @@ from taskflow.records import (
     WorkerView,
 )
 from taskflow.stores.redis_bell import RedisBell
-from taskflow.stores.redis_reads import RedisReads, pairs
+from taskflow.stores.redis_reads import RedisReads, pairs, worker_from
 from taskflow.stores.redis_records import (
     Values,
     lease_from,
@@ -262,7 +262,7 @@ class RedisStore(RedisReads):
         old = [
             name
             for name, text in pairs(self._ask("HGETALL", self._key("workers")))
-            if float(text.partition(b" ")[0]) < now - WORKERS_KEPT_S
+            if (view := worker_from(name, text)) is None or view.seen_at < now - WORKERS_KEPT_S
         ]
         if old:
             self._ask("HDEL", self._key("workers"), *old)

@@ -6,6 +6,7 @@ with a word that says why, and the worker goes on with honest work.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import resource
@@ -222,6 +223,44 @@ def test_row_1_a_raw_pickle_as_result_is_not_opened_by_the_client(scene: Scene, 
     with pytest.raises(Untrusted):
         scene.again(call).result(WAIT_S)
     assert scene.goes_on()
+
+
+def test_row_1_a_run_that_makes_no_sense_does_not_stop_the_worker(scene: Scene) -> None:
+    for raw in (scene.evil(), b"", msgpack.packb(7)):
+        scene.attacker.hset(scene.key(f"r:{scene.submit(divmod, 7, 3).run_id}"), "d", raw)
+    scene.attacker.delete(scene.key(f"r:{scene.submit(divmod, 7, 3).run_id}"))
+
+    scene.work()
+
+    assert scene.goes_on()
+
+
+def test_row_1_raw_pickles_where_workers_and_events_are_do_not_stop_the_worker(scene: Scene) -> None:
+    scene.work()
+    assert scene.goes_on()
+    attacker, evil = scene.attacker, scene.evil()
+    names = [name.decode() for name in attacker.hkeys(scene.key("workers"))]
+    for name, text in (
+        ("evil", evil),
+        (evil, b"1e10 ["),
+        ("deep", b"9e9 " + b"[" * 10_000),
+        ("odd", b"9e9 [1]"),
+    ):
+        attacker.hset(scene.key("workers"), name, text)
+    for name in names:
+        attacker.set(scene.key(f"c:{name}"), evil)
+    cursor = attacker.incr(scene.key("cursor"))
+    attacker.xadd(scene.key("events"), {"at": "x", "b": evil}, id=f"{cursor}-0")
+    attacker.publish(scene.key("watch"), evil)
+    attacker.publish(scene.key("work"), evil)
+    attacker.zadd(scene.key("runs"), {evil: 1e12, "nobody": 1e12})
+    attacker.sadd(scene.key("paused"), evil)
+    attacker.hset(scene.key("tally"), evil, "x")
+
+    assert scene.goes_on()
+    assert [w.id for w in scene.client._engine.store.workers()] == names
+    assert len(scene.client.runs()) == 2
+    assert len(scene.client.queues()) >= 1
 
 
 # ── 2: one bit ───────────────────────────────────────────────────────────────────────
@@ -486,6 +525,38 @@ def test_row_9_a_blob_of_absurd_size_is_refused(scene: Scene, size: Any) -> None
     error = scene.submit(len, call).exception(WAIT_S)
 
     assert isinstance(error, (TaskflowError, MemoryError))
+    assert scene.goes_on()
+
+
+class Bomb:
+    """Does something when it is loaded, by who has the key: a legal client with an odd object."""
+
+    def __init__(self, does: Callable[..., Any], *args: Any) -> None:
+        self.does, self.args = does, args
+
+    def __reduce__(self) -> Any:
+        return self.does, self.args
+
+
+def nested(depth: int) -> list[Any]:
+    """Lists in lists."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "bomb", [(bytes, 1 << 46), (os.abort,), (os._exit, 3), (nested, 10**6), (int, "9" * 10**6)], ids=count()
+)
+def test_rows_11_and_15_a_bomb_that_was_signed_ends_its_own_task_only(scene: Scene, bomb: Any) -> None:
+    scene.work()
+    call = scene.submit(type, Bomb(*bomb), max_deliveries=1)
+
+    with contextlib.suppress(Exception):
+        call.result(WAIT_S)
+
+    assert call.done()
     assert scene.goes_on()
 
 
