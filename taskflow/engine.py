@@ -71,7 +71,7 @@ class Engine:
         self.url = self._store.url
         self.plain = plain
         self.codec = self._plain_codec() if plain else Codec(Keyring.load(), self._store.blobs)
-        self.feed = Feed(self._store, None if inline else lambda: self._store.listen("watch"), self._tick)
+        self.feed = Feed(self._store, None if inline else lambda: self._store.listen("ends"), self._tick)
         self.outbox = Outbox(self._store)
         self.bursts = Bursts(self)
         self.causes = Causes(self._store)
