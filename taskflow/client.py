@@ -37,6 +37,11 @@ R = TypeVar("R")
 
 _POOLS = ("process", "thread", "async", "inline")
 _MODES = ("local", "inline")
+_SERIALIZERS = ("auto", "json")
+_NO_OWN_WORKERS = (
+    "A client that sends names starts no workers: start one with `taskflow worker URL --accept json"
+    " --allow 'shop.tasks.*'`."
+)
 _ALL = 1 << 30
 
 
@@ -58,6 +63,9 @@ class Client(concurrent.futures.Executor):
         threads: Threads that numeric libraries (BLAS, OpenMP, numba) may use in a call; by default the
             cores are shared among the slots.
         cancel_on_interrupt: Whether Ctrl-C in a wait cancels what was waited for.
+        serializer: ``"json"`` is for those who have no key: it sends names of tasks with JSON, to the queue
+            ``json``, and reads JSON. Workers for it are started with ``taskflow worker URL --accept json
+            --allow NAMES``; nothing that anybody put into the store is unpickled, and nothing is signed.
 
     Raises:
         ConfigError: An option is impossible, or the store cannot be opened.
@@ -80,30 +88,36 @@ class Client(concurrent.futures.Executor):
         detach: bool = False,
         threads: int | None = None,
         cancel_on_interrupt: bool = True,
+        serializer: Literal["auto", "json"] = "auto",
     ) -> None:
         if pool not in _POOLS:
             raise ConfigError(f"There is no pool {pool!r}.{nearest(pool, _POOLS)}")
         if mode is not None and mode not in _MODES:
             raise ConfigError(f"There is no mode {mode!r}.{nearest(mode, _MODES)}")
+        if serializer not in _SERIALIZERS:
+            raise ConfigError(f"There is no serializer {serializer!r}.{nearest(serializer, _SERIALIZERS)}")
+        plain = serializer == "json"
         if threads is not None and threads < 1:
             raise ConfigError(f"threads={threads} is not possible: use a number above 0, or None.")
         if url is None and context.inside():
             url = context.current().url or None
         terms = Terms(pool, Queues.parse(queues, strict=strict_queues), detach, threads)
-        shared = _inline_engine(url)
+        shared = None if plain else _inline_engine(url)
         self._is_guest = shared is not None
         if shared is not None:
             self._engine = shared
         elif mode == "inline" or pool == "inline":
-            self._engine = _open(None, Crew.join("", 0, terms))
+            self._engine = _open(None, Crew.join("", 0, terms), plain)
         else:
             place = url or default_url()
-            slots = slots_of(workers, others=context.inside() or is_shared(place))
-            self._engine = _open(url, _begin(place, slots, terms))
-        from taskflow.policy import Options
+            slots = slots_of(workers, others=plain or context.inside() or is_shared(place))
+            if plain and slots:
+                raise ConfigError(_NO_OWN_WORKERS)
+            self._engine = _open(url, _begin(place, slots, terms), plain)
+        from taskflow.policy import JSON_QUEUE, Options
         from taskflow.sending import Sender
 
-        self._sender = Sender(self._engine, Options())
+        self._sender = Sender(self._engine, Options(queue=JSON_QUEUE) if plain else Options())
         if not self._is_guest:
             self._engine.cancel_on_interrupt = cancel_on_interrupt
             ending.engines.add(self._engine)
@@ -145,6 +159,22 @@ class Client(concurrent.futures.Executor):
             CannotPickle: The function or an argument cannot travel; nothing was sent.
         """
         return self._sender.call(fn, args, kwargs)
+
+    def send(self, task: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a task by the name that ``@taskflow.task`` gave it; all keywords are the task's.
+
+        With ``serializer="json"`` the name and the arguments as JSON are all that is sent, and the worker
+        decides whether it runs them. Else the task has to be defined in this process, and is sent as `submit`
+        does.
+
+        Raises:
+            ConfigError: No task has that name here (the nearest is named).
+            CannotPickle: JSON has no such value; the message says where. Nothing was sent.
+
+        Example:
+            ``Client(url, serializer="json").send("shop.tasks.add", 2, 3).result()``
+        """
+        return self._sender.named(task, args, kwargs)
 
     def map(
         self,
@@ -526,11 +556,11 @@ def _begin(url: str, slots: int, terms: Terms) -> Crew:
     return crew
 
 
-def _open(url: str | None, crew: Crew) -> Engine:
+def _open(url: str | None, crew: Crew, plain: bool) -> Engine:
     try:
         from taskflow.engine import Engine
 
-        return Engine(url, crew, inline=not crew.url)
+        return Engine(url, crew, inline=not crew.url, plain=plain)
     except BaseException:
         crew.leave(at_once=True)
         raise

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskflow.burst import Bursts
 from taskflow.causes import Causes
-from taskflow.codec import Codec, Keyring
+from taskflow.codec import Codec, Keyring, NamedCodec
 from taskflow.errors import TaskflowError
 from taskflow.feed import Feed
 from taskflow.ids import NodeId, RunId, new_id
@@ -28,7 +28,7 @@ from taskflow.stores import default_url, open_store
 if TYPE_CHECKING:
     from taskflow.crew import Crew
     from taskflow.future import Future
-    from taskflow.ports import Store
+    from taskflow.ports import Blobs, Store
     from taskflow.stream import Stream
     from taskflow.waiting import Waiting
     from taskflow.worker.loop import Worker
@@ -49,9 +49,11 @@ class Engine:
         url: The store; see `taskflow.stores.open_store`.
         crew: The embedded workers.
         inline: Run everything in the calling thread over a store in memory.
+        plain: Speak JSON, and have no key.
 
     Attributes:
         cancel_on_interrupt: Whether Ctrl-C in a wait cancels what was waited for.
+        plain: Whether it has no key, and sends names.
         was_interrupted: Ctrl-C ended a wait, and nothing was sent since.
     """
 
@@ -61,6 +63,7 @@ class Engine:
         crew: Crew,
         *,
         inline: bool = False,
+        plain: bool = False,
     ) -> None:
         self.inline = inline
         self.pid = os.getpid()
@@ -70,7 +73,9 @@ class Engine:
         self._store: Store = _private_store() if inline else open_store(url or default_url())
         self.url = self._store.url
         self.room = Room(self.why_waiting)
-        self.codec = Codec(Keyring.load(), PatientBlobs(self._store.blobs, self.room))
+        self.plain = plain
+        blobs = PatientBlobs(self._store.blobs, self.room)
+        self.codec = self._plain_codec(blobs) if plain else Codec(Keyring.load(), blobs)
         self.feed = Feed(self._store, None if inline else lambda: self._store.listen("ends"), self._tick)
         self.outbox = Outbox(self._store, self.room)
         self.bursts = Bursts(self)
@@ -82,6 +87,11 @@ class Engine:
         self._streams: set[Stream] = set()
         if inline:
             _inline_engines[self.url] = self
+
+    def _plain_codec(self, blobs: Blobs) -> Codec:
+        from taskflow.canvas.allowing import of_this_process
+
+        return NamedCodec(blobs, of_this_process if self.inline else None)
 
     @property
     def store(self) -> Store:

@@ -15,9 +15,11 @@ from taskflow.errors import ConfigError, nearest
 from taskflow.limits import CircuitBreaker, ConcurrencyLimit, Limit, RateLimit, limits_of
 from taskflow.unique import Unique
 
-__all__ = ["OnFailure", "Options", "Policy", "RetryPolicy", "backoff_s", "roll"]
+__all__ = ["JSON_QUEUE", "OnFailure", "Options", "Policy", "RetryPolicy", "backoff_s", "roll"]
 
 OnFailure = Literal["continue", "stop", "skip"]
+JSON_QUEUE = "json"
+"""Where calls by name wait unless told otherwise: workers that do not accept them should not meet them."""
 
 
 def backoff_s(attempt: int, *, base_s: float, factor: float, cap_s: float) -> float:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from taskflow.burst import SHAPE as BURST
 from taskflow.canvas import Signature
 from taskflow.canvas import compile as compile_canvas
+from taskflow.canvas.registry import resolve
 from taskflow.errors import ConfigError, Duplicate, GraphError, NoSuchRun, ResultExpired, TaskflowError
 from taskflow.future import Future
 from taskflow.handles import future_by_id, handle_of
@@ -120,6 +121,11 @@ class Sender:
             return future
         sent: Future[Any] = self._sent(plan, node.id, future, lambda run: future_by_id(engine, run))
         return sent
+
+    def named(self, task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
+        """Send one call of a task by its name: only that, or what it stands for here."""
+        fn: Any = task if self._engine.plain else resolve(task)[0]
+        return self.call(fn, args, kwargs)
 
     def map(
         self,

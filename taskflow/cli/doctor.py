@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from taskflow import __version__
 from taskflow.cli.exits import Exit
@@ -128,12 +128,24 @@ def _workers(store: Store, now: float) -> Iterator[Finding]:
                 f"{plural(queue[State.QUEUED], 'item')} queued and no worker serves it:"
                 f" taskflow worker -Q {queue['queue']}",
             )
-    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
     for worker in workers:
-        there = str(worker.info.get("python", here))
-        if not f"{there}.".startswith(f"{here}."):
-            words = f"runs Python {there}, this is {here}: use one version"
+        for words in _strange(worker.info):
             yield Finding(f"worker {worker.id}", False, words)
+
+
+def _strange(info: Mapping[str, Any]) -> Iterator[str]:
+    """What of a worker does not fit to this side, or to what was sent to it."""
+    from taskflow.codec import Keyring
+    from taskflow.versions import differences, here
+
+    mine = here()
+    for name in differences(mine, info):
+        known = "Python" if name == "python" else name
+        yield f"runs {known} {info[name]}, this is {mine[name]}: use one version"
+    if "key" in info and info["key"] != (own := Keyring.load().fingerprint()):
+        yield f"has the key {info['key']}, this is {own}: they refuse each other (`taskflow key --help`)"
+    if refused := info.get("refused"):
+        yield f"has refused {plural(refused, 'item')} that nobody it trusts has signed; its log says why"
 
 
 def _clock(store: Store, now: float) -> Iterator[Finding]:

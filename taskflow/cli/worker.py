@@ -25,18 +25,25 @@ taskflow worker redis://host:6379/0 -Q gpu        for a store on a server: work 
 taskflow worker -Q slow,default --pool thread       these queues, calls in threads
 taskflow worker -Q high:3,default:1                 three calls of high for one of default, when both wait
 taskflow worker --autoscale 10,3                    3 calls at once, up to 10 while work waits
+taskflow worker --accept json --allow 'shop.tasks.*'  for callers without a key: names and JSON only
 taskflow worker --idle-exit 600 --recycle-mb 2000   for batch machines
 """
 
 _OPTIONS = (
     (("-n", "--slots"), "N", "calls at once, or auto (the default): one per processor"),
     (("--autoscale",), "MOST,LEAST", "calls at once: more while work waits, fewer when there is none"),
-    (("-Q", "--queues"), "NAMES", "queues to serve: gpu,default; with weights: high:3,default:1 (default)"),
+    (("-Q", "--queues"), "NAMES", "queues: gpu,default; high:3,default:1 (default; json with --accept json)"),
     (("--strict",), None, "the first queue before the next, whatever the priorities"),
     (("--pool",), "POOL", "what runs the calls: process (the default), thread or async"),
     (("--name",), "NAME", "how it is called in lists (host and process)"),
     (("--grace",), "S", "how long running calls may go on after Ctrl-C (30)"),
     (("--idle-exit",), "S", "leave after so long without work"),
+    (
+        ("--accept",),
+        "KINDS",
+        "pickle (what is signed, the default), json (calls by name), or both",
+    ),
+    (("--allow",), "NAMES", "which names may be called, comma-separated: 'shop.tasks.*'"),
     (("--preload",), "MODULES", "modules that children find imported, comma-separated"),
     (("--threads",), "N", "BLAS and OpenMP threads of a call"),
     (("--recycle-calls",), "N", "a new child after so many calls"),

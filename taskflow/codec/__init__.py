@@ -5,23 +5,29 @@
     pickling   objects and bytes            functions  what a function takes along
     plain      what plain pickle does       sources    the lines of code that is in no file
     stored     what is stored on its own    failure    errors as text and as exceptions
-    signing    keys and seals               culprit    what cannot travel
+    signing    seals, and a ring of keys    keys       where keys are kept
+    culprit    what cannot travel
+    named      calls by name, in JSON       typed      JSON with a few more types
 """
 
 from __future__ import annotations
 
 from taskflow.codec.functions import Loaded
-from taskflow.codec.payload import INLINE_MAX, Codec, TooMuch, blob_names, value_bytes
+from taskflow.codec.keys import Key
+from taskflow.codec.named import NamedCodec
+from taskflow.codec.payload import INLINE_MAX, NAMED, Codec, TooMuch, blob_names, value_bytes
 from taskflow.codec.pickling import Kept, Reference
-from taskflow.codec.signing import Key, Keyring
+from taskflow.codec.signing import Keyring
 
 __all__ = [
     "INLINE_MAX",
+    "NAMED",
     "Codec",
     "Kept",
     "Key",
     "Keyring",
     "Loaded",
+    "NamedCodec",
     "Reference",
     "TooMuch",
     "blob_names",

@@ -13,17 +13,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskflow.errors import (
+    CannotPickle,
     CircuitOpen,
     OOMKilled,
+    PayloadError,
     RemoteError,
     SoftTimeLimitExceeded,
     TaskCancelled,
     TaskError,
     TaskExpired,
+    TaskflowError,
     TaskRejected,
     TaskSkipped,
     TaskTimedOut,
+    Untrusted,
     UpstreamFailed,
+    VersionMismatch,
     WorkerLost,
 )
 from taskflow.records import Failure
@@ -182,6 +187,8 @@ def stand_in(failure: Failure) -> BaseException:
     kind = kind or _BY_STATE.get(failure.kind)
     if kind is None and (failure.exit_code is not None or failure.signal is not None):
         kind = WorkerLost
+    if kind is None and failure.type in _REFUSALS:
+        return with_traceback(_REFUSALS[failure.type](str(failure.message)), failure)
     if kind is None:
         return _remote_error(failure)
     return with_traceback(kind(failure.message or _DEFAULTS[kind], **_details(kind, failure)), failure)
@@ -211,6 +218,11 @@ _BY_NAME: dict[str, type[TaskError]] = {
         OOMKilled,
     )
 }
+_REFUSALS: dict[str, type[TaskflowError]] = {
+    f"{kind.__module__}.{kind.__name__}": kind
+    for kind in (CannotPickle, PayloadError, Untrusted, VersionMismatch)
+}
+"""What a worker refused, and so never was the task's: the few classes that text alone may name."""
 _BY_STATE: dict[str, type[TaskError]] = {
     "cancelled": TaskCancelled,
     "expired": TaskExpired,

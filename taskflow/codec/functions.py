@@ -14,6 +14,7 @@ import operator
 import os
 import sys
 import types
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
@@ -32,10 +33,13 @@ __all__ = [
     "header",
     "host",
     "is_here",
+    "packages_in_use",
     "settle_in",
 ]
 
 _MOST_LABEL_CHARS = 200
+PACKAGES = ("numpy", "pandas")
+"""Packages whose objects are pickled often, and by major versions differently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +399,7 @@ def header(label: str) -> dict[str, Any]:
     """What a worker must know before it unpickles a function."""
     return {
         **_versions(),
+        "packages": versions_in_use(),
         "name": label,
         "host": host(),
         "cwd": working_directory(),
@@ -475,7 +480,7 @@ def _search_path(cwd: str, path: tuple[str, ...]) -> tuple[list[str], list[str]]
 
 
 def check_header(sent: Mapping[str, Any]) -> None:
-    """Refuse a function of another Python.
+    """Refuse a function of another Python; warn of one with other versions of `PACKAGES`.
 
     Raises:
         VersionMismatch: With a table of both sides.
@@ -483,6 +488,7 @@ def check_header(sent: Mapping[str, Any]) -> None:
     here = _versions()
     same = all(sent.get(name) == here[name] for name in ("python", "implementation"))
     if same and _major(sent.get("cloudpickle")) == _major(here["cloudpickle"]):
+        _warn_of_packages(sent)
         return
     rows = [f"  {name:<16}{sent.get(name, '?')!s:<12}{here[name]}" for name in here]
     raise VersionMismatch(
@@ -491,6 +497,43 @@ def check_header(sent: Mapping[str, Any]) -> None:
         + "\n".join(rows)
         + "\nStart client and worker with the same Python."
     )
+
+
+def _warn_of_packages(sent: Mapping[str, Any]) -> None:
+    """Say before anything is opened that arrays or frames may not be understood."""
+    theirs = dict(sent.get("packages") or {})
+    pairs = {name: (str(version), _installed(name)) for name, version in theirs.items() if name in PACKAGES}
+    if all(here is None or _major(here) == _major(version) for version, here in pairs.values()):
+        return
+    rows = [f"  {name:<16}{version:<12}{here or 'none'}" for name, (version, here) in pairs.items()]
+    warnings.warn(
+        f"The function {sent.get('name', '?')!r} was sent by a client with other packages. Arrays and frames"
+        f" may not be understood, there or here.\n  {'':<16}{'client':<12}here\n"
+        + "\n".join(rows)
+        + "\nInstall the same major versions on both sides.",
+        stacklevel=2,
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _installed(name: str) -> str | None:
+    import importlib.metadata
+
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(name)
+    return None
+
+
+def packages_in_use() -> tuple[bool, ...]:
+    """Which of `PACKAGES` this process has imported."""
+    modules = sys.modules
+    return tuple([name in modules for name in PACKAGES])
+
+
+def versions_in_use() -> dict[str, str]:
+    """The versions of those of `PACKAGES` that this process has imported: only their objects can be sent."""
+    found = {name: getattr(sys.modules.get(name), "__version__", None) for name in PACKAGES}
+    return {name: str(version) for name, version in found.items() if version is not None}
 
 
 def _major(version: Any) -> str:

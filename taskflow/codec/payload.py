@@ -4,6 +4,7 @@ A value is one byte, then a sealed payload (`taskflow.codec.signing`)::
 
     0x01  the object is in the payload
     0x02  the payload names blobs; their names can be read without a key (`blob_names`)
+    0x03  no payload: plain JSON that nobody sealed; only `taskflow.codec.named` reads it
 
 The flags tell what a body is: a pickle (0); a pickle with buffers (1); one that asks for inputs or for
 shared objects (2); either of them behind a JSON list of blobs (4). The seal covers blobs too: next to the
@@ -34,6 +35,7 @@ from taskflow.codec.functions import (
     header,
     host,
     is_here,
+    packages_in_use,
     settle_in,
     working_directory,
 )
@@ -49,7 +51,7 @@ from taskflow.codec.pickling import (
 )
 from taskflow.codec.plain import CONTAINERS, SMALL, ask, fits, is_linked, is_plain, literal
 from taskflow.codec.signing import HEADER, MAGIC, TAG, Keyring, Purpose
-from taskflow.codec.stored import SHARE_FROM, Blob, Blobs, Objects, keep
+from taskflow.codec.stored import SHARE_FROM, Blob, Blobs, Objects, keep, opened
 from taskflow.errors import (
     CannotPickle,
     PayloadError,
@@ -63,7 +65,7 @@ from taskflow.limits import CircuitBreaker
 from taskflow.policy import RetryPolicy
 from taskflow.records import Failure, Segment, Value
 
-__all__ = ["INLINE_MAX", "SEGMENT_MAX", "Codec", "TooMuch", "blob_names", "value_bytes"]
+__all__ = ["INLINE_MAX", "NAMED", "PLAIN", "SEGMENT_MAX", "Codec", "TooMuch", "blob_names", "value_bytes"]
 
 INLINE_MAX = 32 * 1024
 """Bytes up to which an object stays in its record; larger ones become blobs."""
@@ -77,9 +79,12 @@ _MOST_SOURCE_CHARS = 256 * 1024
 
 SEGMENT_MAX = 8 << 20
 """Bytes up to which the results of several items are stored as one."""
+NAMED = "json:"
+"""What the function of a call by name begins with; no digest does."""
 
 _INLINE = b"\x01"
 _NAMES_BLOBS = b"\x02"
+PLAIN = b"\x03"
 _PACKED, _LINKED, _BLOBS = 1, 2, 4
 _LENGTH = struct.Struct("<I")
 _CACHED_FUNCTIONS = 256
@@ -117,6 +122,7 @@ class _Sent(NamedTuple):
     cwd: str
     path: list[str]
     bundle: str
+    packages: tuple[bool, ...]
     capture: Capture
 
 
@@ -146,11 +152,13 @@ class Codec:
     Args:
         keyring: The keys that seal and open.
         blobs: Where functions and large objects are kept.
+        named: For calls by name (`taskflow.codec.named`), where such are run.
     """
 
-    def __init__(self, keyring: Keyring, blobs: Blobs) -> None:
+    def __init__(self, keyring: Keyring, blobs: Blobs, named: Codec | None = None) -> None:
         self.keyring = keyring
         self.blobs = blobs
+        self._named = named
         self._seal = keyring.seal
         self._open = keyring.open
         self._sent: dict[int, _Sent] = {}
@@ -160,6 +168,22 @@ class Codec:
         self._bundle = bundle.Bundle()
         self._bundle_name = ""
         self._entered: dict[str, str] = {}
+
+    def of(self, fn: str) -> Codec:
+        """The codec for the calls of a function: what is sealed and what is not never meet in one.
+
+        Raises:
+            Untrusted: It is a name, and this process runs sealed functions only.
+        """
+        if not fn.startswith(NAMED):
+            return self
+        if self._named is None:
+            raise Untrusted(
+                f"{fn.removeprefix(NAMED)[:200]!a} was called by name, unsigned, and this worker runs what"
+                " is signed. Workers for such calls are started with `taskflow worker --accept json --allow"
+                " NAMES`."
+            )
+        return self._named
 
     # ── functions ───────────────────────────────────────────────────────────────────
 
@@ -205,6 +229,7 @@ class Codec:
             and sent.path == sys.path
             and sent.bundle == self._bundle_name
             and sent.kid == self.keyring.kid
+            and sent.packages == packages_in_use()
             and time.monotonic() < self._stored.get(sent.digest, 0.0)
         ):
             return sent.digest
@@ -216,8 +241,8 @@ class Codec:
         capture = Capture.of(fn, treated)
         digest = self._store_function(fn, treated)
         if capture is not None:
-            kid, cwd = self.keyring.kid, working_directory()
-            sent = _Sent(fn, treated, digest, kid, cwd, list(sys.path), self._bundle_name, capture)
+            kid, cwd, packages = self.keyring.kid, working_directory(), packages_in_use()
+            sent = _Sent(fn, treated, digest, kid, cwd, list(sys.path), self._bundle_name, packages, capture)
             keep(self._sent, id(fn), sent, _CACHED_FUNCTIONS)
         return digest
 
@@ -268,7 +293,7 @@ class Codec:
 
     def _fetch(self, digest: str) -> Loaded:
         # A copy, so that what was verified is what is unpickled.
-        sealed = bytes(self.blobs.open(digest))
+        sealed = bytes(opened(self.blobs, digest))
         _, body = self._open(_FUNCTION, digest.encode(), sealed)
         top, rest = _split(body)
         check_header(top)
@@ -286,7 +311,7 @@ class Codec:
         """Have the files that came with a function; gives their directory."""
         place = self._entered.get(name)
         if place is None:
-            _, body = self._open(_FUNCTION, name.encode(), bytes(self.blobs.open(name)))
+            _, body = self._open(_FUNCTION, name.encode(), bytes(opened(self.blobs, name)))
             place = str(bundle.unpack(body))
             keep(self._entered, name, place, _LOADED_FUNCTIONS)
         bundle.enter(place)
@@ -587,6 +612,11 @@ class Codec:
     # ── values to objects ───────────────────────────────────────────────────────────
 
     def _open_value(self, purpose: int, context: bytes, value: Value) -> tuple[int, bytes]:
+        if value[:1] == PLAIN:
+            raise Untrusted(
+                "This is plain JSON that nobody signed, where something signed belongs. It was not opened."
+                ' What calls by name gave is read by Client(url, serializer="json").'
+            )
         flags, body = self._open(purpose, context, value, 1)
         if value[:1] != (_NAMES_BLOBS if flags & _BLOBS else _INLINE):
             raise Untrusted("This payload was altered. It was not opened.")

@@ -12,7 +12,7 @@ from taskflow.codec.pickling import Inputs, Packed, pack, unpack
 from taskflow.codec.plain import SMALL
 from taskflow.errors import CannotPickle, ResultExpired, Untrusted
 
-__all__ = ["SHARE_FROM", "Blob", "Blobs", "Objects", "keep"]
+__all__ = ["SHARE_FROM", "Blob", "Blobs", "Objects", "keep", "opened"]
 
 SHARE_FROM = 1 << 20
 """Bytes from which an object that a function captured is stored on its own."""
@@ -135,7 +135,7 @@ class Objects:
 
     def _open(self, blob: Blob) -> tuple[memoryview, bytes | None]:
         """The bytes of a blob, and a copy of their head; none when they are not what was stored."""
-        data = self._blobs.open(blob.name)
+        data = opened(self._blobs, blob.name)
         head = bytes(data[: blob.head])
         checked = head if self._blobs.guarded else data
         return data, head if len(data) == blob.size and _digest([checked]) == blob.digest else None
@@ -150,6 +150,19 @@ class Objects:
             return loaded[number]
 
         return shared
+
+
+def opened(blobs: Blobs, name: str) -> memoryview:
+    """The bytes of a blob, which were not verified yet.
+
+    Raises:
+        Untrusted: What says how they are kept makes no sense.
+        ResultExpired: It was removed.
+    """
+    try:
+        return blobs.open(name)
+    except (ValueError, TypeError, OverflowError):
+        raise Untrusted(f"The blob {name[:64]!a} cannot be what was stored. It was not opened.") from None
 
 
 def _digest(parts: Iterable[bytes | memoryview]) -> str:

@@ -90,7 +90,7 @@ class Outcomes:
         self.calling = False
         self.retiring = False
         self.cancelled = False
-        self._codec = codec
+        self._codecs = self._codec = codec
         self._reports = reports
         self._leak = leak
         self._head: tuple[Any, ...] = ()

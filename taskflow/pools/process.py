@@ -63,6 +63,8 @@ class ProcessPool:
         recycle_rss_bytes: A child ends after an item when it is larger than this.
         grace_s: What a cancelled task gets to clean up before it is killed.
         worker: The name of the worker, for tasks that ask.
+        accept: ``"pickle"`` for what is signed, ``"json"`` for calls by name, or both.
+        allow: Which names may be called, with stars (`taskflow.canvas.allowing`).
 
     Attributes:
         pace_s: Seconds an item takes, by function, as measured here.
@@ -84,6 +86,8 @@ class ProcessPool:
         recycle_rss_bytes: int | None = None,
         grace_s: float = 5.0,
         worker: str = "",
+        accept: Sequence[str] = ("pickle",),
+        allow: Sequence[str] = (),
     ) -> None:
         if mode not in _MODES:
             raise ConfigError(
@@ -110,6 +114,8 @@ class ProcessPool:
             threads=threads_per_slot,
             worker=worker,
             path=tuple(sys.path),
+            accept=tuple(accept),
+            allow=tuple(allow),
         )
         self._lent_most = 0
         self._children = Children(setup, self._ledger, self._hear, self._balance, self._watch.again)

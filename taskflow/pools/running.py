@@ -51,7 +51,7 @@ class Running(Outcomes):
         super().__init__(codec, lane, reports, leak, url)
         self._stash = stash
         self._inputs = Inputs(codec)
-        self._shared: OrderedDict[str, tuple[Any, ...]] = OrderedDict()
+        self._shared: OrderedDict[tuple[str, str], tuple[Any, ...]] = OrderedDict()
         self._block_size = ("", 1)
 
     def obey(self) -> None:
@@ -86,7 +86,7 @@ class Running(Outcomes):
             entry = self._entry = entries[at]
             self._begin(first + at, entry[1])
             try:
-                loaded = self._codec.load_function(head[0])
+                loaded = self._load_function(head[0])
                 if self.surroundings is not None:
                     self.surroundings.settle(loaded.cwd)
                 if head[4]:
@@ -99,6 +99,13 @@ class Running(Outcomes):
                 self._emit_calls()
                 self._fail_rest(self.lane.ints[Lane.ENTRY], entries, first, error)
                 at = self.lane.ints[Lane.ENTRY] - first + 1
+
+    def _load_function(self, fn: str) -> Any:
+        """The function; from here on this slot speaks as its calls do, sealed or by name."""
+        codec = self._codecs.of(fn)
+        if codec is not self._codec:
+            self._codec, self._inputs = codec, Inputs(codec)
+        return codec.load_function(fn)
 
     def _begin(self, entry: int, index: int) -> None:
         lane = self.lane
@@ -279,21 +286,21 @@ class Running(Outcomes):
     def _item_call(self, loaded: Any, entry: tuple[Any, ...]) -> Callable[[Any], Any]:
         """What to call with an item: the function, with the arguments that all items share."""
         node, packed, given = entry[0], entry[7], entry[8]
-        shared = self._shared.get(node)
+        shared = self._shared.get((fn := self._head[0], node))
         if shared is None:
-            args, kwargs = self._codec.load_args(self._head[0], packed, self._inputs.of(given))
+            args, kwargs = self._codec.load_args(fn, packed, self._inputs.of(given))
             args = self._inputs.join(given, args)
-            shared = self._shared[node] = (args, kwargs, bool(kwargs.pop(STAR, False)))
+            shared = self._shared[fn, node] = (args, kwargs, bool(kwargs.pop(STAR, False)))
             while len(self._shared) > _SHARED_KEPT:
                 self._shared.popitem(last=False)
         args, kwargs, star = shared
-        fn = loaded.fn
-        if is_coroutine_function(fn):
-            plain = fn
-            fn = lambda *a, **k: _awaited(plain(*a, **k))  # noqa: E731
+        call = loaded.fn
+        if is_coroutine_function(call):
+            plain = call
+            call = lambda *a, **k: _awaited(plain(*a, **k))  # noqa: E731
         if star:
-            return lambda item: fn(*item, *args, **kwargs)
-        return (lambda item: fn(item, *args, **kwargs)) if args or kwargs else fn
+            return lambda item: call(*item, *args, **kwargs)
+        return (lambda item: call(item, *args, **kwargs)) if args or kwargs else call
 
 
 def is_coroutine_function(fn: Any) -> bool:

@@ -168,7 +168,7 @@ class Slot(Running):
         node, lo, hi = entry[:3]
         self._begin(at, lo)
         try:
-            loaded = self._codec.load_function(head[0])
+            loaded = self._load_function(head[0])
             args, kwargs = self._codec.load_args(head[0], entry[7], self._inputs.of(entry[8]))
             args = self._inputs.join(entry[8], args)
             if EXPAND in kwargs:

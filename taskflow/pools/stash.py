@@ -24,7 +24,7 @@ class Stash:
 
     def __init__(self) -> None:
         self._pages: OrderedDict[tuple[str, int], tuple[int, bytes]] = OrderedDict()
-        self._loaded: OrderedDict[tuple[str, int], tuple[int, Sequence[Any]]] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, str, int], tuple[int, Sequence[Any]]] = OrderedDict()
 
     def keep(self, pages: Iterable[tuple[str, int, int, bytes]]) -> None:
         """Keep pages; the oldest go."""
@@ -42,12 +42,13 @@ class Stash:
             if key is None:
                 return None
             begin, (end, value) = key[1], self._pages[key]
-            given, items = self._loaded.pop(key, (end, []))
+            loaded = (fn, *key)  # what was verified for one function counts for that one only
+            given, items = self._loaded.pop(loaded, (end, []))
             if lo < given:
                 items = codec.load_items(fn, begin, value)
             found += items[lo - begin : hi - begin]
             if hi < end:
-                self._loaded[key] = hi, items
+                self._loaded[loaded] = hi, items
             if len(self._loaded) > _LOADED_KEPT:
                 self._loaded.popitem(last=False)
             lo = end

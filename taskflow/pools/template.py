@@ -69,6 +69,8 @@ class Setup:
         threads: Threads that numeric libraries may use in a child; `None` shares the cores.
         worker: A name, for tasks that ask.
         path: `sys.path`.
+        accept: ``"pickle"`` for what is signed, ``"json"`` for calls by name.
+        allow: The names of these, see `taskflow.canvas.allowing`.
     """
 
     mode: str
@@ -80,6 +82,8 @@ class Setup:
     threads: int | None = None
     worker: str = ""
     path: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ("pickle",)
+    allow: tuple[str, ...] = ()
 
 
 class Template:
@@ -251,13 +255,11 @@ class _Nursery:
         import cloudpickle  # noqa: F401 - so that children share it
 
         import taskflow.pools.child  # noqa: F401 - likewise
-        from taskflow.blobs import open_blobs
-        from taskflow.codec import Codec, Keyring
 
-        self._codec = Codec(Keyring.load(), open_blobs(self._setup.blobs))
         lanes = {"thread": "taskflow.pools.threads", "async": "taskflow.pools.loop"}.get(self._setup.mode)
         for name in (*([lanes] if lanes else []), *self._setup.preload):
             importlib.import_module(name)
+        self._codec = _codec(self._setup)
 
     def _command(self) -> bool:
         try:
@@ -341,6 +343,21 @@ class _Nursery:
             with suppress(OSError):
                 os.waitpid(pid, 0)
         self._kill_orphans()
+
+
+def _codec(setup: Setup) -> Any:
+    """What the children open: signed payloads, calls by name, or both."""
+    from taskflow.blobs import open_blobs
+    from taskflow.codec import Codec, Keyring, NamedCodec
+
+    blobs, named = open_blobs(setup.blobs), None
+    if "json" in setup.accept:
+        from taskflow.canvas.allowing import allowed
+
+        named = NamedCodec(blobs, allowed(setup.allow).get)
+        if "pickle" not in setup.accept:
+            return named
+    return Codec(Keyring.load(), blobs, named)
 
 
 def _signal(pid: int, sig: int, group: bool) -> None:

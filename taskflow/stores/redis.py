@@ -21,7 +21,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     c:WORKER                    what its last claim gave, for when the answer was lost
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
     idle:QUEUE                  workers that found nothing to claim, and are called in turn
-    paused                      queues of which nothing is handed out
+    paused  struck              queues of which nothing is handed out; nodes that made no sense
     pending                     calls by queue that have not ended, where their number is bounded
     lk:LOCK                     which run holds a lock, and until when
     steering                    what is wanted of workers: r (its revision), b
@@ -39,10 +39,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskflow.blobs.redis import HELD_S
-from taskflow.errors import StoreError
+from taskflow.errors import ConfigError, StoreError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.needs import check_acyclic
 from taskflow.records import (
+    Failure,
     Lease,
     LeaseKey,
     Note,
@@ -54,7 +55,7 @@ from taskflow.records import (
     WorkerView,
 )
 from taskflow.stores.redis_bell import RedisBell
-from taskflow.stores.redis_reads import RedisReads, pairs
+from taskflow.stores.redis_reads import RedisReads, pairs, worker_from
 from taskflow.stores.redis_records import (
     Values,
     lease_from,
@@ -79,6 +80,11 @@ PURGED_PER_STEP = 1000
 AGED_PER_STEP = 50
 RUNS_PER_STEP = 200
 TIGHT = 0.8
+_SENSELESS = Failure(
+    "failed",
+    "taskflow.errors.Untrusted",
+    "What the store says of this task makes no sense: somebody has changed it. It was not opened.",
+).to_json()
 
 
 class RedisStore(RedisReads):
@@ -207,7 +213,22 @@ class RedisStore(RedisReads):
     def claim(self, want: Want, /) -> list[Lease]:
         """See `WorkPort.claim`."""
         told, answer = self._step("claim", want_to(want))
-        return [lease_from(t, args) for t, args in zip(told, answer[1:], strict=True)]
+        return self._leases(told, answer)
+
+    def _leases(self, told: Sequence[Sequence[Any]], answer: Sequence[bytes]) -> list[Lease]:
+        """The leases that make sense; the others fail at once, unopened."""
+        leases, senseless = [], []
+        for t, args in zip(told, answer[1:], strict=True):
+            try:
+                leases.append(lease_from(t, args))
+            except (ValueError, TypeError, LookupError, AttributeError, ConfigError):
+                senseless.append(t)
+        for t in senseless:
+            outcomes = [
+                [i, i + 1, "failed", False, _SENSELESS, 0.0, 0.0, 0.0, False] for i in range(t[1], t[2])
+            ]
+            self._step("settle", [[[list(t[:4]), outcomes, False, []]], False])
+        return leases
 
     def renew(self, held: Sequence[LeaseKey], /, *, lease_s: float) -> Renewal:
         """See `WorkPort.renew`."""
@@ -229,7 +250,7 @@ class RedisStore(RedisReads):
                 check_acyclic(settlement.grow.nodes)
         given = [[settlement_to(s, values) for s in done], want_to(want) if want is not None else False]
         (lost, told), answer = self._step("feed" if _only_feeds(done) else "settle", given, values)
-        leases = [lease_from(t, args) for t, args in zip(told, answer[1:], strict=True)]
+        leases = self._leases(told, answer)
         return Settled(frozenset(done[number - 1].key for number in lost), leases)
 
     def reap(self, /, *, limit: int = 1000) -> float | None:
@@ -307,7 +328,7 @@ class RedisStore(RedisReads):
         old = [
             name
             for name, text in pairs(self._ask("HGETALL", self._key("workers")))
-            if float(text.partition(b" ")[0]) < now - WORKERS_KEPT_S
+            if (view := worker_from(name, text)) is None or view.seen_at < now - WORKERS_KEPT_S
         ]
         if old:
             self._ask("HDEL", self._key("workers"), *old)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from taskflow.errors import (
@@ -43,7 +44,7 @@ from taskflow.stores.redis_records import (
 from taskflow.stores.redis_scripts import reads
 from taskflow.stores.views import item_views, limit_view, node_view, queue_line
 
-__all__ = ["RedisReads", "pairs"]
+__all__ = ["RedisReads", "pairs", "worker_from"]
 
 NODES_PER_LOOK = 500
 
@@ -80,8 +81,9 @@ class RedisReads(RedisAsk):
 
     def _newest_runs(self) -> Iterator[RunView]:
         at = 0
-        while names := [n.decode() for n in self._ask("ZREVRANGE", self._key("runs"), at, at + 199)]:
+        while found := self._ask("ZREVRANGE", self._key("runs"), at, at + 199):
             at += 200
+            names = [name.decode() for name in found if name.isascii()]
             rows = self._all(("HMGET", self._key(f"r:{name}"), "s", "d") for name in names)
             for name, (fixed, changing) in zip(names, rows, strict=True):
                 if fixed is not None and _is_whole(changing):
@@ -124,9 +126,9 @@ class RedisReads(RedisAsk):
         while len(found) < limit:
             entries = self._ask("XRANGE", key, f"({at}-0" if at else "-", "+", "COUNT", min(limit, 1000))
             found += [event for event in _events(entries) if event.cursor > after]
-            if len(entries) < min(limit, 1000):
+            if len(entries) < min(limit, 1000) or (last := _cursor(entries[-1][0])) <= at:
                 break
-            at = found[-1].cursor
+            at = last
         if after > 0 and (
             found[0].cursor > after + 1 if found else int(self._ask("GET", self._key("cursor")) or 0) < after
         ):
@@ -211,25 +213,11 @@ class RedisReads(RedisAsk):
     def workers(self, /) -> list[WorkerView]:
         """See `StatusPort.workers`."""
         found = self._ask("HGETALL", self._key("workers"))
-        views = []
-        now = self._seconds()
+        views, now = [], self._seconds()
         for name, text in sorted(pairs(found)):
-            seen, _, body = text.partition(b" ")
-            seen_at, (host, pid, queues, slots, busy, started_at, info) = float(seen), json.loads(body)
-            if seen_at > now - 60:
-                views.append(
-                    WorkerView(
-                        WorkerId(name.decode()),
-                        host,
-                        pid,
-                        tuple(queues),
-                        slots,
-                        busy,
-                        started_at,
-                        seen_at,
-                        info,
-                    )
-                )
+            view = worker_from(name, text)
+            if view is not None and view.seen_at > now - 60:
+                views.append(view)
         return views
 
     def _seconds(self) -> float:
@@ -242,10 +230,12 @@ class RedisReads(RedisAsk):
         """See `StatusPort.queues`."""
         table: dict[str, dict[str, Any]] = {}
         for name, items in pairs(self._ask("HGETALL", self._key("tally"))):
-            queue, _, word = name.decode().rpartition("\0")
-            table.setdefault(queue, queue_line(queue))[word] = int(items)
+            queue, _, word = name.decode(errors="replace").rpartition("\0")
+            if items.isdigit():
+                table.setdefault(queue, queue_line(queue))[word] = int(items)
         for name in self._ask("SMEMBERS", self._key("paused")):
-            table.setdefault(name.decode(), queue_line(name.decode()))["paused"] = True
+            queue = name.decode(errors="replace")
+            table.setdefault(queue, queue_line(queue))["paused"] = True
         return [table[name] for name in sorted(table)]
 
     def steering(self, known: int = -1, /) -> Steering | None:
@@ -299,7 +289,7 @@ class RedisReads(RedisAsk):
         durable = bool(info.get("aof_enabled"))
         policy = info.get("maxmemory_policy", "noeviction")
         version = info.get("valkey_version") or info.get("redis_version")
-        faults = self._faults()
+        faults, struck = self._faults(), self._ask("HLEN", self._key("struck"))
         return [
             (
                 "server",
@@ -316,6 +306,11 @@ class RedisReads(RedisAsk):
             ),
             ("eviction", policy == "noeviction", f"maxmemory-policy {policy}"),
             *self._place_found(),
+            (
+                "struck nodes",
+                not struck,
+                f"{struck} made no sense, are not handed out and were not opened" if struck else "none",
+            ),
             ("invariants", not faults, "; ".join(faults[:5]) or "every node is in order"),
         ]
 
@@ -333,9 +328,12 @@ class RedisReads(RedisAsk):
     def _faults(self) -> list[str]:
         faults, rows = [], []
         for node in self._named("n:", ""):
-            row, parts, ended = self._story(node)
-            faults += broken(row, parts, [(item.lo, item.hi) for item in ended])
-            rows.append(row)
+            try:
+                row, parts, ended = self._story(node)
+                faults += broken(row, parts, [(item.lo, item.hi) for item in ended])
+                rows.append(row)
+            except Exception as error:  # noqa: BLE001 - whatever somebody has written there
+                faults.append(f"node {node} cannot be read ({type(error).__name__})")
         return faults + miscounted(self._limit_rows(), rows)
 
 
@@ -370,12 +368,31 @@ def _node_view(
     return view._replace(attempts=item.attempts, deliveries=item.deliveries, worker=item.worker)
 
 
+def worker_from(name: bytes, text: bytes) -> WorkerView | None:
+    """A worker as it has described itself; nothing, where that makes no sense."""
+    seen, _, body = text.partition(b" ")
+    try:
+        host, pid, queues, slots, busy, started_at, info = json.loads(body)
+        return WorkerView(
+            WorkerId(name.decode()), str(host), int(pid), tuple(map(str, queues)), int(slots), int(busy),
+            float(started_at), float(seen), dict(info),
+        )  # fmt: skip
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        return None
+
+
 def _events(entries: Sequence[Any]) -> list[Event]:
+    """The events of entries; those that make no sense leave a gap, as if they were not kept any more."""
     found: list[Event] = []
     for name, fields in entries:
         told = dict(zip(fields[::2], fields[1::2], strict=True)) if isinstance(fields, list) else fields
-        found += events_from(int(name.partition(b"-")[0]), float(told[b"at"]), told[b"b"])
+        with suppress(ValueError, TypeError, LookupError):
+            found += events_from(_cursor(name), float(told[b"at"]), told[b"b"])
     return found
+
+
+def _cursor(name: bytes) -> int:
+    return int(name.partition(b"-")[0])
 
 
 def pairs(found: Any) -> list[tuple[bytes, bytes]]:

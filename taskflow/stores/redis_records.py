@@ -14,7 +14,7 @@ from typing import Any
 
 import msgpack
 
-from taskflow.codec import blob_names
+from taskflow.codec import NAMED, blob_names
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.needs import unique
 from taskflow.machine.rows import LimitRow, NodeRow, Part
@@ -85,8 +85,8 @@ class Values(list[bytes]):
         return len(self)
 
     def function(self, digest: str) -> str:
-        """A function that is called: it is a blob, and may need others."""
-        if digest not in self._blobs:
+        """A function that is called: it is a blob, and may need others, unless it is called by name."""
+        if digest not in self._blobs and not digest.startswith(NAMED):
             self._blobs.update((digest, *self._kept_by(digest)))
         return digest
 

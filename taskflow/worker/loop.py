@@ -43,6 +43,7 @@ from taskflow.worker.holding import Holding, failed, refused, released
 from taskflow.worker.inputs import Inputs, Ready
 from taskflow.worker.patience import Away, Patience
 from taskflow.worker.queues import Queues
+from taskflow.worker.refusals import Refusals
 from taskflow.worker.steward import Steward
 from taskflow.worker.wishes import Wish
 
@@ -132,6 +133,7 @@ class Worker:
 
         self._holding = Holding()
         self._inputs = Inputs(store)
+        self._refusals = Refusals(self.name, clock)
         self._unread: list[Lease] = []
         self._ended: list[Settlement] = []
         self._made: list[Settlement] = []
@@ -328,6 +330,7 @@ class Worker:
         """Take what the pool has for us."""
         reports, notes = self._pool.finished()
         for report in reports:
+            self._refusals.look(report)
             is_call = self._holding.is_call(report.key)
             settlements = self._holding.settled(report)
             self._ended += settlements
@@ -585,7 +588,7 @@ class Worker:
             slots=self._pool.slots,
             free=self._pool.free(),
             held=self.held,
-            told=self._steward.told(),
+            told={"refused": self._refusals.count, **self._steward.told()},
         )
 
     def _be_quiet(self) -> None:

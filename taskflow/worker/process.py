@@ -29,6 +29,7 @@ from taskflow import faults
 from taskflow.cores import memory_limit_bytes
 from taskflow.errors import ConfigError, StoreError, TaskflowError
 from taskflow.links import shown
+from taskflow.worker import trust
 from taskflow.worker.card import worker_name
 from taskflow.worker.queues import Queues
 
@@ -131,6 +132,8 @@ def spawn(
     loglevel: str = "warning",
     log_file: str | os.PathLike[str] | None = None,
     python: str | None = None,
+    accept: Sequence[str] = (),
+    allow: Sequence[str] = (),
 ) -> Process:
     """Start a worker process and return at once; it is ready when the store lists it.
 
@@ -151,6 +154,8 @@ def spawn(
         loglevel: What it writes to standard error.
         log_file: Where its standard error goes.
         python: Another interpreter.
+        accept: What it runs, see ``taskflow worker --help``; what is signed by default.
+        allow: Which calls by name.
     """
     options: list[str] = [] if "@" in url else ["--url", url]
     served = queues if isinstance(queues, Queues) else Queues.parse(queues)
@@ -162,6 +167,8 @@ def spawn(
         ("--preload", ",".join(preload) or None),
         ("--threads", threads_per_slot),
         ("--lease", lease_s),
+        ("--accept", ",".join(accept) or None),
+        ("--allow", ",".join(allow) or None),
     ):
         options += [name, str(value)] if value is not None else []
     reader, writer = (None, None) if detach else os.pipe()
@@ -226,6 +233,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     pool: Pool | None = None
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        trust.check(options)
+        options.key = trust.fingerprint(options)
         pool = _pool(options)
         store = _store(options)
     except TaskflowError as error:
@@ -251,7 +260,8 @@ def _serve(options: argparse.Namespace, store: Store, pool: Pool) -> int:
         parent_fd=options.parent_fd,
         keep_s=options.keep_days * 86_400.0,
         keep_bytes=int(options.keep_gb * (1 << 30)),
-        info={"pool": options.pool, "embedded": options.embedded, "detached": options.detach},
+        info={"pool": options.pool, "embedded": options.embedded, "detached": options.detach}
+        | trust.told(options),
     )
     _Signals(worker, options).install()
     _Watchdog(worker).start()
@@ -285,6 +295,8 @@ def _pool(options: argparse.Namespace) -> Pool:
         if options.recycle_mb is None
         else options.recycle_mb << 20,
         worker=options.name,
+        accept=options.accept,
+        allow=options.allow,
     )
 
 
@@ -399,14 +411,18 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add(
         "-Q",
         "--queues",
-        default="default",
-        help="queues to serve: gpu,default; with weights: high:3,default:1",
+        default="",
+        help="queues to serve: gpu,default; with weights: high:3,default:1 (default; json where calls by"
+        " name are accepted)",
     )
     add("--strict", action="store_true", help="the first queue before the next, whatever the priorities")
     add("--pool", choices=("process", "thread", "async"), default="process", help="what runs the calls")
     add("--name", default=None, help="how it is called in lists (default: host and process)")
     add("--grace", type=float, default=GRACE_S, metavar="S", help="how long running calls may go on (30)")
     add("--idle-exit", type=float, default=None, metavar="S", help="leave after so long without work")
+    add("--accept", type=_words, default=("pickle",), metavar="KINDS", help="pickle: what is signed (the"
+        " default); json: calls by name, of those without a key; or both, with a comma")  # fmt: skip
+    add("--allow", type=_words, default=(), metavar="NAMES", help="which names: 'shop.tasks.*'")
     add("--preload", type=_words, default=(), metavar="MODULES", help="modules that children find imported")
     add("--threads", type=int, default=None, metavar="N", help="BLAS and OpenMP threads of a call")
     add("--recycle-calls", type=int, default=None, metavar="N", help="a new child after so many calls")
@@ -440,7 +456,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     from taskflow.stores import default_url
 
     try:
-        options.queues = Queues.parse(options.queues, strict=options.strict)
+        served = options.queues or trust.queues_of(options) or "default"
+        options.queues = Queues.parse(served, strict=options.strict)
     except ConfigError as error:
         parser.error(f"argument -Q/--queues: {error}")
     options.url = options.url or options.store or default_url()
@@ -485,6 +502,7 @@ def _greet(worker: Worker, store: Store, pool: Pool, options: argparse.Namespace
     print(
         f"taskflow worker {worker.name}\n"
         f"  store   {shown(store.url)}\n"
+        f"  trusts  {trust.words(options)}\n"
         f"  runs    {size} at once, pool {options.pool}, queues {options.queues}{order}\n"
         f"Ctrl-C lets running calls end ({options.grace:.0f} s at most) and stops; twice stops now.",
         file=sys.stderr,

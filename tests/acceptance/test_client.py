@@ -592,6 +592,28 @@ def test_versions_that_differ_are_told_apart() -> None:
         compare({"client": {"python": "3.11.4"}, "worker": {"python": "3.12.0"}})
 
 
+def test_packages_that_differ_are_warned_of() -> None:
+    from taskflow.versions import compare
+
+    compare({"client": {"pandas": "2.1.0"}, "worker": {"pandas": "2.3.0"}, "other": {}})
+    with pytest.warns(UserWarning, match=r"pandas +worker +3\.0\.0"):
+        compare({"client": {"pandas": "2.1.0"}, "worker": {"pandas": "3.0.0"}})
+
+
+def test_a_frame_for_other_packages_is_warned_of_in_the_output_of_its_task(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    from taskflow.codec import payload
+
+    real = payload.header
+    monkeypatch.setattr(payload, "header", lambda *args: real(*args) | {"packages": {"pandas": "0.25.3"}})
+    call = client.submit(lambda frame: int(frame["a"].sum()), pandas.DataFrame({"a": [1, 2]}))
+
+    assert call.result(DEADLINE_S) == 3
+    assert "pandas          0.25.3" in call.logs
+
+
 def test_a_client_can_have_more_slots(tmp_path: Path) -> None:
     with opened(tmp_path, workers=1) as client:
         client.submit(abs, -1).result(DEADLINE_S)

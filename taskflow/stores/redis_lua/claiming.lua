@@ -70,6 +70,7 @@ local function told(row, part)
 end
 
 local function lease(row, part, want)
+  if not R.run(row.run) then error('a node without a run') end
   row.fence = row.fence + 1
   part.state, part.fence, part.worker, part.till = 'running', row.fence, want[1], R.now + want[4]
   part.deliveries, part.started_at = part.deliveries + 1, R.now
@@ -109,8 +110,8 @@ end
 -- What a claim gave whose answer was lost: as far as nobody else has it by now.
 local function given_before(want)
   local raw = call('GET', P .. 'c:' .. want[1])
-  local before = raw and unpacked(raw)
-  if not before or before[1] ~= want[8] then return nil end
+  local well, before = pcall(unpacked, raw or '')
+  if not raw or not well or type(before) ~= 'table' or before[1] ~= want[8] then return nil end
   local leases = {}
   for _, key in ipairs(before[2]) do
     local row = R.node(key[1])

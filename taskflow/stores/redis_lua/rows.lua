@@ -24,12 +24,23 @@ function R.open(prefix, args)
   new_members, logs, crossings, dead, uses, later = {}, {}, {}, {}, {}, {}
   todo, todo_changed, seq, seq_before, locks = nil, false, nil, nil, {}
   limits, changed_limits, shut, calls, ended = {}, {}, {}, {}, false
-  R.freed, R.ranges_ended, R.events = false, {}, {}
+  R.freed, R.ranges_ended, R.events, R.suspect = false, {}, {}, nil
   if args[1] ~= '' then
     R.now = tonumber(args[1])
   else
     local time = call('TIME')
     R.now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+  end
+end
+
+local MOST_STRUCK = 1000
+
+-- `R.suspect`: the list and the name of the node that a claim or a reap is looking at. Should the step fail there,
+-- somebody wrote who does not know how: the node is not listed any more, and stays as it is.
+function R.strike(suspect)
+  call('ZREM', suspect[1], suspect[2])
+  if call('HLEN', P .. 'struck') < MOST_STRUCK then
+    call('HSET', P .. 'struck', string.sub(suspect[2], 1, 200), string.format('%.17g', R.now))
   end
 end
 
@@ -646,6 +657,7 @@ function R.ready(queues, full)
 
   return function()
     while true do
+      R.suspect = nil
       if last then
         if not (last.name and full[last.name]) then put_in_order(lanes, last) end
         last = nil
@@ -660,6 +672,7 @@ function R.ready(queues, full)
         last, lanes[#lanes] = best, nil
         if not (best.name and full[best.name]) then
           best.at = best.at + 2
+          R.suspect = {best.key, best.ids[best.at - 2]}
           local row = R.node(best.ids[best.at - 2])
           if row then return row end
         end
@@ -687,9 +700,11 @@ end
 function R.alarms(limit)
   local late = {}
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'alarm', '-inf', string.format('%.17g', R.now), 'LIMIT', 0, limit)) do
+    R.suspect = {P .. 'alarm', id}
     local row = R.node(id)
     if row and not row.dirty then late[#late + 1] = row end
   end
+  R.suspect = nil
   for _, row in ipairs(changed) do
     if row.alarm_at and row.alarm_at <= R.now then late[#late + 1] = row end
   end
@@ -1008,6 +1023,7 @@ local function write_locks()
 end
 
 function R.finish()
+  R.suspect = nil
   local totals = {}
   for _, row in ipairs(changed) do write_node(row, totals) end
   for _, run in ipairs(changed_runs) do write_run(run) end

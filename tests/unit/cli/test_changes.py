@@ -97,6 +97,25 @@ def test_a_new_key_is_printed_and_fits_the_environment(
     assert new not in key_file.read_text()
 
 
+def test_the_key_is_exported_for_the_environment(
+    key_file: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = shop("key").out.split()[0]
+    exported = shop("key", "export")
+
+    assert exported.code == 0
+    assert exported.err == ""
+    monkeypatch.setenv("TASKFLOW_KEY", exported.out.strip())
+    assert shop("key").out.startswith(f"{words}  (from TASKFLOW_KEY)")
+
+
+def test_how_long_a_key_is_kept_is_said_with_a_rotation_only(key_file: Path, shop: Shop) -> None:
+    assert shop("key", "--keep-days", "1").code == 2
+    assert shop("key", "rotate", "--keep-days", "-1").code == 2
+    assert shop("key", "rotate", "--keep-days", "0").code == 0
+    assert "over" in shop("key").out
+
+
 def test_a_rotated_key_signs_and_the_old_one_still_opens_until_it_is_revoked(
     key_file: Path, shop: Shop
 ) -> None:

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 import timeit
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from taskflow.codec import Codec, Keyring, Reference, blob_names, payload
+from taskflow.codec import Codec, Keyring, Reference, blob_names, functions, payload
 from taskflow.codec.functions import describe
 from taskflow.errors import CannotPickle, PayloadError, ResultExpired, Untrusted, UsageError, VersionMismatch
 from taskflow.policy import RetryPolicy
@@ -486,6 +487,41 @@ def test_a_function_of_another_python_is_refused_with_a_table(
 
     assert "'twice'" in str(caught.value)
     assert any(field in line and version in line for line in str(caught.value).splitlines())
+
+
+@pytest.mark.parametrize(("package", "version"), [("pandas", "0.25.3"), ("numpy", "99.1")])
+def test_a_function_of_other_packages_is_warned_about_before_it_is_opened(
+    codec: Codec, worker: Codec, monkeypatch: pytest.MonkeyPatch, package: str, version: str
+) -> None:
+    real = payload.header
+    monkeypatch.setattr(payload, "header", lambda *args: real(*args) | {"packages": {package: version}})
+    digest = codec.function(twice)
+    monkeypatch.setattr(payload, "_unpack_inline", lambda *_: pytest.fail("it was opened"))
+
+    with pytest.warns(UserWarning, match=rf"{package} +{version} +\d"), pytest.raises(pytest.fail.Exception):
+        worker.load_function(digest)
+
+
+def test_packages_that_nobody_used_or_that_are_alike_are_no_matter(
+    codec: Codec, worker: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = payload.header
+    alike = {"numpy": np.__version__.split(".")[0] + ".0.99", "another": "1.0"}
+    monkeypatch.setattr(payload, "header", lambda *args: real(*args) | {"packages": alike})
+
+    assert worker.load_function(codec.function(twice)).fn(1) == 2
+
+
+def test_a_function_is_sent_anew_once_a_package_is_in_use(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions, "PACKAGES", ("a_package_of_theirs",))
+    before = codec.function(twice)
+    theirs = types.ModuleType("a_package_of_theirs")
+    theirs.__version__ = "3.1"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "a_package_of_theirs", theirs)
+
+    assert codec.function(twice) != before
 
 
 def test_another_patch_release_of_cloudpickle_is_no_obstacle(

@@ -6,8 +6,10 @@ import base64
 import json
 import os
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -275,3 +277,117 @@ def test_a_key_from_the_environment_cannot_be_rotated(monkeypatch: pytest.Monkey
 def test_an_unknown_key_cannot_be_revoked() -> None:
     with pytest.raises(ConfigError, match="no key"):
         Keyring.load().revoke("00")
+
+
+def test_a_key_that_was_replaced_opens_for_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = Keyring.load()
+    sealed = ring.seal(ARGS, 0, b"", b"body")
+    ring.rotate(keep_s=3600)
+    late = Keyring.load()
+    assert ring.open(ARGS, b"", sealed) == late.open(ARGS, b"", sealed) == (0, b"body")
+
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3601)
+    for one in (ring, late):
+        one._look_at = 0.0
+        with pytest.raises(Untrusted, match="was replaced, and verified until"):
+            one.open(ARGS, b"", sealed)
+        one.open(ARGS, b"", ring.seal(ARGS, 0, b"", b"body"))
+
+
+def test_older_keys_may_follow_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    new, old, other = (os.urandom(32) for _ in range(3))
+    texts = [base64.b64encode(secret).decode() for secret in (new, old)]
+    monkeypatch.setenv("TASKFLOW_KEY", ",".join(texts))
+    ring = Keyring.load()
+
+    assert ring.fingerprint() == Keyring([Key(new)]).fingerprint()
+    assert ring.open(ARGS, b"", Keyring([Key(old)]).seal(ARGS, 0, b"", b"body")) == (0, b"body")
+    with pytest.raises(Untrusted):
+        ring.open(ARGS, b"", Keyring([Key(other)]).seal(ARGS, 0, b"", b"body"))
+
+
+def test_a_key_file_may_hold_what_the_environment_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = os.urandom(32)
+    file = tmp_path / "secret"
+    file.write_text(base64.b64encode(secret).decode() + "\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("TASKFLOW_KEY_FILE", str(file))
+
+    assert Keyring.load().fingerprint() == Keyring([Key(secret)]).fingerprint()
+
+
+class Mounted:
+    """A secret as Kubernetes mounts it: root's, mode 0444, behind two links, on a mount that is as told."""
+
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, reading: bool, owner: int = 0
+    ) -> None:
+        self.secret = os.urandom(32)
+        (folder / "..1").mkdir()
+        self.file = folder / "..1" / "key"
+        self.file.write_text(base64.b64encode(self.secret).decode())
+        self.file.chmod(0o444)
+        (folder / "..data").symlink_to("..1")
+        self.named = folder / "key"
+        self.named.symlink_to("..data/key")
+        flags = SimpleNamespace(f_flag=os.ST_RDONLY if reading else 0)
+        monkeypatch.setattr(os, "statvfs", lambda _: flags)
+        monkeypatch.setattr(os, "fstatvfs", lambda _: flags)
+        fstat = os.fstat
+        monkeypatch.setattr(os, "fstat", lambda fd: _owned(fstat(fd), owner))
+        monkeypatch.setenv("TASKFLOW_KEY_FILE", str(self.named))
+
+
+def _owned(info: os.stat_result, uid: int) -> os.stat_result:
+    fields = list(info)
+    fields[4] = uid
+    return os.stat_result(fields)
+
+
+def test_a_secret_of_a_container_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted = Mounted(tmp_path, monkeypatch, reading=True)
+
+    assert Keyring.load().fingerprint() == Keyring([Key(mounted.secret)]).fingerprint()
+
+
+def test_a_secret_that_others_could_have_put_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted = Mounted(tmp_path, monkeypatch, reading=True)
+    mounted.file.chmod(0o464)
+    with pytest.raises(ConfigError):
+        Keyring.load()
+
+
+@pytest.mark.parametrize(("reading", "owner"), [(False, 0), (True, 4321)])
+def test_what_is_no_such_secret_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reading: bool, owner: int
+) -> None:
+    Mounted(tmp_path, monkeypatch, reading=reading, owner=owner)
+
+    with pytest.raises(ConfigError):
+        Keyring.load()
+
+
+def test_a_secret_that_was_not_named_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mount"
+    folder.mkdir()
+    mounted = Mounted(folder, monkeypatch, reading=True)
+    monkeypatch.delenv("TASKFLOW_KEY_FILE")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(mounted.file)
+
+    with pytest.raises(ConfigError, match="symbolic link"):
+        Keyring.load()
+
+
+def test_a_key_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = Keyring([Key(os.urandom(32))], path=tmp_path / "gone" / "key")
+
+    with pytest.raises(ConfigError, match="cannot be written"):
+        ring._rewrite(list(ring.keys))
