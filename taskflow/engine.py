@@ -67,8 +67,9 @@ class Engine:
         self._store: Store = _private_store() if inline else open_store(url or default_url())
         self.url = self._store.url
         self.codec = Codec(Keyring.load(), self._store.blobs)
-        self.feed = Feed(self._store, None if inline else lambda: self._store.listen("watch"), self._tick)
-        self.outbox = Outbox(self._store)
+        bell = None if inline else lambda: self._store.listen("watch")
+        self.feed = Feed(self._store, bell, self._tick, self.codec.distrust)
+        self.outbox = Outbox(self._store, self.feed.sent)
         self.bursts = Bursts(self)
         self.causes = Causes(self._store)
         self.crew = crew
@@ -108,6 +109,7 @@ class Engine:
         self._about_to_send(plan)
         self.outbox.flush()
         self._store.submit([plan])
+        self.feed.sent([plan])
         self.begin()
 
     def begin(self) -> None:

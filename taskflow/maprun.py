@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from taskflow.codec import Reference
-from taskflow.errors import ConfigError, nearest
+from taskflow.errors import ConfigError, StoreError, nearest
 from taskflow.future import Future, decode
 from taskflow.ids import NodeId, RunId
 from taskflow.records import Event, Failure, ItemView, NodeView, Segment
@@ -122,8 +122,17 @@ class MapRun(Waiting, Iterator[R], Reference):
         if self._width is not None and self._ended.count >= self._width:
             self._finish()
 
-    def _finish(self) -> None:
+    def lost(self, error: StoreError, /) -> None:
+        """See `feed.Listener`."""
+        super().lost(error)
+        for index in list(self._waiting):
+            self._waiting.pop(index).take(None, error)
+
+    def _leave_feed(self) -> None:
         self._engine.feed.unwatch(self.node_id, self)
+
+    def _finish(self) -> None:
+        self._leave_feed()
         self._end()
         if self._waiting:  # items that never were: their node was skipped or cancelled as a whole
             self._settle(self._engine.store.values([self.node_id])[self.node_id])
@@ -299,6 +308,7 @@ class MapRun(Waiting, Iterator[R], Reference):
 
     def _futures_of(self, indexes: range) -> list[Future[R]]:
         """The futures of some items; while one is kept, the same one is given again."""
+        self._check_known()
         found = []
         ended = []
         for index in indexes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from taskflow.errors import UsageError
@@ -30,10 +30,16 @@ _Entry: TypeAlias = "tuple[Plan, Refused] | Burst"
 
 
 class Outbox:
-    """Plans and bursts on their way to the store."""
+    """Plans and bursts on their way to the store.
 
-    def __init__(self, store: GraphPort) -> None:
+    Args:
+        store: Takes them.
+        sent: Called with those that it has taken.
+    """
+
+    def __init__(self, store: GraphPort, sent: Callable[[Sequence[Plan]], None] = lambda _: None) -> None:
         self._store = store
+        self._sent = sent
         self._entries: deque[_Entry] = deque()
         self._open: dict[str, Burst] = {}
         self._gathered = 0
@@ -122,8 +128,9 @@ class Outbox:
     def _send(self, batch: list[tuple[Plan, Refused]]) -> None:
         if not batch:
             return
+        plans = [plan for plan, _ in batch]
         try:
-            self._store.submit([plan for plan, _ in batch])
+            self._store.submit(plans)
         except BaseException as error:
             if len(batch) > 1 and isinstance(error, UsageError):
                 for one in batch:
@@ -133,6 +140,8 @@ class Outbox:
                 refused(error)
             if not isinstance(error, Exception):
                 raise
+        else:
+            self._sent(plans)
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="taskflow-outbox", daemon=True)

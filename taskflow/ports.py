@@ -133,6 +133,11 @@ class WatchPort(Protocol):
         """What happened after a cursor, in order; ``after=-1`` gives nothing but the newest event."""
         ...
 
+    def epoch(self) -> str:
+        """Names the memory of the store: another answer than before means that it may have forgotten what it
+        had acknowledged."""
+        ...
+
     def find(self, prefix: str, /) -> tuple[RunId, NodeId | None]:
         """The run (and the node, when the id is a node's) that an id or a unique prefix of one names."""
         ...

@@ -238,6 +238,10 @@ class MemoryStore:
             stop = min(start + limit, len(self._events))
             return [self._events[i] for i in range(start, stop)]
 
+    def epoch(self) -> str:
+        """See `WatchPort.epoch`: what is in memory is not forgotten."""
+        return ""
+
     def find(self, prefix: str, /) -> tuple[RunId, NodeId | None]:
         """See `WatchPort.find`."""
         with self._lock:

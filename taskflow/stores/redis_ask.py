@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from taskflow.blobs.cached import cached
@@ -13,12 +14,14 @@ from taskflow.errors import (
     ConfigError,
     GraphError,
     NoSuchRun,
+    QueueFull,
     ResultExpired,
     TaskflowError,
     UnknownNode,
     UsageError,
     VersionMismatch,
 )
+from taskflow.ids import new_id
 from taskflow.links.redis import RedisLink
 from taskflow.ports import Blobs
 from taskflow.stores.redis_records import pack, unpack
@@ -83,7 +86,24 @@ class RedisAsk:
         if found is None:
             client.hsetnx(key, "schema", SCHEMA)
             found = client.hget(key, "schema")
+        client.hsetnx(key, "epoch", new_id())
         return found
+
+    def epoch(self) -> str:
+        """See `WatchPort.epoch`: what the namespace and the server are called.
+
+        An emptied namespace gets a new name. A server has another after every start, and another history
+        after every fail-over, with which it may have forgotten the last moments.
+        """
+        name, info = self._link.ask(self._names)
+        if name is None:
+            with suppress(QueueFull):  # it gets one when there is room
+                self._link.ask(self._schema)
+            name, info = self._link.ask(self._names)
+        return f"{(name or b'').decode()} {info.get('run_id')} {info.get('master_replid')}"
+
+    def _names(self, client: Any) -> tuple[bytes | None, dict[str, Any]]:
+        return client.hget(self._key("meta"), "epoch"), client.info("server", "replication")
 
     def _now(self) -> str:
         return repr(self._clock.now()) if self._clock is not None else ""
