@@ -17,6 +17,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     events  cursor  seq         what happened, and two counters
     b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
     c:WORKER                    what its last claim gave, for when the answer was lost
+    cl:RUN                      clones of a rerun by what they are clones of
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
     paused                      queues of which nothing is handed out
     dead  workers  gone:RUN  doomed  unaged  meta
@@ -56,6 +57,7 @@ from taskflow.stores.redis_records import (
     unpack,
     want_to,
 )
+from taskflow.stores.redis_rerun import Copy
 
 __all__ = ["RedisStore"]
 
@@ -135,10 +137,23 @@ class RedisStore(RedisReads):
 
     def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
         """See `GraphPort.rerun`."""
-        fixed = self._ask("HGET", self._key(f"r:{run}"), "s")
-        meta = json.loads(unpack(fixed)[1]) if fixed is not None else {}
-        given, _ = self._step("rerun", [run, new, json.dumps({**meta, "rerun_of": run})])
+        (fixed, changing), size = self._all(
+            [("HMGET", self._key(f"r:{run}"), "s", "d"), ("LLEN", self._key(f"rn:{run}"))]
+        )
+        meta = json.dumps({**(json.loads(unpack(fixed)[1]) if fixed is not None else {}), "rerun_of": run})
+        if size > PIECE_NODES and changing is not None and unpack(changing)[4] is not False:
+            return self._rerun_in_pieces(run, new, meta)
+        given, _ = self._step("rerun", [run, new, meta])
         return {NodeId(old): NodeId(name) for old, name in given}
+
+    def _rerun_in_pieces(self, run: RunId, new: RunId, meta: str) -> Mapping[NodeId, NodeId]:
+        copy = Copy(*self._graph_of(run), self._released_by, new)
+        pieces = list(copy.pieces(PIECE_NODES))
+        left: Any = len(pieces)
+        while pieces and left is not False:
+            piece = pieces[-left] if left else [[], [], []]
+            left, _ = self._step("clone_piece", [run, new, meta, len(pieces), left, *piece])
+        return copy.names
 
     def forget(self, run: RunId, /) -> None:
         """See `GraphPort.forget`."""
@@ -222,10 +237,10 @@ class RedisStore(RedisReads):
         ended, at most, for the sake of room.
         """
         now, ttl_s = self._seconds(), int(2 * age_s) + 60
-        removed = self._forget_ended(now - age_s, ttl_s)
+        removed = self._forget_ended(now - age_s)
         if self._is_tight(size_bytes):
             tenth = 1 + self._ask("ZCARD", self._key("ended")) // 10
-            (more, _), _ = self._step("forget_ended", [now + 1.0, 0, min(tenth, RUNS_PER_STEP), ttl_s])
+            (more, _), _ = self._step("forget_ended", [now + 1.0, 0, min(tenth, RUNS_PER_STEP)])
             removed += more
         self._bury()
         while self._step("age", [AGED_PER_STEP, ttl_s])[0]:
@@ -243,11 +258,11 @@ class RedisStore(RedisReads):
         if old:
             self._ask("HDEL", self._key("workers"), *old)
 
-    def _forget_ended(self, before: float, ttl_s: int) -> int:
+    def _forget_ended(self, before: float) -> int:
         removed, at, more = 0, 0, 1
         while more:
             left = at
-            (more, at), _ = self._step("forget_ended", [before, at, RUNS_PER_STEP, ttl_s])
+            (more, at), _ = self._step("forget_ended", [before, at, RUNS_PER_STEP])
             removed, more = removed + more, more + at - left
             self._bury()
         return removed

@@ -15,6 +15,7 @@ from taskflow.machine.invariants import broken
 from taskflow.machine.rows import NodeRow, Part
 from taskflow.records import (
     Call,
+    Edge,
     Event,
     ItemView,
     NodeView,
@@ -104,6 +105,25 @@ class RedisReads(RedisAsk):
             for name, (fixed, changing, edges, error, end) in zip(some, self._all(asked), strict=True):
                 if fixed is not None:
                     yield _node_view(name, fixed, changing, edges, error, end)
+
+    def _graph_of(self, run: RunId) -> tuple[list[NodeRow], dict[NodeId, list[Edge]]]:
+        """The nodes of a run in order, and all edges of each."""
+        names = [name.decode() for name in self._ask("LRANGE", self._key(f"rn:{run}"), 0, -1)]
+        rows, parents = [], {}
+        for at in range(0, len(names), NODES_PER_LOOK):
+            some = names[at : at + NODES_PER_LOOK]
+            asked = (("HMGET", self._key(f"n:{name}"), "s", "d", "e") for name in some)
+            for name, (fixed, changing, edges) in zip(some, self._all(asked), strict=True):
+                if fixed is not None:
+                    row, _ = node_from(name, fixed, changing)
+                    rows.append(row)
+                    parents[row.id] = list(map(edge_from, unpack(edges))) if edges is not None else []
+        return rows, parents
+
+    def _released_by(self, node: NodeId) -> list[NodeId]:
+        """Those whom the end of a node released; of those who waited for items of it, some."""
+        members = self._ask("ZRANGE", self._key(f"ch:{node}"), 0, -1)
+        return [NodeId(member.partition(b"\0")[0].decode()) for member in members]
 
     def events(self, after: int, /, *, limit: int = 1000) -> list[Event]:
         """See `WatchPort.events`.
