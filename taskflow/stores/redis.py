@@ -17,6 +17,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     events  cursor  seq         what happened, and two counters
     b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
     c:WORKER                    what its last claim gave, for when the answer was lost
+    once:NONCE                  what another verb answered, likewise
     cl:RUN                      clones of a rerun by what they are clones of
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
     paused                      queues of which nothing is handed out
@@ -32,7 +33,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from taskflow.ids import NodeId, RunId
+from taskflow.ids import NodeId, RunId, new_id
 from taskflow.machine.needs import check_acyclic
 from taskflow.records import (
     Lease,
@@ -129,7 +130,7 @@ class RedisStore(RedisReads):
         """See `GraphPort.cancel`."""
         changed, at = False, 0
         while at is not False:
-            given = [node, False if index is None else index, reason or "cancelled", at]
+            given = [node, False if index is None else index, reason or "cancelled", at, new_id()]
             (some, at), _ = self._step("cancel", given)
             changed = changed or some
         self._ask("PUBLISH", self._key("work"), "")
@@ -157,7 +158,7 @@ class RedisStore(RedisReads):
 
     def forget(self, run: RunId, /) -> None:
         """See `GraphPort.forget`."""
-        self._step("forget", run)
+        self._step("forget", [run, new_id()])
         self._bury()
 
     def _bury(self) -> None:
@@ -203,7 +204,7 @@ class RedisStore(RedisReads):
             if n.kind == "log"
         ]
         if logs:
-            self._step("note", logs)
+            self._step("note", [logs, new_id()])
 
     # ── StatusPort ───────────────────────────────────────────────────────────────────
 

@@ -178,12 +178,27 @@ local function register(name, body, flags)
   redis.register_function{function_name = PREFIX .. name, callback = callback, flags = flags or {'allow-oom'}}
 end
 
+local ASKED_AGAIN_S = 120
+
+-- Do what would have another outcome the second time. Who asks again with the same nonce has not heard the answer, and
+-- gets it again.
+local function once(nonce, body)
+  local key = P .. 'once:' .. nonce
+  local told = call('GET', key)
+  if told then return unpacked(told)[1] end
+  local result = body() or false
+  R.later('SET', key, pack({result}), 'EX', ASKED_AGAIN_S)
+  return result
+end
+
 -- Only a submit may be refused by a server without memory: all else keeps leases alive, or makes room.
 register('submit', function(plans)
   for _, plan in ipairs(plans) do M.add_plan(plan) end
 end, {})
 register('assemble', function(a) return M.assemble(a) end, {})
-register('cancel', function(a) return M.cancel(a[1], a[2] or nil, a[3], a[4]) end)
+register('cancel', function(a)
+  return once(a[5], function() return M.cancel(a[1], a[2] or nil, a[3], a[4]) end)
+end)
 register('rerun', function(a) return M.rerun(a[1], a[2], a[3]) end)
 register('clone_piece', function(a) return M.clone_piece(a) end)
 register('claim', function(want, values) return answer_leases(M.claim(want), values) end)
@@ -193,10 +208,10 @@ register('settle', function(a, values)
 end)
 register('renew', function(a) return M.renew(a[1], a[2]) end)
 register('reap', function(limit) return M.reap(limit) end)
-register('note', function(list) return note(list) end)
+register('note', function(a) return once(a[2], function() return note(a[1]) end) end)
 -- A function, so that a server without memory takes it too, and for the server's clock: those of workers may differ.
 register('announce', function(a) R.later('HSET', P .. 'workers', a[1], number(R.now) .. ' ' .. a[2]) end)
-register('forget', function(id) return forget(id) end)
+register('forget', function(a) return once(a[2], function() return forget(a[1]) end) end)
 register('forget_ended', function(a) return forget_ended(a[1], a[2], a[3]) end)
 register('bury', function(limit) return bury(limit) end)
 register('age', function(a) return age(a[1], a[2]) end)
