@@ -318,25 +318,26 @@ class RedisLink:
 
     Args:
         url: Where it is.
-        wait_s: How long a question waits for a server that is away before `StoreUnavailable`; one that is
-            connected and silent is away too, after at least 5 s.
+        wait_s: How long a question waits for a server that is away before `StoreUnavailable`.
+        answer_s: One that is connected and silent is away too, after so long; `wait_s` by default, but no
+            less than 5 s.
 
     Raises:
         ConfigError: The server cannot be used as it is set up, or does not let us in.
         StoreUnavailable: There is none.
     """
 
-    def __init__(self, url: str, wait_s: float) -> None:
+    def __init__(self, url: str, wait_s: float, answer_s: float | None = None) -> None:
         self.address = parse(url)
         self.prefix = self.address.prefix
-        self.wait_s, self._answer_s = min(wait_s, FIRST_CONTACT_S), FIRST_ANSWER_S
+        self.wait_s, self.answer_s = min(wait_s, FIRST_CONTACT_S), FIRST_ANSWER_S
         self._lock = threading.Lock()
         self._away = False
         self._hosts = list(self.address.hosts)
         self.client: Any = None
         self.info: Mapping[str, Any] = self.ask(lambda client: client.info())
         self.close()  # that client was impatient
-        self.wait_s, self._answer_s = wait_s, max(wait_s, LEAST_ANSWER_S)
+        self.wait_s, self.answer_s = wait_s, answer_s or max(wait_s, LEAST_ANSWER_S)
 
     def key(self, name: str) -> str:
         """A key of this namespace."""
@@ -410,7 +411,7 @@ class RedisLink:
             with self._lock:
                 client = self.client
                 if client is None:
-                    client = self.client = _client(self.address, self._hosts, self._answer_s)
+                    client = self.client = _client(self.address, self._hosts, self.answer_s)
         return client
 
     def _unreachable(self, error: Exception) -> str:

@@ -39,13 +39,21 @@ def default_url() -> str:
     return f"sqlite:///{Path(state) / 'taskflow' / name / 'store.db'}"
 
 
-def open_store(url: str | None = None, *, clock: Clock | None = None, wait_s: float = 20.0) -> Store:
+def open_store(
+    url: str | None = None,
+    *,
+    clock: Clock | None = None,
+    wait_s: float = 20.0,
+    answer_s: float | None = None,
+) -> Store:
     """Open the store that a URL names; it is made when it is not there.
 
     Args:
         url: See the module; the default store when it is `None`.
         clock: Where time comes from.
         wait_s: How long a step waits for its turn before `StoreUnavailable`.
+        answer_s: Of a server that is connected and silent: it is taken to be away after so long; `wait_s` by
+            default, but no less than 5 s.
 
     Raises:
         ConfigError: Unknown scheme or option (the nearest is named), or a file that others could touch.
@@ -55,7 +63,7 @@ def open_store(url: str | None = None, *, clock: Clock | None = None, wait_s: fl
     if is_shared(url):
         from taskflow.stores.redis import RedisStore
 
-        return RedisStore(url, clock=clock, wait_s=wait_s)
+        return RedisStore(url, clock=clock, wait_s=wait_s, answer_s=answer_s)
     scheme, path, options = _parse(url)
     if scheme == "memory":
         from taskflow.stores.memory import MemoryStore

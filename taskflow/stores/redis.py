@@ -79,6 +79,8 @@ class RedisStore(RedisReads):
         clock: Where time comes from; the server's own clock by default.
         wait_s: How long a step waits for a server that is away before `StoreUnavailable`; the first contact
             at most 5 s.
+        answer_s: A server that is connected and silent is away after so long; `wait_s` by default, but no
+            less than 5 s.
 
     Raises:
         ConfigError: The server would lose what we store, or does not let us in.

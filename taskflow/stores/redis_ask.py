@@ -41,10 +41,12 @@ FUNCTIONS_KNOWN = 10_000
 class RedisAsk:
     """A namespace of a server that was found fit."""
 
-    def __init__(self, url: str, *, clock: Clock | None = None, wait_s: float = 20.0) -> None:
+    def __init__(
+        self, url: str, *, clock: Clock | None = None, wait_s: float = 20.0, answer_s: float | None = None
+    ) -> None:
         self.url = url
         self._clock = clock
-        self._link = RedisLink(url, wait_s)
+        self._link = RedisLink(url, wait_s, answer_s)
         self._key = self._link.key
         self.blobs: Blobs = cached(url, self._link)
         self._kept: dict[str, tuple[str, ...]] = {}

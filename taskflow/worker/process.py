@@ -44,6 +44,8 @@ EXIT_QUIT = 128 + signal.SIGQUIT
 GRACE_S = 30.0
 STUCK_S = 60.0
 STORE_WAIT_S = 2.0
+STORE_ANSWER_S = 5.0
+LEAST_ANSWER_S = 1.0
 
 log = logging.getLogger("taskflow.worker")
 
@@ -290,7 +292,14 @@ def _share_of_memory(slots: int) -> int:
 def _store(options: argparse.Namespace) -> Store:
     from taskflow.stores import open_store
 
-    return open_store(options.url, wait_s=STORE_WAIT_S)
+    # Leases are renewed when a third of their time is over. A server that falls silent is noticed within
+    # another third, and the last is left to stop the children.
+    third_s = options.lease / 3
+    return open_store(
+        options.url,
+        wait_s=min(STORE_WAIT_S, third_s / 2),
+        answer_s=min(STORE_ANSWER_S, max(LEAST_ANSWER_S, third_s)),
+    )
 
 
 class _Signals:
