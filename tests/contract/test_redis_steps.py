@@ -237,9 +237,10 @@ class Diligent:
         return names
 
     def reap(self, /, *, limit: int = 1000) -> float | None:
-        self._store.reap(limit=limit)
-        self._go_on()
-        return self._store.reap(limit=limit)
+        # One at a time: what is to be stopped may not be found late in the same step.
+        while (rest_s := self._store.reap(limit=1)) == 0.0:
+            self._go_on()
+        return rest_s
 
     def settle(self, done: Sequence[Settlement], /, *, want: Want | None = None) -> Settled:
         settled = self._store.settle(done)
