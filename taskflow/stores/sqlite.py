@@ -33,7 +33,7 @@ from taskflow.records import (
     WorkerView,
 )
 from taskflow.states import TERMINAL
-from taskflow.stores.sqlite_columns import queues_with_work
+from taskflow.stores.sqlite_columns import NEXT_ALARM, queues_with_work
 from taskflow.stores.sqlite_reads import SqliteReads
 from taskflow.stores.sqlite_retention import SqliteRetention
 
@@ -97,7 +97,10 @@ class SQLiteStore(SqliteReads, SqliteRetention):
             return moves.claim(rows, want)
 
     def _may_claim(self, queues: Sequence[str]) -> bool:
-        return any(self._read(queues_with_work(len(queues)), queues)[0])
+        if any(self._read(queues_with_work(len(queues)), queues)[0]):
+            return True
+        due = self._read("select exists(select 1 from limits where alarm_at <= ?)", (self._clock.now(),))
+        return bool(due[0][0])
 
     def renew(self, held: Sequence[LeaseKey], /, *, lease_s: float) -> Renewal:
         """See `WorkPort.renew`."""
@@ -115,9 +118,9 @@ class SQLiteStore(SqliteReads, SqliteRetention):
         """See `WorkPort.reap`. Also keeps the write-ahead log short."""
         self._checkpoint_aside()
         now = self._clock.now()
-        alarm = self._read("select alarm_at from node where alarm_at is not null order by alarm_at limit 1")
-        if not self._read("select 1 from todo limit 1") and (not alarm or alarm[0][0] > now):
-            return max(0.0, alarm[0][0] - now) if alarm else None
+        alarm = self._read(NEXT_ALARM)[0][0]
+        if not self._read("select 1 from todo limit 1") and (alarm is None or alarm > now):
+            return None if alarm is None else max(0.0, alarm - now)
         with self._step(go_on=True) as rows:
             return moves.reap(rows, limit)
 

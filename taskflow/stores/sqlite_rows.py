@@ -18,26 +18,30 @@ from typing import Any
 from taskflow.codec import blob_names
 from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId
-from taskflow.machine.rows import NodeRow, Part, RunRow
-from taskflow.policy import Policy
+from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
 from taskflow.records import Edge, LeaseKey, Outcome, Page
 from taskflow.states import State
 from taskflow.stores.sqlite_columns import (
     INSERT_NODE,
     INSERT_RUN,
+    LOAD_LIMIT,
     LOAD_NODE,
     LOAD_NODE_ARGS,
     LOAD_RUN_BRIEFLY,
+    NEXT_ALARM,
     NODE_WIDTH,
     PART_COLUMNS,
     UPDATE_ENDED_NODE,
+    UPDATE_LIMIT,
     UPDATE_NODE,
     UPDATE_RUN,
+    changed_limit,
     changed_node,
     changed_run,
     edge_from,
     ended_node,
     inputs_of,
+    limit_from,
     new_node,
     new_run,
     node_from,
@@ -45,6 +49,7 @@ from taskflow.stores.sqlite_columns import (
     queues_with_work,
     run_from,
 )
+from taskflow.stores.sqlite_lanes import Lanes
 
 __all__ = ["Known", "SqliteRows"]
 
@@ -91,6 +96,9 @@ class SqliteRows:
         self._over: list[str] = []
         self._dirty: dict[str, NodeRow] = {}
         self._dirty_runs: dict[str, RunRow] = {}
+        self._lanes = Lanes(db)
+        self._limits: dict[str, LimitRow] = {}
+        self._dirty_limits: dict[str, LimitRow | None] = {}
         self._new: dict[str, NodeRow] = {}
         self._new_runs: dict[str, RunRow] = {}
         self._next_node = 0
@@ -140,7 +148,7 @@ class SqliteRows:
             if row.run not in self._runs:
                 self._keep_run(t[NODE_WIDTH:])
 
-    def ready(self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], /) -> Iterator[NodeRow]:
+    def ready(self, queues: Sequence[str], full: Collection[str], /) -> Iterator[NodeRow]:
         """See `Rows.ready`.
 
         What this step has queued itself is not in the file yet, and will mostly never be there as queued:
@@ -157,7 +165,7 @@ class SqliteRows:
         )
         stored = self._stored(queues, full, changed)
         for row in heapq.merge(self._with_args(fresh), stored, key=_turn) if fresh else stored:
-            if row.state is State.QUEUED and (row.run, row.policy) not in full:
+            if row.state is State.QUEUED and (not full or row.lane not in full):
                 yield row
 
     def _with_args(self, rows: Sequence[NodeRow]) -> Iterator[NodeRow]:
@@ -173,52 +181,34 @@ class SqliteRows:
             most *= 2
 
     def _stored(
-        self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], changed: Collection[int]
+        self, queues: Sequence[str], full: Collection[str], changed: Collection[int]
     ) -> Iterator[NodeRow]:
-        """Those in the file, as far as this step has not changed them.
-
-        What `full` leaves out is passed over by SQLite: it may be thousands of nodes.
-        """
-        queues = self._with_work(queues)
-        at: tuple[int, int] | None = (1 << 31, 0) if queues else None
-        while at is not None:
-            found, left_out, at = self._queued(queues, full, at), len(full), None
-            for t in found:
-                if t[0] in changed:
-                    continue
-                try:
-                    row = self._known(t)
-                except (LookupError, TypeError, ValueError) as error:
-                    # Somebody else wrote it; it must not keep all other work from being claimed.
-                    _log.error(
-                        "node %s cannot be read: %r", t[1], error, extra={"action": "claim", "node": t[1]}
-                    )
-                    continue
-                yield row
-                if len(full) > left_out:
-                    at = (t[9], t[0])
-                    break
+        """Those in the file, as far as this step has not changed them."""
+        for t in self._queued(self._with_work(queues), full):
+            if t[0] in changed:
+                continue
+            try:
+                row = self._known(t)
+            except (LookupError, TypeError, ValueError) as error:
+                # Somebody else wrote it; it must not keep all other work from being claimed.
+                _log.error("node %s cannot be read: %r", t[1], error, extra={"action": "claim", "node": t[1]})
+                continue
+            yield row
 
     def _with_work(self, queues: Sequence[str]) -> list[str]:
         """Those in which something is queued: the long statement is only run for these."""
         found = self._db.execute(queues_with_work(len(queues)), queues).fetchone()
         return [queue for queue, some in zip(queues, found, strict=True) if some]
 
-    def _queued(
-        self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], at: tuple[int, int]
-    ) -> Iterable[Any]:
-        """Queued nodes behind the one of that priority and key."""
-        sql = (
-            f"select {LOAD_NODE_ARGS} from node n join run r on r.key = n.run"
-            " where n.state = 'queued' and n.queue = ? and (n.priority, -n.key) < (?, ?)"
-        )
-        values: list[Any] = [at[0], -at[1]]
-        if full:
-            sql += f" and (n.run, n.policy) not in (values {', '.join(['(?, ?)'] * len(full))})"
-            for run, policy in full:
-                values += [self._runs[run].key, policy.to_json()]
-        sql += " order by n.priority desc, n.key"
-        cursors = [self._db.execute(sql, (queue, *values)) for queue in queues]
+    def _queued(self, queues: Sequence[str], full: Collection[str]) -> Iterable[Any]:
+        """Queued nodes in order: those that stand in no lane, and those of the open lanes."""
+        sql = f"select {LOAD_NODE_ARGS} from node n join run r on r.key = n.run where "
+        plain = f"{sql}n.state = 'queued' and n.lane is null and n.queue = ? order by n.priority desc, n.key"
+        cursors: list[Iterable[Any]] = [self._db.execute(plain, (queue,)) for queue in queues]
+        for queue in queues:
+            for lane, name in self._lanes.open_in(queue):
+                keys = self._lanes.walk(lane, name, full)
+                cursors.append(self._db.execute(f"{sql}n.key = ?", (key,)).fetchone() for key in keys)
         return cursors[0] if len(cursors) == 1 else heapq.merge(*cursors, key=lambda t: (-t[9], t[0]))
 
     def nodes_of(self, run: RunId, /) -> list[NodeRow]:
@@ -247,9 +237,38 @@ class SqliteRows:
     def next_alarm(self) -> float | None:
         """See `Rows.next_alarm`."""
         self.flush()
-        sql = "select alarm_at from node where alarm_at is not null order by alarm_at limit 1"
-        found = self._db.execute(sql).fetchone()
-        return found[0] if found else None
+        found = self._db.execute(NEXT_ALARM).fetchone()
+        return found[0]  # type: ignore[no-any-return]
+
+    def limit(self, name: str, /) -> LimitRow:
+        """See `Rows.limit`."""
+        row = self._limits.get(name)
+        if row is None:
+            found = self._db.execute(f"{LOAD_LIMIT} where name=?", (name,)).fetchone()
+            row = self._limits[name] = LimitRow(name) if found is None else limit_from(found)
+        return row
+
+    def shut(self, node: NodeRow, limit: str, /) -> None:
+        """See `Rows.shut`."""
+        self._lanes.shut(node, limit)
+
+    def reopen(self, limit: str, /) -> None:
+        """See `Rows.reopen`."""
+        self._lanes.reopen(limit)
+
+    def limits_due(self) -> list[LimitRow]:
+        """See `Rows.limits_due`."""
+        self.flush()
+        sql = f"{LOAD_LIMIT} where alarm_at <= ? order by alarm_at, name"
+        return [
+            self._limits.setdefault(t[0], limit_from(t))
+            for t in self._db.execute(sql, (self.now,)).fetchall()
+        ]
+
+    def drop_limit(self, row: LimitRow, /) -> None:
+        """See `Rows.drop_limit`."""
+        self._limits.pop(row.name, None)
+        self._dirty_limits[row.name] = None
 
     def parents(self, node: NodeId, /) -> list[Edge]:
         """See `Rows.parents`."""
@@ -469,12 +488,14 @@ class SqliteRows:
             self._pages.append((node.key, page.lo, page.hi, page.items))
             self._blobs += [(node.key, name) for name in blob_names(page.items)]
 
-    def save(self, row: NodeRow | RunRow, /) -> None:
+    def save(self, row: NodeRow | RunRow | LimitRow, /) -> None:
         """See `Rows.save`."""
         if isinstance(row, NodeRow):
             self._dirty[row.id] = row
-        else:
+        elif isinstance(row, RunRow):
             self._dirty_runs[row.id] = row
+        else:
+            self._dirty_limits[row.name] = row
 
     def emit(self, run: RunId, node: NodeId | str, lo: int, hi: int, state: State, /) -> None:
         """See `Rows.emit`."""
@@ -539,6 +560,7 @@ class SqliteRows:
         self.flush()
         if self._unchecked:
             self._todo.extend((node, "") for node in self._with_children())
+        self._lanes.finish()
         if self._todo:
             self._db.executemany("insert into todo(node, after) values(?,?)", self._todo)
         for node in self._over:
@@ -553,6 +575,7 @@ class SqliteRows:
             ended = [ended_node(self._nodes[node], end) for node, end in self._ends.items()]
             if live:
                 db.executemany(UPDATE_NODE, live)
+                self._lanes.queued(self._dirty.values())
             if ended:
                 db.executemany(UPDATE_ENDED_NODE, ended)
             self._dirty.clear()
@@ -560,12 +583,22 @@ class SqliteRows:
         if self._dirty_runs:
             db.executemany(UPDATE_RUN, [changed_run(run) for run in self._dirty_runs.values()])
             self._dirty_runs.clear()
+        if self._dirty_limits:
+            self._write_limits()
         if self._logs:
             db.executemany("insert into log values(?,?,?)", self._logs)
             self._logs.clear()
         if self._blobs:
             db.executemany("insert or ignore into blob values(?,?)", self._blobs)
             self._blobs.clear()
+
+    def _write_limits(self) -> None:
+        for name, row in self._dirty_limits.items():
+            if row is None:
+                self._db.execute("delete from limits where name=?", (name,))
+            else:
+                self._db.execute(UPDATE_LIMIT, changed_limit(row))
+        self._dirty_limits.clear()
 
     def _write_new(self) -> None:
         db = self._db
@@ -575,11 +608,14 @@ class SqliteRows:
                 self._dirty_runs.pop(run, None)
             self._new_runs.clear()
         if self._new:
-            new = [new_node(row, self._runs[row.run].key) for row in self._new.values()]
+            new = [
+                new_node(row, self._runs[row.run].key, self._lanes.key_of(row)) for row in self._new.values()
+            ]
             try:
                 db.executemany(INSERT_NODE, new)
             except sqlite3.IntegrityError:
                 raise self._taken() from None
+            self._lanes.queued(self._new.values())
             for node in self._new.keys() - self._ends.keys():
                 self._dirty.pop(node, None)
             self._new.clear()
