@@ -127,6 +127,31 @@ class Library:
     prefix: str
     text: str
 
+    @property
+    def script(self) -> str:
+        """A script that runs one of the functions, named by its first argument: for a server that has forgotten
+        them and is too full to take them. What may be refused by such a server is."""
+        _, _, body = self.text.partition("\n")
+        return _AS_SCRIPT.format(body=body)
+
+
+_AS_SCRIPT = """#!lua flags=allow-oom
+local registered, real = {{}}, redis
+local redis = setmetatable({{
+  register_function = function(one) registered[one.function_name] = one end,
+}}, {{__index = real}})
+local function load()
+{body}
+end
+load()
+local one, args = registered[ARGV[1]], {{}}
+for i = 2, #ARGV do args[i - 1] = ARGV[i] end
+for _, flag in ipairs(one.flags) do
+  if flag == 'allow-oom' then return one.callback(KEYS, args) end
+end
+return real.error_reply("OOM command not allowed when used memory > 'maxmemory'.")
+"""
+
 
 @dataclass(frozen=True)
 class Address:
@@ -344,7 +369,11 @@ class RedisLink:
         return self.prefix + name
 
     def run(self, library: Library, name: str, *args: Any) -> list[bytes]:
-        """Run a function of a library, which the server may not know yet, or not any more."""
+        """Run a function of a library, which the server may not know yet, or not any more.
+
+        One that is full does not take the library: then it is given the function for this once, so that leases
+        are kept and room can be made.
+        """
         function = library.prefix + name
 
         def ask(client: Any) -> Any:
@@ -353,7 +382,10 @@ class RedisLink:
             except ResponseError as error:
                 if "Function not found" not in str(error):
                     raise
-                client.function_load(library.text, replace=True)
+                try:
+                    client.function_load(library.text, replace=True)
+                except OutOfMemoryError:
+                    return client.eval(library.script, 1, self.prefix, function, *args)
                 return client.fcall(function, 1, self.prefix, *args)
 
         answer: list[bytes] = self.ask(ask)
