@@ -129,8 +129,11 @@ class Library:
 
     @property
     def script(self) -> str:
-        """A script that runs one of the functions, named by its first argument: for a server that has forgotten
-        them and is too full to take them. What may be refused by such a server is."""
+        """A script that runs one of the functions, named by its first argument.
+
+        It is for a server that has forgotten them and is too full to take them. What may be refused by such
+        a server is.
+        """
         _, _, body = self.text.partition("\n")
         return _AS_SCRIPT.format(body=body)
 
@@ -371,8 +374,8 @@ class RedisLink:
     def run(self, library: Library, name: str, *args: Any) -> list[bytes]:
         """Run a function of a library, which the server may not know yet, or not any more.
 
-        One that is full does not take the library: then it is given the function for this once, so that leases
-        are kept and room can be made.
+        One that is full does not take the library: then it is given the function for this once, so that
+        leases are kept and room can be made.
         """
         function = library.prefix + name
 

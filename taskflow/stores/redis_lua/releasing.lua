@@ -99,15 +99,15 @@ local function begin_held(id, limit)
 end
 
 -- Release successors of what has ended; true when some are left for the next step: also when a run is to be stopped,
--- which goes before.
-function M.drain()
+-- which goes before. With `later`, all but what waits for some items is left.
+function M.drain(later)
   local limit = RELEASES_PER_STEP
   while true do
     while #R.ranges_ended > 0 do
       local last = table.remove(R.ranges_ended)
       release_ranges(last[1], last[2], last[3])
     end
-    if R.is_urgent() then return true end
+    if later or R.is_urgent() then return true end
     local id, after = R.pop()
     if not id then return false end
     local kind = string.sub(id, 1, 1)
