@@ -237,8 +237,7 @@ class Diligent:
         return names
 
     def reap(self, /, *, limit: int = 1000) -> float | None:
-        # One at a time: what is to be stopped may not be found late in the same step.
-        while (rest_s := self._store.reap(limit=1)) == 0.0:
+        while (rest_s := self._store.reap(limit=limit)) == 0.0:
             self._go_on()
         return rest_s
 
