@@ -241,7 +241,8 @@ class Feed:
                 except StoreError as error:
                     if self._ending.is_set():
                         return
-                    log.warning("the feed could not read the store: %s", error)
+                    if not getattr(error, "told", False):
+                        log.warning("the feed could not read the store: %s", error)
                     told = 0
                 except Exception:
                     if self._ending.is_set():

@@ -226,6 +226,10 @@ class Store(GraphPort, WorkPort, WatchPort, StatusPort, Protocol):
         """A bell for ``"work"`` (something may be claimed, or was cancelled) or ``"watch"`` (events)."""
         ...
 
+    def hurry(self, within_s: float, /) -> None:
+        """Wait no longer than this for anything any more: who asked is about to leave."""
+        ...
+
     def close(self) -> None:
         """Let go of files and connections."""
         ...

@@ -7,9 +7,12 @@ loads, a replica that becomes the master) is waited out here, and nowhere else.
 from __future__ import annotations
 
 import logging
+import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -361,6 +364,8 @@ class RedisLink:
         self.wait_s, self.answer_s = min(wait_s, FIRST_CONTACT_S), FIRST_ANSWER_S
         self._lock = threading.Lock()
         self._away = False
+        self._leave_at = math.inf
+        self._leaving = threading.Event()
         self._hosts = list(self.address.hosts)
         self.client: Any = None
         self.info: Mapping[str, Any] = self.ask(lambda client: client.info())
@@ -404,6 +409,8 @@ class RedisLink:
         """
         client, failures, until = None, 0, time.monotonic() + self.wait_s
         while True:
+            if self._away and time.monotonic() > self._leave_at:
+                raise StoreUnavailable(f"{self.address.shown} is away, and nobody waits for it.", told=True)
             try:
                 client = self.connected()
                 answer = question(client)
@@ -412,14 +419,36 @@ class RedisLink:
                     self._refuse(error)
                 failures += 1
                 rest_s = backoff_s(failures, base_s=0.05, factor=2.0, cap_s=1.0) * (0.5 + roll() / 2)
-                if time.monotonic() + rest_s > until:
-                    raise StoreUnavailable(self._unreachable(error)) from error
                 self._is_away(error, client)
-                time.sleep(rest_s)
+                if time.monotonic() + rest_s > min(until, self._leave_at):
+                    raise StoreUnavailable(self._unreachable(error), told=True) from error
+                if self._leaving.wait(rest_s):
+                    time.sleep(0.05)
                 continue
             if self._away:
                 self._is_back()
             return answer
+
+    def hurry(self, within_s: float) -> None:
+        """Wait no longer than this for a server that is away; one that is slow is waited for."""
+        self._leave_at = min(self._leave_at, time.monotonic() + within_s)
+        self._leaving.set()
+        probe = threading.Timer(within_s, self._cut_if_silent)
+        probe.daemon = True
+        probe.start()
+
+    def _cut_if_silent(self) -> None:
+        """Let go of connections on which somebody waits, when the server answers nobody."""
+        client = self.client
+        if client is None:
+            return
+        try:
+            with _client(self.address, list(self._hosts), GUIDE_S) as fresh:
+                fresh.ping()
+        except (redis.exceptions.RedisError, OSError):
+            for connection in list(client.connection_pool._in_use_connections):
+                with suppress(OSError, AttributeError):
+                    connection._sock.shutdown(socket.SHUT_RDWR)  # who reads from it finds its end
 
     def _is_away(self, error: Exception, client: Any) -> None:
         with self._lock:

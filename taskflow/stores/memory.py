@@ -377,6 +377,9 @@ class MemoryStore:
         self._bells[topic].append(bell)
         return bell
 
+    def hurry(self, within_s: float, /) -> None:
+        """See `Store.hurry`: it waits for nothing."""
+
     def close(self) -> None:
         """Nothing to let go of."""
 

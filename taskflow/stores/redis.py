@@ -287,6 +287,10 @@ class RedisStore(RedisReads):
         """See `Store.listen`."""
         return RedisBell(self._link, topic)
 
+    def hurry(self, within_s: float, /) -> None:
+        """See `Store.hurry`."""
+        self._link.hurry(within_s)
+
     def close(self) -> None:
         """Let go of the connections."""
         self._link.close()

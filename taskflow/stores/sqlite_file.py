@@ -319,6 +319,10 @@ class SqliteFile:
         """See `Store.listen`."""
         return self._bells.listen(topic)
 
+    def hurry(self, within_s: float, /) -> None:
+        """See `Store.hurry`."""
+        self._wait_s = min(self._wait_s, within_s)
+
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # it was never opened, or the interpreter ends
             self.close()

@@ -220,6 +220,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = _options(argv)
     _log_to_stderr(options.loglevel or ("warning" if options.embedded else "info"))
+    if options.embedded:
+        logging.getLogger("taskflow.links").setLevel(logging.ERROR)  # the client beside it says it
     pool: Pool | None = None
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

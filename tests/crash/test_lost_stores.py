@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -60,11 +61,15 @@ class Waiters:
         except BaseException as error:  # noqa: BLE001 - it is looked at
             self.raised[number] = error
 
-    def kinds(self) -> list[type[BaseException] | None]:
-        """What ended each of the waits."""
+    def join(self) -> None:
+        """Wait until all have ended, however."""
         for thread in self._threads:
             thread.join(WITHIN_S)
             assert not thread.is_alive(), "it waits for ever"
+
+    def kinds(self) -> list[type[BaseException] | None]:
+        """What ended each of the waits."""
+        self.join()
         for error in self.raised:
             if error is not None and not isinstance(error, RunLost):
                 raise error
@@ -156,3 +161,29 @@ def test_a_worker_goes_on_with_the_file_that_took_the_place_of_a_removed_one(tmp
             client.submit(time.sleep, 60).result(WITHIN_S)
 
         assert client.submit(pow, 2, 5).result(WITHIN_S) == 32
+
+
+@pytest.mark.parametrize("away", ["killed", "silent"])
+def test_a_client_that_does_not_wait_leaves_a_server_that_is_away_at_once(
+    stage: ServerStage, away: str
+) -> None:
+    client = stage.client()
+    call = client.submit(pow, 2, 5)
+    process = stage.server.process
+    assert process is not None
+    if away == "killed":
+        stage.server.kill()
+    else:
+        process.send_signal(signal.SIGSTOP)
+    waiters = Waiters(lambda: client.submit(pow, 2, 6).result(30))
+    time.sleep(1.5)  # the feed asks by now, and the submit
+    began = time.monotonic()
+
+    client.shutdown(wait=False)
+
+    took_s = time.monotonic() - began
+    if away == "silent":
+        process.send_signal(signal.SIGCONT)
+    assert took_s < 4.0
+    assert not call.done()
+    waiters.join()
