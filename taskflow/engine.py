@@ -67,7 +67,7 @@ class Engine:
         self._store: Store = _private_store() if inline else open_store(url or default_url())
         self.url = self._store.url
         self.codec = Codec(Keyring.load(), self._store.blobs)
-        bell = None if inline else lambda: self._store.listen("watch")
+        bell = None if inline else lambda: self._store.listen("ends")
         self.feed = Feed(self._store, bell, self._tick, self.codec.distrust)
         self.outbox = Outbox(self._store, self.feed.sent)
         self.bursts = Bursts(self)

@@ -22,6 +22,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     once:NONCE                  what another verb answered, likewise
     cl:RUN                      clones of a rerun by what they are clones of
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
+    idle:QUEUE                  workers that found nothing to claim, and are called in turn
     paused                      queues of which nothing is handed out
     dead  workers  gone:RUN  doomed  unaged  meta
 
@@ -137,7 +138,7 @@ class RedisStore(RedisReads):
             given = [node, False if index is None else index, reason or "cancelled", at, new_id()]
             (some, at), _ = self._step("cancel", given)
             changed = changed or some
-        self._ask("PUBLISH", self._key("work"), "")
+        self._call_all()
         return changed
 
     def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
@@ -210,13 +211,17 @@ class RedisStore(RedisReads):
         if logs:
             self._step("note", [logs, new_id()])
 
+    def _call_all(self) -> None:
+        """All workers look what there is to do."""
+        self._all([("PUBLISH", self._key(topic), "") for topic in ("work", "urgent")])
+
     # ── StatusPort ───────────────────────────────────────────────────────────────────
 
     def pause(self, queue: str, /, *, resume: bool = False) -> bool:
         """See `StatusPort.pause`."""
         changed = self._ask("SREM" if resume else "SADD", self._key("paused"), queue)
         if changed:
-            self._ask("PUBLISH", self._key("work"), "")
+            self._call_all()
         return bool(changed)
 
     def announce(self, view: WorkerView, /, *, gone: bool = False) -> None:
@@ -283,9 +288,9 @@ class RedisStore(RedisReads):
 
     # ── the rest ─────────────────────────────────────────────────────────────────────
 
-    def listen(self, topic: str, /) -> RedisBell:
-        """See `Store.listen`."""
-        return RedisBell(self._link, topic)
+    def listen(self, topic: str, /, *, worker: str | None = None) -> RedisBell:
+        """See `Store.listen`. That of a worker rings when it is its turn, or when all are called."""
+        return RedisBell(self._link, (topic,) if worker is None else (f"work:{worker}", "urgent"))
 
     def hurry(self, within_s: float, /) -> None:
         """See `Store.hurry`."""

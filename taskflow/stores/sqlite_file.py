@@ -315,9 +315,9 @@ class SqliteFile:
             with contextlib.closing(db):
                 db.execute("pragma wal_checkpoint(passive)").fetchall()
 
-    def listen(self, topic: str, /) -> SocketBell:
+    def listen(self, topic: str, /, *, worker: str | None = None) -> SocketBell:
         """See `Store.listen`."""
-        return self._bells.listen(topic)
+        return self._bells.listen("watch" if topic == "ends" else topic)
 
     def hurry(self, within_s: float, /) -> None:
         """See `Store.hurry`."""

@@ -87,6 +87,7 @@ def test_after_a_run_is_forgotten_the_keys_are_those_of_before(store: RedisStore
         b"b",
         b"c",
         b"once",
+        b"idle",
     }
     assert all(0 < ttl_s <= 3600 for key, ttl_s in left.items() if key.startswith(b"b:"))
     # What was made for one place has gone at once: pages and results; a function may be called again.
