@@ -184,6 +184,6 @@ def test_a_client_that_does_not_wait_leaves_a_server_that_is_away_at_once(
     took_s = time.monotonic() - began
     if away == "silent":
         process.send_signal(signal.SIGCONT)
-    assert took_s < 4.0
+    assert took_s < 8.0
     assert not call.done()
     waiters.join()
