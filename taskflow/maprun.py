@@ -111,7 +111,7 @@ class MapRun(Waiting, Iterator[R], Reference):
         """See `feed.Listener`."""
         self.ended(self._engine.store.values([self.node_id])[self.node_id])
         view, _ = self._engine.store.snapshot(self.id)
-        if all(node.state in TERMINAL for node in view.nodes if node.id == self.node_id):
+        if any(node.state in TERMINAL for node in view.nodes if node.id == self.node_id):
             self._finish()
 
     def _note(self, ranges: Sequence[tuple[int, int]]) -> None:
