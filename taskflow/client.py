@@ -43,6 +43,7 @@ _NO_OWN_WORKERS = (
     " --allow 'shop.tasks.*'`."
 )
 _ALL = 1 << 30
+_HURRY_S = 0.5
 
 
 class Client(concurrent.futures.Executor):
@@ -518,13 +519,16 @@ class Client(concurrent.futures.Executor):
         It may be called again, and returns when nobody works for the store any more.
 
         Args:
-            wait: Without it what has not ended stays in the store, for `attach`.
+            wait: Without it what has not ended stays in the store, for `attach`; a store that is away is not
+                waited for.
             cancel_futures: Cancel what has not started.
         """
         engine = self._engine
         if engine.closed or self._is_guest:
             return
         if os.getpid() == engine.pid:
+            if not wait:
+                engine.store.hurry(_HURRY_S)
             engine.flush()
             if cancel_futures:
                 engine.feed.cancel_all(running=False)

@@ -76,8 +76,9 @@ class Engine:
         self.plain = plain
         blobs = PatientBlobs(self._store.blobs, self.room)
         self.codec = self._plain_codec(blobs) if plain else Codec(Keyring.load(), blobs)
-        self.feed = Feed(self._store, None if inline else lambda: self._store.listen("ends"), self._tick)
-        self.outbox = Outbox(self._store, self.room)
+        bell = None if inline else lambda: self._store.listen("ends")
+        self.feed = Feed(self._store, bell, self._tick, self.codec.distrust)
+        self.outbox = Outbox(self._store, self.room, self.feed.sent)
         self.bursts = Bursts(self)
         self.causes = Causes(self._store)
         self.crew = crew
@@ -127,6 +128,7 @@ class Engine:
         self._about_to_send(plan)
         self.outbox.flush(wait=self.room.is_patient)
         held = self.room.attempt(lambda: self._store.submit([plan]))
+        self.feed.sent([plan])
         self.begin()
         return held.get(plan.run)
 

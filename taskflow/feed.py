@@ -2,7 +2,8 @@
 
 The feed is level-triggered. A bell says that there may be events; the events after the cursor say
 what happened; and where the log of events was cut, the state itself is read again. A lost bell costs
-at most `POLL_S`, never a hang.
+at most `POLL_S`, never a hang. Nor does a store that has forgotten what is waited for: it is asked for its
+epoch now and then, and those whose runs it knows no more are told.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import logging
 import os
 import select
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from taskflow.errors import ResultExpired, StoreError
+from taskflow.errors import NoSuchRun, ResultExpired, RunLost, StoreError
 from taskflow.ids import NodeId
 from taskflow.ports import Bell, WatchPort
-from taskflow.records import Event, Segment
+from taskflow.records import Event, Plan, Segment
 from taskflow.states import TERMINAL
 
-__all__ = ["Feed", "Listener"]
+__all__ = ["Feed", "Listener", "run_lost"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,10 @@ class Listener(Protocol):
         """Read the state itself: events may have been missed."""
         ...
 
+    def lost(self, error: StoreError, /) -> None:
+        """The store knows it no more: nothing will be heard of it."""
+        ...
+
     def stop(self, *, running: bool) -> None:
         """Cancel what is waited for; or, without `running`, what of it has not started."""
         ...
@@ -58,17 +64,23 @@ class Feed:
         store: What to watch.
         listen: Makes a bell; without one the feed has no thread, and `pump` moves it.
         tick: Called every `POLL_S` in which nothing happened while something is waited for.
+        forgot: Called when the store may have forgotten what it had acknowledged, before anybody is told.
 
     Attributes:
         idle: Set while nothing is waited for.
     """
 
     def __init__(
-        self, store: WatchPort, listen: Callable[[], Bell] | None, tick: Callable[[], None] = lambda: None
+        self,
+        store: WatchPort,
+        listen: Callable[[], Bell] | None,
+        tick: Callable[[], None] = lambda: None,
+        forgot: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._listen = listen
         self._tick = tick
+        self._forgot = forgot
         self._listeners: dict[NodeId, tuple[Listener, ...]] = {}
         self._listening = threading.Lock()
         self._lock = threading.RLock()
@@ -79,6 +91,10 @@ class Feed:
         os.set_blocking(self._wake_read, False)
         self._ending = threading.Event()
         self._pid = os.getpid()
+        self._unsent: set[NodeId] = set()
+        self._doubted: set[NodeId] = set()
+        self._epoch = store.epoch()
+        self._ask_at = 0.0
         newest = store.events(-1)
         self._cursor = newest[0].cursor if newest else 0
 
@@ -90,8 +106,18 @@ class Feed:
     def watch(self, node: NodeId, listener: Listener) -> None:
         """Tell a listener of all that happens to a node (or to a run as a whole) from now on.
 
-        Call it before the submit, or use `catch_up`.
+        Call it before the submit, and `sent` after it; or use `catch_up`.
         """
+        self._unsent.add(node)
+        self._add(node, listener)
+
+    def sent(self, plans: Iterable[Plan]) -> None:
+        """The store has acknowledged these."""
+        for plan in plans:
+            if self._unsent:
+                self._unsent.difference_update([NodeId(plan.run), *(node.id for node in plan.nodes)])
+
+    def _add(self, node: NodeId, listener: Listener) -> None:
         with self._listening:
             self._listeners[node] = (*self._listeners.get(node, ()), listener)
             self.idle.clear()
@@ -106,6 +132,7 @@ class Feed:
                 self._listeners[node] = left
             else:
                 self._listeners.pop(node, None)
+                self._unsent.discard(node)
                 if not self._listeners:
                     self.idle.set()
 
@@ -115,10 +142,18 @@ class Feed:
             listener.stop(running=running)
 
     def catch_up(self, node: NodeId, listener: Listener) -> None:
-        """Watch a node that may have begun, or ended, long ago."""
-        self.watch(node, listener)
-        with self._lock:
-            listener.look()
+        """Watch a node that may have begun, or ended, long ago.
+
+        Raises:
+            RunLost: The store does not know it any more.
+        """
+        self._add(node, listener)
+        try:
+            with self._lock:
+                listener.look()
+        except NoSuchRun as error:
+            self.unwatch(node, listener)
+            raise run_lost(error) from error
 
     def pump(self) -> int:
         """Read and tell what happened; how many events that were, `BATCH` when there may be more."""
@@ -133,6 +168,36 @@ class Feed:
                 self._tell(events)
                 self._cursor = events[-1].cursor
             return len(events)
+
+    def look_back(self) -> None:
+        """Ask now and then whether the store may have forgotten something, and look for what is in doubt.
+
+        What was not sent yet is looked for when it was.
+        """
+        if time.monotonic() < self._ask_at:
+            return
+        epoch = self._store.epoch()
+        self._ask_at = time.monotonic() + POLL_S
+        if epoch != self._epoch:
+            self._forgot()
+            with self._lock:
+                newest = self._store.events(-1)
+                self._cursor = newest[0].cursor if newest else 0
+                self._doubted.update(list(self._listeners))
+                self._epoch = epoch
+        for node in [node for node in self._doubted if node not in self._unsent]:
+            with self._lock:
+                self._look(node)
+            self._doubted.discard(node)
+
+    def _look(self, node: NodeId) -> None:
+        """Let those who wait for a node look for themselves."""
+        for listener in self._listeners.get(node, ()):
+            try:
+                listener.look()
+            except (NoSuchRun, ResultExpired) as error:
+                if node not in self._unsent:
+                    listener.lost(error if isinstance(error, ResultExpired) else run_lost(error))
 
     def _skip(self) -> int:
         """Nobody listens: what happens meanwhile is passed over."""
@@ -171,11 +236,13 @@ class Feed:
             while not self._ending.is_set():
                 bell.hush()
                 try:
+                    self.look_back()
                     told = self.pump() if self._listeners else self._skip()
                 except StoreError as error:
                     if self._ending.is_set():
                         return
-                    log.warning("the feed could not read the store: %s", error)
+                    if not getattr(error, "told", False):
+                        log.warning("the feed could not read the store: %s", error)
                     told = 0
                 except Exception:
                     if self._ending.is_set():
@@ -219,11 +286,13 @@ class Feed:
         return [listener for several in list(self._listeners.values()) for listener in several]
 
     def _read_again(self) -> None:
-        """The log was cut before we read it: look at every node itself."""
+        """The log was cut before we read it, or is another: look at every node itself."""
+        self._ask_at = 0.0
+        self.look_back()
         newest = self._store.events(-1)
         self._cursor = newest[0].cursor if newest else 0
-        for listener in self._all():
-            listener.look()
+        for node in list(self._listeners):
+            self._look(node)
 
     def _stumble(self) -> None:
         """A listener raised: pass over what it could not bear, and let all the others look for themselves."""
@@ -233,3 +302,12 @@ class Feed:
             for listener in self._all():
                 with contextlib.suppress(Exception):
                     listener.look()
+
+
+def run_lost(error: NoSuchRun) -> RunLost:
+    """What it means that the store knows no run which it had acknowledged."""
+    return RunLost(
+        f"{error} It had acknowledged this run, and has forgotten it: its server was restarted without what"
+        " it had stored, another took its place before it knew of everything, or its file was removed. Submit"
+        " it again; `taskflow doctor` says what the store survives."
+    )

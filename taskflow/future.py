@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from taskflow.codec import Reference
-from taskflow.errors import TaskCancelled, WaitTimedOut
+from taskflow.errors import StoreError, TaskCancelled, WaitTimedOut
 from taskflow.ids import NodeId, RunId
 from taskflow.pools import context
 from taskflow.records import Event, Failure, Segment
@@ -267,6 +267,10 @@ class Future(concurrent.futures.Future[R], Reference):
         self._engine.feed.unwatch(self.node_id, self)
         if not self.done():
             self.set_exception(error)
+
+    def lost(self, error: StoreError, /) -> None:
+        """See `feed.Listener`."""
+        self.fail(error)
 
     # ── showing ──────────────────────────────────────────────────────────────────────
 

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
 
 from taskflow.codec import Reference
-from taskflow.errors import ConfigError, WorkerLost, nearest
+from taskflow.errors import ConfigError, StoreError, WorkerLost, nearest
 from taskflow.future import Future, decode
 from taskflow.ids import NodeId, RunId
 from taskflow.ranges import Ranges
@@ -147,7 +147,7 @@ class MapRun(Waiting, Iterator[R], Reference):
         """See `feed.Listener`."""
         self.ended(self._engine.store.values([self.node_id])[self.node_id])
         view, _ = self._engine.store.snapshot(self.id)
-        if all(node.state in TERMINAL for node in view.nodes if node.id == self.node_id):
+        if any(node.state in TERMINAL for node in view.nodes if node.id == self.node_id):
             self._finish()
 
     def _note(self, ranges: Sequence[tuple[int, int]]) -> None:
@@ -160,10 +160,19 @@ class MapRun(Waiting, Iterator[R], Reference):
         if self._width is not None and self._ended.count >= self._width:
             self._finish()
 
-    def _finish(self) -> None:
+    def lost(self, error: StoreError, /) -> None:
+        """See `feed.Listener`."""
+        super().lost(error)
+        for index in list(self._waiting):
+            self._waiting.pop(index).take(None, error)
+
+    def _leave_feed(self) -> None:
         self._engine.feed.unwatch(self.node_id, self)
         if self._stream is not None:
             self._stream.stop()
+
+    def _finish(self) -> None:
+        self._leave_feed()
         self._end()
         if self._waiting:  # items that never were: their node was skipped or cancelled as a whole
             self._settle(self._engine.store.values([self.node_id])[self.node_id])
@@ -388,6 +397,7 @@ class MapRun(Waiting, Iterator[R], Reference):
 
     def _futures_of(self, indexes: range) -> list[Future[R]]:
         """The futures of some items; while one is kept, the same one is given again."""
+        self._check_known()
         found = []
         ended = []
         for index in indexes:

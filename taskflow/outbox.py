@@ -17,7 +17,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from taskflow.errors import QueueFull, UsageError
@@ -45,13 +45,20 @@ class Outbox:
     """Plans and bursts on their way to the store.
 
     Args:
-        store: The store.
+        store: Takes them.
         room: Tells of waits.
+        sent: Called with those that the store has taken.
     """
 
-    def __init__(self, store: GraphPort, room: Room | None = None) -> None:
+    def __init__(
+        self,
+        store: GraphPort,
+        room: Room | None = None,
+        sent: Callable[[Sequence[Plan]], None] = lambda _: None,
+    ) -> None:
         self._store = store
         self._room = room or Room()
+        self._sent = sent
         self._entries: deque[_Entry] = deque()
         self._held: list[_Entry] = []
         self._full: dict[str | None, QueueFull] = {}
@@ -180,8 +187,9 @@ class Outbox:
             batch = [entry for entry in batch if not self._keep(entry)]
         if not batch:
             return
+        plans = [plan for plan, _ in batch]
         try:
-            self._store.submit([plan for plan, _ in batch])
+            self._store.submit(plans)
         except BaseException as error:
             if len(batch) == 1 and isinstance(error, QueueFull):
                 self._hold(batch[0], error)
@@ -194,6 +202,8 @@ class Outbox:
                 refused(error)
             if not isinstance(error, Exception):
                 raise
+        else:
+            self._sent(plans)
 
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="taskflow-outbox", daemon=True)

@@ -159,6 +159,11 @@ class WatchPort(Protocol):
         """What happened after a cursor, in order; ``after=-1`` gives nothing but the newest event."""
         ...
 
+    def epoch(self) -> str:
+        """Names the memory of the store: another answer than before means that it may have forgotten what it
+        had acknowledged."""
+        ...
+
     def find(self, prefix: str, /) -> tuple[RunId, NodeId | None]:
         """The run (and the node, when the id is a node's) that an id or a unique prefix of one names."""
         ...
@@ -267,6 +272,10 @@ class Store(GraphPort, WorkPort, WatchPort, StatusPort, SteeringPort, Protocol):
 
         That of a `worker` need not ring while there is enough to do for others that found nothing to claim.
         """
+        ...
+
+    def hurry(self, within_s: float, /) -> None:
+        """Wait no longer than this for anything any more: who asked is about to leave."""
         ...
 
     def close(self) -> None:

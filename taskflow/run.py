@@ -45,8 +45,11 @@ class Run(Waiting):
         """See `feed.Listener`."""
         self._begun = True
         if event.state in TERMINAL:
-            self._engine.feed.unwatch(NodeId(self.run_id), self)
+            self._leave_feed()
             self._end()
+
+    def _leave_feed(self) -> None:
+        self._engine.feed.unwatch(NodeId(self.run_id), self)
 
     def ended(self, segments: Sequence[Segment], /) -> None:
         """See `feed.Listener`: a run has no values of its own."""
@@ -62,6 +65,7 @@ class Run(Waiting):
     def _handle(self, node: NodeId, label: str = "") -> Handle:
         handle = self._handles.get(node)
         if handle is None:
+            self._check_known()
             run = self._homes.get(node, self.run_id)
             if node in self._arrays:
                 handle = MapRun(self._engine, run, node, self._arrays[node], label)

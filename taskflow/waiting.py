@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from taskflow.errors import WaitTimedOut
+from taskflow.errors import NoSuchRun, ResultExpired, StoreError, WaitTimedOut
+from taskflow.feed import run_lost
 from taskflow.future import end_of
 from taskflow.ids import RunId
 from taskflow.pools import context
@@ -40,6 +41,7 @@ class Waiting:
         self._changed = threading.Condition()
         self._begun = False
         self._over = False
+        self._lost: StoreError | None = None
         self._on_end: list[Callable[[], object]] = []
 
     @property
@@ -85,6 +87,7 @@ class Waiting:
 
         Raises:
             WaitTimedOut: The wait ended, the run did not.
+            RunLost: The store has forgotten the run: its server was restarted without what it had stored.
         """
         if progress and not self._over:
             from taskflow.observe.terminal import Bars
@@ -104,6 +107,21 @@ class Waiting:
                 return
         tell()
 
+    def lost(self, error: StoreError, /) -> None:
+        """See `feed.Listener`: whoever waits is told."""
+        self._lost = error
+        self._leave_feed()
+        self._end()
+
+    def _leave_feed(self) -> None:
+        """Hear nothing more of it."""
+        raise NotImplementedError
+
+    def _check_known(self) -> None:
+        """Raise what the store said when it was found to have forgotten the run."""
+        if self._lost is not None:
+            raise type(self._lost)(str(self._lost), **vars(self._lost))
+
     def _end(self) -> None:
         """All of it has ended: wake those who wait, and tell those who asked."""
         with self._changed:
@@ -114,8 +132,11 @@ class Waiting:
             tell()
 
     def _block(self, done: Callable[[], bool], timeout: float | None) -> None:
-        if done():
-            return
+        if self._lost is None and not done():
+            self._hold(done, timeout)
+        self._check_known()
+
+    def _hold(self, done: Callable[[], bool], timeout: float | None) -> None:
         engine = self._engine
         engine.flush()
         try:
@@ -125,7 +146,7 @@ class Waiting:
                     raise self._timed_out(timeout)
                 return
             with context.lend(), self._changed:
-                if not engine.hold(self._changed, done, timeout):
+                if not engine.hold(self._changed, lambda: self._lost is not None or done(), timeout):
                     raise self._timed_out(timeout)
         except KeyboardInterrupt:
             engine.interrupted([self])
@@ -174,13 +195,19 @@ class Waiting:
                 self._block(self.done, DRAW_S if left is None else min(DRAW_S, left))
 
     def _show(self, board: Board) -> int:
-        view, cursor = self._engine.store.snapshot(self.run_id)
+        try:
+            view, cursor = self._engine.store.snapshot(self.run_id)
+        except NoSuchRun as error:
+            raise run_lost(error) from error
         board.show(view, now=time.time(), cursor=cursor)
         return cursor
 
     def _follow(self, board: Board, cursor: int) -> int:
-        while events := self._engine.store.events(cursor):
-            cursor = events[-1].cursor
-            for event in events:
-                board.add(event)
+        try:
+            while events := self._engine.store.events(cursor):
+                cursor = events[-1].cursor
+                for event in events:
+                    board.add(event)
+        except ResultExpired:  # not all of them are kept
+            return self._show(board)
         return self._show(board) if board.stale else cursor

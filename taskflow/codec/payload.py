@@ -276,6 +276,10 @@ class Codec:
             _pass_on(error)
             raise cannot_pickle(error, [("function", label, fn), ("variable", "retry", treated)]) from error
 
+    def distrust(self) -> None:
+        """The store may have forgotten functions: look again whether they are there before they are named."""
+        self._stored.clear()
+
     def load_function(self, digest: str) -> Loaded:
         """The function of a digest; the last few are kept.
 

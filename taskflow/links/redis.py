@@ -7,9 +7,12 @@ loads, a replica that becomes the master) is waited out here, and nowhere else.
 from __future__ import annotations
 
 import logging
+import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -126,6 +129,34 @@ class Library:
 
     prefix: str
     text: str
+
+    @property
+    def script(self) -> str:
+        """A script that runs one of the functions, named by its first argument.
+
+        It is for a server that has forgotten them and is too full to take them. What may be refused by such
+        a server is.
+        """
+        _, _, body = self.text.partition("\n")
+        return _AS_SCRIPT.format(body=body)
+
+
+_AS_SCRIPT = """#!lua flags=allow-oom
+local registered, real = {{}}, redis
+local redis = setmetatable({{
+  register_function = function(one) registered[one.function_name] = one end,
+}}, {{__index = real}})
+local function load()
+{body}
+end
+load()
+local one, args = registered[ARGV[1]], {{}}
+for i = 2, #ARGV do args[i - 1] = ARGV[i] end
+for _, flag in ipairs(one.flags) do
+  if flag == 'allow-oom' then return one.callback(KEYS, args) end
+end
+return real.error_reply("OOM command not allowed when used memory > 'maxmemory'.")
+"""
 
 
 @dataclass(frozen=True)
@@ -321,32 +352,39 @@ class RedisLink:
 
     Args:
         url: Where it is.
-        wait_s: How long a question waits for a server that is away before `StoreUnavailable`; one that is
-            connected and silent is away too, after at least 5 s.
+        wait_s: How long a question waits for a server that is away before `StoreUnavailable`.
+        answer_s: One that is connected and silent is away too, after so long; `wait_s` by default, but no
+            less than 5 s.
 
     Raises:
         ConfigError: The server cannot be used as it is set up, or does not let us in.
         StoreUnavailable: There is none.
     """
 
-    def __init__(self, url: str, wait_s: float) -> None:
+    def __init__(self, url: str, wait_s: float, answer_s: float | None = None) -> None:
         self.address = parse(url)
         self.prefix = self.address.prefix
-        self.wait_s, self._answer_s = min(wait_s, FIRST_CONTACT_S), FIRST_ANSWER_S
+        self.wait_s, self.answer_s = min(wait_s, FIRST_CONTACT_S), FIRST_ANSWER_S
         self._lock = threading.Lock()
         self._away = False
+        self._leave_at = math.inf
+        self._leaving = threading.Event()
         self._hosts = list(self.address.hosts)
         self.client: Any = None
         self.info: Mapping[str, Any] = self.ask(lambda client: client.info())
         self.close()  # that client was impatient
-        self.wait_s, self._answer_s = wait_s, max(wait_s, LEAST_ANSWER_S)
+        self.wait_s, self.answer_s = wait_s, answer_s or max(wait_s, LEAST_ANSWER_S)
 
     def key(self, name: str) -> str:
         """A key of this namespace."""
         return self.prefix + name
 
     def run(self, library: Library, name: str, *args: Any) -> list[bytes]:
-        """Run a function of a library, which the server may not know yet, or not any more."""
+        """Run a function of a library, which the server may not know yet, or not any more.
+
+        One that is full does not take the library: then it is given the function for this once, so that
+        leases are kept and room can be made.
+        """
         function = library.prefix + name
 
         def ask(client: Any) -> Any:
@@ -355,7 +393,10 @@ class RedisLink:
             except ResponseError as error:
                 if "Function not found" not in str(error):
                     raise
-                client.function_load(library.text, replace=True)
+                try:
+                    client.function_load(library.text, replace=True)
+                except OutOfMemoryError:
+                    return client.eval(library.script, 1, self.prefix, function, *args)
                 return client.fcall(function, 1, self.prefix, *args)
 
         answer: list[bytes] = self.ask(ask)
@@ -371,6 +412,8 @@ class RedisLink:
         """
         client, failures, until = None, 0, time.monotonic() + self.wait_s
         while True:
+            if self._away and time.monotonic() > self._leave_at:
+                raise StoreUnavailable(f"{self.address.shown} is away, and nobody waits for it.", told=True)
             try:
                 client = self.connected()
                 answer = question(client)
@@ -379,14 +422,36 @@ class RedisLink:
                     self._refuse(error)
                 failures += 1
                 rest_s = backoff_s(failures, base_s=0.05, factor=2.0, cap_s=1.0) * (0.5 + roll() / 2)
-                if time.monotonic() + rest_s > until:
-                    raise StoreUnavailable(self._unreachable(error)) from error
                 self._is_away(error, client)
-                time.sleep(rest_s)
+                if time.monotonic() + rest_s > min(until, self._leave_at):
+                    raise StoreUnavailable(self._unreachable(error), told=True) from error
+                if self._leaving.wait(rest_s):
+                    time.sleep(0.05)
                 continue
             if self._away:
                 self._is_back()
             return answer
+
+    def hurry(self, within_s: float) -> None:
+        """Wait no longer than this for a server that is away; one that is slow is waited for."""
+        self._leave_at = min(self._leave_at, time.monotonic() + within_s)
+        self._leaving.set()
+        probe = threading.Timer(within_s, self._cut_if_silent)
+        probe.daemon = True
+        probe.start()
+
+    def _cut_if_silent(self) -> None:
+        """Let go of connections on which somebody waits, when the server answers nobody."""
+        client = self.client
+        if client is None:
+            return
+        try:
+            with _client(self.address, list(self._hosts), GUIDE_S) as fresh:
+                fresh.ping()
+        except (redis.exceptions.RedisError, OSError):
+            for connection in list(client.connection_pool._in_use_connections):
+                with suppress(OSError, AttributeError):
+                    connection._sock.shutdown(socket.SHUT_RDWR)  # who reads from it finds its end
 
     def _is_away(self, error: Exception, client: Any) -> None:
         with self._lock:
@@ -413,7 +478,7 @@ class RedisLink:
             with self._lock:
                 client = self.client
                 if client is None:
-                    client = self.client = _client(self.address, self._hosts, self._answer_s)
+                    client = self.client = _client(self.address, self._hosts, self.answer_s)
         return client
 
     def _unreachable(self, error: Exception) -> str:

@@ -202,8 +202,8 @@ def _is_below(rows: Rows, node: NodeId, other: NodeId) -> bool:
 
 def _clone_of(rows: Rows, run: RunId, node: NodeId) -> NodeId:
     """The clone of a node in a rerun; the node itself where there is none."""
-    known = rows.node(node)
-    if known is None or known.run == run:
+    known, home = rows.node(node), rows.run(run)
+    if known is None or known.run == run or home is None or "rerun_of" not in home.meta:
         return node
     return next((row.id for row in rows.nodes_of(run) if _stems_from(rows, row, node)), node)
 

@@ -40,7 +40,12 @@ def default_url() -> str:
 
 
 def open_store(
-    url: str | None = None, *, clock: Clock | None = None, wait_s: float = 20.0, serves: bool = False
+    url: str | None = None,
+    *,
+    clock: Clock | None = None,
+    wait_s: float = 20.0,
+    answer_s: float | None = None,
+    serves: bool = False,
 ) -> Store:
     """Open the store that a URL names; it is made when it is not there.
 
@@ -48,6 +53,8 @@ def open_store(
         url: See the module; the default store when it is `None`.
         clock: Where time comes from.
         wait_s: How long a step waits for its turn before `StoreUnavailable`.
+        answer_s: Of a server that is connected and silent: it is taken to be away after so long; `wait_s` by
+            default, but no less than 5 s.
         serves: It is opened to run tasks, and all that they may need has to be installed here.
 
     Raises:
@@ -59,7 +66,7 @@ def open_store(
     if is_shared(url):
         from taskflow.stores.redis import RedisStore
 
-        return RedisStore(url, clock=clock, wait_s=wait_s, serves=serves)
+        return RedisStore(url, clock=clock, wait_s=wait_s, answer_s=answer_s, serves=serves)
     scheme, path, options = _parse(url)
     if scheme == "memory":
         from taskflow.stores.memory import MemoryStore

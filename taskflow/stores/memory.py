@@ -248,6 +248,10 @@ class MemoryStore:
             stop = min(start + limit, len(self._events))
             return [self._events[i] for i in range(start, stop)]
 
+    def epoch(self) -> str:
+        """See `WatchPort.epoch`: what is in memory is not forgotten."""
+        return ""
+
     def find(self, prefix: str, /) -> tuple[RunId, NodeId | None]:
         """See `WatchPort.find`."""
         with self._lock:
@@ -405,6 +409,9 @@ class MemoryStore:
         bell = PipeBell(bells.remove)
         bells.append(bell)
         return bell
+
+    def hurry(self, within_s: float, /) -> None:
+        """See `Store.hurry`: it waits for nothing."""
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -19,6 +19,8 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     events  cursor  seq         what happened, and two counters
     b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
     c:WORKER                    what its last claim gave, for when the answer was lost
+    once:NONCE                  what another verb answered, likewise
+    cl:RUN                      clones of a rerun by what they are clones of
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
     idle:QUEUE                  workers that found nothing to claim, and are called in turn
     paused  struck              queues of which nothing is handed out; nodes that made no sense
@@ -40,7 +42,7 @@ from typing import Any
 
 from taskflow.blobs.redis import HELD_S
 from taskflow.errors import ConfigError, StoreError
-from taskflow.ids import NodeId, RunId
+from taskflow.ids import NodeId, RunId, new_id
 from taskflow.machine.needs import check_acyclic
 from taskflow.records import (
     Failure,
@@ -67,6 +69,7 @@ from taskflow.stores.redis_records import (
     unpack,
     want_to,
 )
+from taskflow.stores.redis_rerun import Copy
 
 __all__ = ["RedisStore"]
 
@@ -95,6 +98,8 @@ class RedisStore(RedisReads):
         clock: Where time comes from; the server's own clock by default.
         wait_s: How long a step waits for a server that is away before `StoreUnavailable`; the first contact
             at most 5 s.
+        answer_s: A server that is connected and silent is away after so long; `wait_s` by default, but no
+            less than 5 s.
         serves: A worker opens it: what reaches the place for large data has to be installed.
 
     Raises:
@@ -162,7 +167,7 @@ class RedisStore(RedisReads):
         """See `GraphPort.cancel`."""
         changed, at = False, 0
         while at is not False:
-            given = [node, False if index is None else index, reason or "cancelled", at]
+            given = [node, False if index is None else index, reason or "cancelled", at, new_id()]
             (some, at), _ = self._step("cancel", given)
             changed = changed or some
         self._call_all()
@@ -194,14 +199,27 @@ class RedisStore(RedisReads):
 
     def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
         """See `GraphPort.rerun`."""
-        fixed = self._ask("HGET", self._key(f"r:{run}"), "s")
-        meta = json.loads(unpack(fixed)[1]) if fixed is not None else {}
-        given, _ = self._step("rerun", [run, new, json.dumps({**meta, "rerun_of": run})])
+        (fixed, changing), size = self._all(
+            [("HMGET", self._key(f"r:{run}"), "s", "d"), ("LLEN", self._key(f"rn:{run}"))]
+        )
+        meta = json.dumps({**(json.loads(unpack(fixed)[1]) if fixed is not None else {}), "rerun_of": run})
+        if size > PIECE_NODES and changing is not None and unpack(changing)[4] is not False:
+            return self._rerun_in_pieces(run, new, meta)
+        given, _ = self._step("rerun", [run, new, meta])
         return {NodeId(old): NodeId(name) for old, name in given}
+
+    def _rerun_in_pieces(self, run: RunId, new: RunId, meta: str) -> Mapping[NodeId, NodeId]:
+        copy = Copy(*self._graph_of(run), self._released_by, new)
+        pieces = list(copy.pieces(PIECE_NODES))
+        left: Any = len(pieces)
+        while pieces and left is not False:
+            piece = pieces[-left] if left else [[], [], []]
+            left, _ = self._step("clone_piece", [run, new, meta, len(pieces), left, *piece])
+        return copy.names
 
     def forget(self, run: RunId, /) -> None:
         """See `GraphPort.forget`."""
-        self._step("forget", run)
+        self._step("forget", [run, new_id()])
         self._bury()
 
     def _bury(self) -> None:
@@ -266,7 +284,7 @@ class RedisStore(RedisReads):
             if n.kind == "log"
         ]
         if logs:
-            self._step("note", logs)
+            self._step("note", [logs, new_id()])
 
     def _call_all(self) -> None:
         """All workers look what there is to do."""
@@ -304,10 +322,10 @@ class RedisStore(RedisReads):
         ended, at most, for the sake of room.
         """
         now, ttl_s = self._seconds(), int(2 * age_s) + 60
-        removed = self._forget_ended(now - age_s, ttl_s)
+        removed = self._forget_ended(now - age_s)
         if self._is_tight(size_bytes):
             tenth = 1 + self._ask("ZCARD", self._key("ended")) // 10
-            (more, _), _ = self._step("forget_ended", [now + 1.0, 0, min(tenth, RUNS_PER_STEP), ttl_s])
+            (more, _), _ = self._step("forget_ended", [now + 1.0, 0, min(tenth, RUNS_PER_STEP)])
             removed += more
         self._bury()
         while self._step("age", [AGED_PER_STEP, ttl_s])[0]:
@@ -333,11 +351,11 @@ class RedisStore(RedisReads):
         if old:
             self._ask("HDEL", self._key("workers"), *old)
 
-    def _forget_ended(self, before: float, ttl_s: int) -> int:
+    def _forget_ended(self, before: float) -> int:
         removed, at, more = 0, 0, 1
         while more:
             left = at
-            (more, at), _ = self._step("forget_ended", [before, at, RUNS_PER_STEP, ttl_s])
+            (more, at), _ = self._step("forget_ended", [before, at, RUNS_PER_STEP])
             removed, more = removed + more, more + at - left
             self._bury()
         return removed
@@ -362,6 +380,10 @@ class RedisStore(RedisReads):
     def listen(self, topic: str, /, *, worker: str | None = None) -> RedisBell:
         """See `Store.listen`. That of a worker rings when it is its turn, or when all are called."""
         return RedisBell(self._link, (topic,) if worker is None else (f"work:{worker}", "urgent"))
+
+    def hurry(self, within_s: float, /) -> None:
+        """See `Store.hurry`."""
+        self._link.hurry(within_s)
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from taskflow.blobs.cached import cached
@@ -13,12 +14,14 @@ from taskflow.errors import (
     ConfigError,
     GraphError,
     NoSuchRun,
+    QueueFull,
     ResultExpired,
     TaskflowError,
     UnknownNode,
     UsageError,
     VersionMismatch,
 )
+from taskflow.ids import new_id
 from taskflow.links.redis import RedisLink
 from taskflow.machine.admitting import queue_full
 from taskflow.ports import Blobs
@@ -40,11 +43,17 @@ class RedisAsk:
     """A namespace of a server that was found fit."""
 
     def __init__(
-        self, url: str, *, clock: Clock | None = None, wait_s: float = 20.0, serves: bool = False
+        self,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        wait_s: float = 20.0,
+        answer_s: float | None = None,
+        serves: bool = False,
     ) -> None:
         self.url = url
         self._clock = clock
-        self._link = RedisLink(url, wait_s)
+        self._link = RedisLink(url, wait_s, answer_s)
         self._key = self._link.key
         self._blobs = cached(url, self._link)
         self.blobs: Blobs = self._blobs
@@ -92,7 +101,24 @@ class RedisAsk:
         if found is None:
             client.hsetnx(key, "schema", SCHEMA)
             found = client.hget(key, "schema")
+        client.hsetnx(key, "epoch", new_id())
         return found
+
+    def epoch(self) -> str:
+        """See `WatchPort.epoch`: what the namespace and the server are called.
+
+        An emptied namespace gets a new name. A server has another after every start, and another history
+        after every fail-over, with which it may have forgotten the last moments.
+        """
+        name, info = self._link.ask(self._names)
+        if name is None:
+            with suppress(QueueFull):  # it gets one when there is room
+                self._link.ask(self._schema)
+            name, info = self._link.ask(self._names)
+        return f"{(name or b'').decode()} {info.get('run_id')} {info.get('master_replid')}"
+
+    def _names(self, client: Any) -> tuple[bytes | None, dict[str, Any]]:
+        return client.hget(self._key("meta"), "epoch"), client.info("server", "replication")
 
     def _now(self) -> str:
         return repr(self._clock.now()) if self._clock is not None else ""

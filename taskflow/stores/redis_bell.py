@@ -19,6 +19,7 @@ __all__ = ["RedisBell"]
 _AGAIN_S = 0.5
 _SILENT_S = 5.0
 _ANSWER_S = 1.0
+_SUBSCRIBED_S = 3.0
 
 
 class RedisBell:
@@ -69,7 +70,7 @@ class RedisBell:
         if self._pubsub is None or time.monotonic() < self._heard_at + _SILENT_S:
             return
         self._ping()
-        if self._pubsub is not None and not _is_readable(self._fd, _ANSWER_S):
+        if self._pubsub is not None and not _is_readable(self._fd, min(_ANSWER_S, self._link.answer_s / 2)):
             self._lose()
             self._later()  # to connect may take long now, and who listens may have leases to give up first
 
@@ -107,11 +108,11 @@ class RedisBell:
             self._timer.join()
 
     def _subscribe(self) -> None:
-        pubsub = self._link.connected().pubsub()
+        pubsub, within_s = self._link.connected().pubsub(), min(_SUBSCRIBED_S, self._link.answer_s)
         try:
             pubsub.subscribe(*self._channels)
             for _ in self._channels:
-                while (told := pubsub.get_message(timeout=3.0)) is None or told["type"] != "subscribe":
+                while (told := pubsub.get_message(timeout=within_s)) is None or told["type"] != "subscribe":
                     if told is None:
                         raise TimeoutError("no answer to a subscription")
             os.dup2(pubsub.connection._sock.fileno(), self._fd, inheritable=False)

@@ -17,6 +17,7 @@ from taskflow.machine.invariants import broken, miscounted
 from taskflow.machine.rows import LimitRow, NodeRow, Part
 from taskflow.records import (
     Call,
+    Edge,
     Event,
     ItemView,
     LimitView,
@@ -47,6 +48,9 @@ from taskflow.stores.views import item_views, limit_view, node_view, queue_line
 __all__ = ["RedisReads", "pairs", "worker_from"]
 
 NODES_PER_LOOK = 500
+NODES_PER_STEP = 200
+NODES_CHECKED = 10_000
+"""Of how many nodes a check says whether they are in order; more of them would take long to read."""
 
 
 class RedisReads(RedisAsk):
@@ -110,6 +114,25 @@ class RedisReads(RedisAsk):
             for name, (fixed, changing, edges, error, end) in zip(some, self._all(asked), strict=True):
                 if fixed is not None:
                     yield _node_view(name, fixed, changing, edges, error, end)
+
+    def _graph_of(self, run: RunId) -> tuple[list[NodeRow], dict[NodeId, list[Edge]]]:
+        """The nodes of a run in order, and all edges of each."""
+        names = [name.decode() for name in self._ask("LRANGE", self._key(f"rn:{run}"), 0, -1)]
+        rows, parents = [], {}
+        for at in range(0, len(names), NODES_PER_LOOK):
+            some = names[at : at + NODES_PER_LOOK]
+            asked = (("HMGET", self._key(f"n:{name}"), "s", "d", "e") for name in some)
+            for name, (fixed, changing, edges) in zip(some, self._all(asked), strict=True):
+                if fixed is not None:
+                    row, _ = node_from(name, fixed, changing)
+                    rows.append(row)
+                    parents[row.id] = list(map(edge_from, unpack(edges))) if edges is not None else []
+        return rows, parents
+
+    def _released_by(self, node: NodeId) -> list[NodeId]:
+        """Those whom the end of a node released; of those who waited for items of it, some."""
+        members = self._ask("ZRANGE", self._key(f"ch:{node}"), 0, -1)
+        return [NodeId(member.partition(b"\0")[0].decode()) for member in members]
 
     def events(self, after: int, /, *, limit: int = 1000) -> list[Event]:
         """See `WatchPort.events`.
@@ -185,20 +208,29 @@ class RedisReads(RedisAsk):
         return item_views(row, parts, ended)
 
     def _story(self, node: str) -> tuple[NodeRow, list[Part], list[ItemView]]:
-        (fixed, changing, end), parts, stories = self._all(
-            [
+        for story in self._stories([node]):
+            return story
+        raise self._missing(node)
+
+    def _stories(self, nodes: Sequence[str]) -> Iterator[tuple[NodeRow, list[Part], list[ItemView]]]:
+        """Rows, live parts, and what has ended, of those nodes that are there."""
+        asked: list[Sequence[Any]] = []
+        for node in nodes:
+            asked += [
                 ("HMGET", self._key(f"n:{node}"), "s", "d", "g"),
                 ("HVALS", self._key(f"pt:{node}")),
                 ("HVALS", self._key(f"sg:{node}")),
             ]
-        )
-        if fixed is None:
-            raise self._missing(node)
-        row, _ = node_from(node, fixed, changing)
-        if not row.array:
-            return row, [row.part] if row.part else [], [item_from(end)] if end is not None else []
-        live = [part_from(t[10], t[9], t) for t in map(unpack, parts)]
-        return row, live, [item_from(story) for story in stories]
+        answers = iter(self._all(asked))
+        for node, (fixed, changing, end), parts, ended in zip(nodes, answers, answers, answers, strict=False):
+            if fixed is None:
+                continue
+            row, _ = node_from(node, fixed, changing)
+            if not row.array:
+                yield row, [row.part] if row.part else [], [item_from(end)] if end is not None else []
+            else:
+                live = [part_from(t[10], t[9], t) for t in map(unpack, parts)]
+                yield row, live, [item_from(story) for story in ended]
 
     def logs(self, node: NodeId, /, *, index: int | None = None) -> list[tuple[int, str]]:
         """See `WatchPort.logs`."""
@@ -289,7 +321,9 @@ class RedisReads(RedisAsk):
         durable = bool(info.get("aof_enabled"))
         policy = info.get("maxmemory_policy", "noeviction")
         version = info.get("valkey_version") or info.get("redis_version")
-        faults, struck = self._faults(), self._ask("HLEN", self._key("struck"))
+        faults, seen, all_seen = self._faults()
+        well = "every node is in order" if all_seen else f"{seen:,} nodes are in order, the rest was not read"
+        struck = self._ask("HLEN", self._key("struck"))
         return [
             (
                 "server",
@@ -311,7 +345,7 @@ class RedisReads(RedisAsk):
                 not struck,
                 f"{struck} made no sense, are not handed out and were not opened" if struck else "none",
             ),
-            ("invariants", not faults, "; ".join(faults[:5]) or "every node is in order"),
+            ("invariants", not faults, "; ".join(faults[:5]) or well),
         ]
 
     def _place_found(self) -> list[tuple[str, bool, str]]:
@@ -325,16 +359,42 @@ class RedisReads(RedisAsk):
             return [("blobs", False, str(error))]
         return [("blobs", True, f"large data is in {place.url}")]
 
-    def _faults(self) -> list[str]:
-        faults, rows = [], []
-        for node in self._named("n:", ""):
-            try:
-                row, parts, ended = self._story(node)
+    def _faults(self) -> tuple[list[str], int, bool]:
+        """What is broken in the nodes that were looked at, how many these were, and whether they were all."""
+        faults: list[str] = []
+        rows: list[NodeRow] = []
+        seen = 0
+        for names in self._some_nodes():
+            for row, parts, ended in self._sound(names, faults):
                 faults += broken(row, parts, [(item.lo, item.hi) for item in ended])
                 rows.append(row)
-            except Exception as error:  # noqa: BLE001 - whatever somebody has written there
-                faults.append(f"node {node} cannot be read ({type(error).__name__})")
-        return faults + miscounted(self._limit_rows(), rows)
+            seen += len(names)
+            if seen >= NODES_CHECKED:
+                return faults, seen, False
+        return faults + miscounted(self._limit_rows(), rows), seen, True
+
+    def _sound(self, names: list[str], faults: list[str]) -> list[tuple[NodeRow, list[Part], list[ItemView]]]:
+        """The stories of nodes; those that cannot be read are among the faults."""
+        try:
+            return list(self._stories(names))
+        except Exception as error:  # noqa: BLE001 - whatever somebody has written there
+            if len(names) > 1:
+                return [story for name in names for story in self._sound([name], faults)]
+            faults.append(f"node {names[0]} cannot be read ({type(error).__name__})")
+            return []
+
+    def _some_nodes(self) -> Iterator[list[str]]:
+        """The nodes of the store as the server comes across them, up to `NODES_PER_STEP` at once."""
+        start, at = self._key("n:"), 0
+        pattern = _literally(start) + "*"
+        while True:
+            at, found = self._link.ask(
+                lambda client, at=at: client.scan(at, match=pattern, count=NODES_PER_STEP)  # type: ignore[misc]
+            )
+            if found:
+                yield [key.decode(errors="replace")[len(start) :] for key in found]
+            if at == 0:
+                return
 
 
 def _is_whole(changing: bytes) -> bool:

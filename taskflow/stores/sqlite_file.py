@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import random
 import sqlite3
@@ -30,6 +31,8 @@ from taskflow.stores.sqlite_rows import Known, SqliteRows
 from taskflow.stores.sqlite_schema import SCHEMA, VERSION
 
 __all__ = ["CURSOR_BITS", "STEP", "WAL_BYTES", "SqliteFile"]
+
+log = logging.getLogger(__name__)
 
 EVENTS_PER_ROW = 10_000
 WAL_BYTES = 8 << 20
@@ -71,7 +74,34 @@ class SqliteFile:
         except BaseException:
             self.close()
             raise
+        self._opened = self._which()
         self.blobs: Blobs = FileBlobs(side / "blobs")
+
+    def epoch(self) -> str:
+        """See `WatchPort.epoch`: which file it is. One that was removed, or replaced, is opened anew."""
+        with self._lock, self._read_lock:
+            if self._which() != self._opened:
+                log.warning("%s was removed or replaced: what it held is lost", self.path)
+                self._reopen()
+            return self._opened
+
+    def _which(self) -> str:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return ""
+        return f"{found.st_dev}:{found.st_ino}"
+
+    def _reopen(self) -> None:
+        private_directory(self.path)
+        writer, reader = self._connect(), self._connect()
+        self._known.clear()
+        self._reader.close()
+        self._writer.close()
+        self._writer, self._reader = writer, reader
+        with self._explained():
+            self._make_tables()
+        self._opened = self._which()
 
     def _connect(self) -> sqlite3.Connection:
         private_file(self.path)
@@ -288,6 +318,10 @@ class SqliteFile:
     def listen(self, topic: str, /, *, worker: str | None = None) -> SocketBell:
         """See `Store.listen`."""
         return self._bells.listen("watch" if topic == "ends" else topic)
+
+    def hurry(self, within_s: float, /) -> None:
+        """See `Store.hurry`."""
+        self._wait_s = min(self._wait_s, within_s)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # it was never opened, or the interpreter ends

@@ -363,11 +363,15 @@ class Histories(RuleBasedStateMachine):
         return found
 
     def _grown(self, data: st.DataObject, lease: Lease, kind: str, beside: list[Node]) -> Node:
-        """A node that depends on nothing that may wait for the one that it grows from."""
+        """A node that depends on nothing that waits for the one that it grows from, but on what did."""
         node = self._node(data, beside)
         ended = {known.id for known in self.oracle.nodes.values() if known.ended}
-        free = {*(other.id for other in beside), *(ended - self._below(lease.key.node))}
-        edges = tuple(edge for edge in node.edges if edge.parent in free)
+        free, below = {*(other.id for other in beside), *ended}, self._below(lease.key.node)
+        edges = tuple(
+            edge._replace(lo=0, hi=None) if edge.parent in below else edge
+            for edge in node.edges
+            if edge.parent in free
+        )
         if kind == "nodes":
             edges = (Edge(lease.key.node), *edges)
         elif kind == "final" and lease.array:

@@ -58,8 +58,8 @@ class Item:
 @dataclass
 class Known:
     """A node. `items` is `None` while the width is unknown; `ended` its terminal state; `met` are the edges
-    whose predecessors had ended before the present step; `growing`: another node may add items, `closed_as`
-    is how that ended."""
+    whose predecessors had ended before the present step, `late` predecessors that had when it was added;
+    `growing`: another node may add items, `closed_as` is how that ended."""
 
     node: Node
     run: str
@@ -78,6 +78,7 @@ class Known:
     met: set[Edge] = field(default_factory=set)
     growing: bool = False
     closed_as: State = State.SUCCEEDED
+    late: frozenset[str] = frozenset()
 
     @property
     def id(self) -> str:
@@ -185,6 +186,8 @@ class Oracle:
                 if known.due is not None and known.due <= now:
                     known.due = None
                 known.growing = any(map(_adds, node.edges))
+                before = {edge.parent for edge in node.edges} & self.nodes.keys()
+                known.late = frozenset(parent for parent in before if self.nodes[parent].ended)
                 self.nodes[node.id] = known
 
     def cancel(self, target: str, index: int | None) -> bool:
@@ -264,14 +267,22 @@ class Oracle:
         if not again or new in self.runs:
             return
         self.runs.append(new)
+        kept = self._edges_kept(again)
         for known in again:
-            edges = tuple(e._replace(parent=NodeId(names.get(e.parent, e.parent))) for e in known.edges)
-            edges = tuple(edge for edge in edges if not _adds(edge))
+            edges = tuple(
+                e
+                if (known.id, e.parent) in kept
+                else e._replace(parent=NodeId(names.get(e.parent, e.parent)))
+                for e in known.edges
+                if not _adds(e)
+            )
             clone = Known(known.node, new, edges, None if known.items is None else _items(len(known.items)))
             first = self.nodes[known.source] if known.source is not None else None
             clone.source = known.id if first is None or first.items is None else first.id
             clone.final = names.get(known.final or "")
-            if known.node.array and not any(edge.parent in names for edge in known.edges):
+            if known.node.array and not any(
+                edge.parent in names and (known.id, edge.parent) not in kept for edge in known.edges
+            ):
                 clone.finals = {i: names[final] for i, final in known.finals.items() if final in names}
                 for i, (mine, theirs) in enumerate(zip(clone.items or (), known.items or (), strict=True)):
                     if i in clone.finals:
@@ -282,6 +293,24 @@ class Oracle:
             self.nodes[names[known.id]] = clone
         self._rename(names)
         self._follow()
+
+    def _edges_kept(self, again: Sequence[Known]) -> set[tuple[str, str]]:
+        """Edges, by node and predecessor, by which clones would wait for each other: the predecessor waited
+        for the node, and had ended when that was added."""
+        kept: set[tuple[str, str]] = set()
+        inside = {known.id: known for known in again}
+
+        def before(name: str) -> set[str]:
+            known = inside[name]
+            drawn = {e.parent for e in known.edges if e.hi is not None or e.parent not in known.late}
+            drawn = {parent for parent in drawn if (name, parent) not in kept}
+            return (drawn | {known.final or "", *known.finals.values()}) & inside.keys()
+
+        for known in reversed(again):
+            for edge in known.edges:
+                if edge.parent in inside and known.id in _reached(edge.parent, before):
+                    kept.add((known.id, edge.parent))
+        return kept
 
     def _rename(self, names: Mapping[str, str]) -> None:
         for name in names.values():
@@ -763,3 +792,12 @@ def _ripe(known: Known, now: float) -> bool:
     if known.ended is not None or known.blocked or known.unsure(now):
         return False
     return any(known.ripe(item) for item in known.items or ())
+
+
+def _reached(start: str, before: Callable[[str], set[str]]) -> set[str]:
+    found, todo = {start}, [start]
+    while todo:
+        more = before(todo.pop()) - found
+        found |= more
+        todo += more
+    return found

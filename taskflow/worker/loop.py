@@ -576,6 +576,7 @@ class Worker:
 
     def _announce(self) -> None:
         now = self._clock()
+        self._patience.ask(self._store.epoch)  # a file that was removed or replaced is opened anew
         self._patience.ask(self._store.announce, self._view())
         others = self._patience.ask(self._store.workers)
         self._share = sum(view.slots for view in others if view.id != self.name) + self._pool.slots

@@ -34,6 +34,7 @@ class Patience:
         self.until = 0.0
         self._clock, self._cap_s = clock, cap_s
         self._failures = 0
+        self._said = False
 
     def ask(self, verb: Callable[..., T], *args: Any, **named: Any) -> T:
         """Call a verb of the store; every verb may be repeated.
@@ -47,15 +48,21 @@ class Patience:
             if not _passes(error):
                 raise
             self._failures += 1
-            if self._failures == 1:
+            if self._failures == 1 and not self._is_told(error):
                 log.warning("store away: %s", error, extra={"action": "wait"})
             wait_s = backoff_s(self._failures, base_s=0.05, factor=2.0, cap_s=self._cap_s)
             self.until = self._clock() + wait_s * (0.5 + roll() / 2)
             raise Away from error
         if self._failures:
-            log.warning("store is back", extra={"action": "resume"})
+            if self._said:
+                log.warning("store is back", extra={"action": "resume"})
             self._failures, self.until = 0, 0.0
         return answer
+
+    def _is_told(self, error: Exception) -> bool:
+        """Whether people know already: who asks a server says that it is away, and that it is back."""
+        self._said = not getattr(error, "told", False)
+        return not self._said
 
 
 def _passes(error: Exception) -> bool:

@@ -46,6 +46,8 @@ EXIT_QUIT = 128 + signal.SIGQUIT
 GRACE_S = 30.0
 STUCK_S = 60.0
 STORE_WAIT_S = 2.0
+STORE_ANSWER_S = 5.0
+LEAST_ANSWER_S = 1.0
 
 log = logging.getLogger("taskflow.worker")
 
@@ -230,6 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = _options(argv)
     _log_to_stderr(options.loglevel or ("warning" if options.embedded else "info"))
+    if options.embedded:
+        logging.getLogger("taskflow.links").setLevel(logging.ERROR)  # the client beside it says it
     pool: Pool | None = None
     try:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -309,7 +313,15 @@ def _share_of_memory(slots: int) -> int:
 def _store(options: argparse.Namespace) -> Store:
     from taskflow.stores import open_store
 
-    return open_store(options.url, wait_s=STORE_WAIT_S, serves=True)
+    # Leases are renewed when a third of their time is over. A server that falls silent is noticed within
+    # another third, and the last is left to stop the children.
+    third_s = options.lease / 3
+    return open_store(
+        options.url,
+        wait_s=min(STORE_WAIT_S, third_s / 2),
+        answer_s=min(STORE_ANSWER_S, max(LEAST_ANSWER_S, third_s)),
+        serves=True,
+    )
 
 
 class _Signals:

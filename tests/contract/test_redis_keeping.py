@@ -14,6 +14,7 @@ from taskflow.codec import Codec, Keyring
 from taskflow.errors import Untrusted
 from taskflow.ids import NodeId, RunId, WorkerId
 from taskflow.records import Kind, Node, Outcome, Page, Plan, Settlement, Want
+from taskflow.stores import redis_reads
 from taskflow.stores.redis import RedisStore
 from taskflow.stores.redis_records import want_to
 from taskflow.testing import ManualClock
@@ -85,6 +86,7 @@ def test_after_a_run_is_forgotten_the_keys_are_those_of_before(store: RedisStore
         b"gone",
         b"b",
         b"c",
+        b"once",
         b"idle",
     }
     assert all(0 < ttl_s <= 3600 for key, ttl_s in left.items() if key.startswith(b"b:"))
@@ -185,3 +187,21 @@ def test_a_blob_that_others_altered_is_not_opened(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
     with closing(RedisStore(store.url)) as elsewhere, pytest.raises(Untrusted, match="not what was stored"):
         Codec(Keyring.load(), elsewhere.blobs).load_args(digest, value)
+
+
+def test_a_check_of_many_nodes_reads_some_of_them_and_says_so(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In steps, with one round trip for many nodes."""
+    monkeypatch.setattr(redis_reads, "NODES_CHECKED", 400)
+    nodes = tuple(Node(NodeId(f"n{i}"), "fn", b"args") for i in range(2000))
+    store.submit([Plan(RunId("few"), nodes[:50])])
+    assert ("invariants", True, "every node is in order") in store.check()
+    store.submit([Plan(RunId("many"), nodes[50:])])
+    asked = store._ask("INFO", "stats")["total_commands_processed"]
+
+    (told,) = [line for line in store.check() if line[0] == "invariants"]
+
+    assert told[1]
+    assert "the rest was not read" in told[2]
+    assert store._ask("INFO", "stats")["total_commands_processed"] - asked < 3 * 1000

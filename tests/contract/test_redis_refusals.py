@@ -162,15 +162,19 @@ def call(**options: Any) -> Plan:
     return Plan(RunId(name), (node(name, **options),))
 
 
+@pytest.mark.parametrize("forgets", [False, True])
 def test_a_full_server_takes_nothing_new_and_lets_all_that_is_there_end(
-    server: RedisServer, url: str
+    server: RedisServer, url: str, forgets: bool
 ) -> None:
+    """Also when it has forgotten the functions, and has no room for them."""
     clock = ManualClock()
     with closing(RedisStore(url, clock=clock)) as store, closing(store.listen("work")) as bell:
         plans = [call() for _ in range(4)]
         store.submit([*plans, Plan(RunId("map"), (array("m", 100),))])
         assert rings(bell)
         fill(server)
+        if forgets:
+            server.client().function_flush("SYNC")
 
         for _ in range(2):
             with pytest.raises(QueueFull, match="nothing new is taken until some runs are forgotten"):

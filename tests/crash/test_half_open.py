@@ -52,6 +52,21 @@ def test_a_worker_behind_a_half_open_network_lets_go_of_its_work_in_time(stage: 
     assert stage.verdict(Expected(call.node_id, 1, lambda _: 9)).faults == {}
 
 
+def test_a_worker_with_a_short_lease_stops_its_children_when_the_lease_is_over(stage: ServerStage) -> None:
+    """It does not wait for an answer for longer."""
+    way = stage.proxy()
+    stage.worker(1, via=way, lease_s=3.0)
+    stage.client().submit(time.sleep, 120.0)
+    stage.until(lambda: stage.store.queues() and stage.store.queues()[0].get("running"))
+    stage.until(lambda: way.seen["renew"] > 0)
+
+    way.swallow()
+    since = time.monotonic()
+    stage.until(lambda: "leases abandoned" in (stage.folder / "worker-0.log").read_text())
+
+    assert time.monotonic() - since < 4.0
+
+
 def test_a_worker_consumes_again_after_a_network_was_half_open(stage: ServerStage) -> None:
     way = stage.proxy()
     stage.worker(1, via=way)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskflow.errors import ResultExpired, StoreUnavailable
+from taskflow.errors import NoSuchRun, ResultExpired, RunLost, StoreError, StoreUnavailable
 from taskflow.feed import Feed
 from taskflow.ids import NodeId, RunId, WorkerId
 from taskflow.records import Event, Kind, Node, Outcome, Plan, Segment, Settlement, Want
@@ -26,6 +26,8 @@ class Ear:
         self.values: list[Segment] = []
         self.looks = 0
         self.cancelled = False
+        self.error: StoreError | None = None
+        self.node = NodeId("a")
         self.over = threading.Event()
 
     def happened(self, event: Event, /) -> None:
@@ -37,6 +39,11 @@ class Ear:
 
     def look(self) -> None:
         self.looks += 1
+
+    def lost(self, error: StoreError, /) -> None:
+        self.error = error
+        self.feed.unwatch(self.node, self)
+        self.over.set()
 
     def stop(self, *, running: bool) -> None:
         self.cancelled |= running or State.RUNNING not in self.heard
@@ -226,6 +233,62 @@ def test_a_listener_that_raises_does_not_silence_the_others(
         assert "the feed stumbled" in caplog.text
     finally:
         feed.close()
+
+
+class Forgetful(Ear):
+    """Finds nothing when it looks."""
+
+    def look(self) -> None:
+        super().look()
+        raise NoSuchRun("The store knows no run 'a'.")
+
+
+def test_a_run_that_the_store_has_forgotten_is_lost_when_it_was_acknowledged(
+    feed: Feed, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskflow.feed.POLL_S", 0.0)
+    ear = Forgetful(feed)
+    feed.watch(NodeId("a"), ear)
+    feed.look_back()
+    monkeypatch.setattr(store, "epoch", lambda: "another")
+
+    feed.look_back()
+    feed.look_back()
+    assert (ear.looks, ear.error) == (0, None)  # it is on its way, perhaps
+
+    feed.sent([call("a")])
+    feed.look_back()
+
+    assert isinstance(ear.error, RunLost)
+    assert feed.pending == 0
+    feed.look_back()
+    assert ear.looks == 1
+
+
+def test_what_is_still_known_is_waited_for_when_the_store_may_have_forgotten_something(
+    feed: Feed, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskflow.feed.POLL_S", 0.0)
+    ear = Ear(feed)
+    feed.watch(NodeId("a"), ear)
+    feed.sent([call("a")])
+    feed.look_back()
+    monkeypatch.setattr(store, "epoch", lambda: "another")
+
+    feed.look_back()
+    store.submit([call("a")])
+    work(store)
+    drain(feed)
+
+    assert (ear.looks, ear.error) == (1, None)
+    assert ear.values
+
+
+def test_what_was_forgotten_before_it_is_caught_up_with_is_lost(feed: Feed) -> None:
+    with pytest.raises(RunLost, match="acknowledged"):
+        feed.catch_up(NodeId("a"), Forgetful(feed))
+
+    assert feed.pending == 0
 
 
 def test_a_worker_that_cannot_be_started_does_not_end_the_feed(

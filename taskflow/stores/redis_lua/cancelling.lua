@@ -45,7 +45,8 @@ end
 
 local NODES_PER_STEP = 1000
 
--- Of a run, as many nodes as one step may take, from the one numbered `at` on. Gives whether anything changed, and
+-- Of a run, as many nodes as one step may take, from the one numbered `at` on; what their ends set free comes after the
+-- last of them, which it might be. Gives whether anything changed, and
 -- where to go on, or false.
 function M.cancel(target, index, reason, at)
   local row, run, ended = R.node(target), R.run(target), false
@@ -62,6 +63,6 @@ function M.cancel(target, index, reason, at)
       if not TERMINAL[node.state] then ended = M.cancel_node(node, reason) or ended end
     end
   end
-  M.drain()
+  M.drain(more)
   return {ended, more or false}
 end

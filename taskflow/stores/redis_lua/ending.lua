@@ -157,15 +157,23 @@ function M.count(row, state, items)
   if not chosen and not (FAILURES[state] and row.on_failure == 'skip') then run.worst = worse(run.worst, state) end
 end
 
--- Cancel what has not started, but not what was waiting for just this.
-local function stop(row)
+M.STOP = '\2'
+local STOPS_PER_STEP = 1000
+
+-- Cancel what has not started, but not what was waiting for just this: of the nodes of its run as many as a step may
+-- take, from the one numbered `at` on. The rest comes before anything else that is left to do, so that nothing else
+-- becomes of it. Gives how many were looked at.
+function M.stop(row, at)
   local reason, handlers = named(row) .. ' failed', {}
   for _, entry in ipairs(R.children(row.id, '', ALL)) do
     if not NEED_SUCCESS[entry[3][2]] then handlers[entry[2]] = true end
   end
-  for _, other in ipairs(R.nodes_of(row.run)) do
+  local list = R.nodes_of(row.run, at, at + STOPS_PER_STEP - 1)
+  for _, other in ipairs(list) do
     if not TERMINAL[other.state] and other.id ~= row.id and not handlers[other.id] then M.cancel_node(other, reason) end
   end
+  if #list >= STOPS_PER_STEP then R.push_first(M.STOP .. row.id, string.format('%d', at + STOPS_PER_STEP)) end
+  return #list
 end
 
 function M.end_node(row, state)
@@ -178,7 +186,7 @@ function M.end_node(row, state)
   local run = M.run_of(row)
   run.open = run.open - 1
   R.save_run(run)
-  if row.on_failure == 'stop' and FAILURES[state] then stop(row) end
+  if row.on_failure == 'stop' and FAILURES[state] then M.stop(row, 0) end
   if run.open == 0 and not run.ended_at and not run.pieces then
     M.end_run(run)
     if run.id ~= row.id then R.emit(run.id, '', 0, 0, run.state) end

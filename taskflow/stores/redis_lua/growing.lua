@@ -101,6 +101,17 @@ end
 
 local ORPHAN_S = 120
 
+function M.await_pieces(run) R.later('ZADD', P .. 'assembling', number(R.now + ORPHAN_S), run.id) end
+
+function M.begin_whole(run)
+  run.pieces = nil
+  R.save_run(run)
+  R.later('ZREM', P .. 'assembling', run.id)
+  R.push('\1' .. run.id, '')
+  M.drain()
+  if run.open == 0 and not run.ended_at then M.end_run(run) end
+end
+
 -- `a`: {run, name, meta, pieces, {label, predecessor} of other runs, lock, queues, bound of what is pending}. The
 -- pieces lie in `stage`, each {nodes, names of blobs, values}. Takes the next one, or lets the plan begin when there is
 -- none; gives whether it has begun, and the run that holds the lock of this one, which then is not added.
@@ -136,13 +147,9 @@ function M.assemble(a)
       .. ' within two minutes. Submit it anew then.')
   end
   R.save_run(run)
-  R.later('ZADD', P .. 'assembling', number(R.now + ORPHAN_S), run.id)
+  M.await_pieces(run)
   if raw then return {false, false} end -- what waits in `hold` is written when this step ends
-  run.pieces = nil
-  R.later('ZREM', P .. 'assembling', run.id)
-  R.push('\1' .. run.id, '')
-  M.drain()
-  if run.open == 0 and not run.ended_at then M.end_run(run) end
+  M.begin_whole(run)
   return {true, false}
 end
 
@@ -158,22 +165,21 @@ end
 
 -- ── growth ────────────────────────────────────────────────────────────────────────────
 
-local function stems_from(row, id)
-  while row and row.source do
-    if row.source == id then return true end
-    row = R.node(row.source)
+-- Remember whose clone a node is, at whatever distance.
+function M.know_clone(twin)
+  local source = twin.source
+  while source do
+    R.later('HSETNX', P .. 'cl:' .. twin.run, source, twin.id)
+    local row = R.node(source)
+    source = row and row.source
   end
-  return false
 end
 
 -- The clone of a node in a rerun; the node itself where there is none.
 local function clone_of(run, id)
   local known = R.node(id)
   if not known or known.run == run then return id end
-  for _, row in ipairs(R.nodes_of(run)) do
-    if stems_from(row, id) then return row.id end
-  end
-  return id
+  return call('HGET', P .. 'cl:' .. run, id) or id
 end
 
 local function is_below(id, other)

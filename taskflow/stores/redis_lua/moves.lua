@@ -53,7 +53,7 @@ local function bury(limit)
     limit = limit - #members
     if limit <= 0 then return true end
     call('SREM', P .. 'doomed', id)
-    call('UNLINK', P .. 'xr:' .. id, P .. 'rn:' .. id)
+    call('UNLINK', P .. 'xr:' .. id, P .. 'rn:' .. id, P .. 'cl:' .. id)
   end
 end
 
@@ -83,24 +83,39 @@ function M.give_up(run)
   if not run.pieces then call('SET', P .. 'gone:' .. run.id, number(R.now), 'EX', TOMBSTONE_S) end
 end
 
-local function age_run(id, seconds)
-  for _, kind in ipairs({'r:', 'rn:', 'xr:', 'bl:'}) do call('EXPIRE', P .. kind .. id, seconds) end
-  for _, name in ipairs(call('LRANGE', P .. 'rn:' .. id, 0, -1)) do
+local AGED_NODES_PER_STEP = 1000
+
+-- Give what belongs to a run, and to its nodes from the one numbered `at` on, a time to go; a step takes a thousand
+-- nodes of it. Gives how many.
+local function age_run(id, at, seconds)
+  for _, kind in ipairs({'r:', 'rn:', 'xr:', 'cl:', 'bl:'}) do call('EXPIRE', P .. kind .. id, seconds) end
+  local members = call('LRANGE', P .. 'rn:' .. id, at, at + AGED_NODES_PER_STEP - 1)
+  for _, name in ipairs(members) do
     for _, kind in ipairs(OF_A_NODE) do call('EXPIRE', P .. kind .. name, seconds) end
   end
-  for _, name in ipairs(call('SMEMBERS', P .. 'bl:' .. id)) do
-    if #name == 32 then call('EXPIRE', P .. 'b:' .. name, seconds) end
+  if at == 0 then
+    for _, name in ipairs(call('SMEMBERS', P .. 'bl:' .. id)) do
+      if #name == 32 then call('EXPIRE', P .. 'b:' .. name, seconds) end
+    end
   end
+  return #members
 end
 
--- What belongs to runs that have ended goes by itself when nobody sweeps for so long; gives how many were seen.
+-- What belongs to runs that have ended goes by itself when nobody sweeps for so long; gives how many were seen, some
+-- of up to `limit`. What is left of a run is remembered by its id and the number of a node.
 local function age(limit, seconds)
-  local ids = call('SRANDMEMBER', P .. 'unaged', limit)
-  for _, id in ipairs(ids) do
-    age_run(id, seconds)
-    call('SREM', P .. 'unaged', id)
+  local nodes = 0
+  local members = call('SRANDMEMBER', P .. 'unaged', limit)
+  for i, member in ipairs(members) do
+    local id, at = string.match(member, '^(.-)%z(%d+)$')
+    id, at = id or member, tonumber(at or '0')
+    local aged = age_run(id, at, seconds)
+    call('SREM', P .. 'unaged', member)
+    if aged == AGED_NODES_PER_STEP then call('SADD', P .. 'unaged', id .. '\0' .. string.format('%d', at + aged)) end
+    nodes = nodes + aged
+    if nodes >= AGED_NODES_PER_STEP then return i end
   end
-  return #ids
+  return #members
 end
 
 local function forget(id)
@@ -113,8 +128,9 @@ local function forget(id)
   M.give_up(run)
 end
 
--- Give up runs that ended before an instant, oldest first; gives how many, and from where to go on.
-local function forget_ended(before, at, limit, seconds)
+-- Give up runs that ended before an instant, oldest first; gives how many, and from where to go on. Those that are
+-- needed stay, and get another time to go.
+local function forget_ended(before, at, limit)
   local count = 0
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ended', '-inf', '(' .. number(before), 'LIMIT', at, limit)) do
     local run = R.run(id)
@@ -122,7 +138,7 @@ local function forget_ended(before, at, limit, seconds)
       call('ZREM', P .. 'ended', id)
       call('ZREM', P .. 'runs', id)
     elseif is_needed(id) then
-      age_run(id, seconds)
+      call('SADD', P .. 'unaged', id)
       at = at + 1
     else
       M.give_up(run)
@@ -177,6 +193,19 @@ local function register(name, body, flags)
   redis.register_function{function_name = PREFIX .. name, callback = callback, flags = flags or {'allow-oom'}}
 end
 
+local ASKED_AGAIN_S = 120
+
+-- Do what would have another outcome the second time. Who asks again with the same nonce has not heard the answer, and
+-- gets it again.
+local function once(nonce, body)
+  local key = P .. 'once:' .. nonce
+  local told = call('GET', key)
+  if told then return unpacked(told)[1] end
+  local result = body() or false
+  R.later('SET', key, pack({result}), 'EX', ASKED_AGAIN_S)
+  return result
+end
+
 local function settle(a, values)
   local lost = M.settle(a[1])
   return {lost, a[2] and answer_leases(M.claim(a[2]), values) or {}}
@@ -205,15 +234,18 @@ register('submit', function(plans)
   return held
 end, {})
 register('assemble', function(a) return M.assemble(a) end, {})
-register('cancel', function(a) return M.cancel(a[1], a[2] or nil, a[3], a[4]) end)
+register('cancel', function(a)
+  return once(a[5], function() return M.cancel(a[1], a[2] or nil, a[3], a[4]) end)
+end)
 register('purge', function(a) return M.purge(a[1], a[2], a[3]) end)
 register('rerun', function(a) return M.rerun(a[1], a[2], a[3]) end)
+register('clone_piece', function(a) return M.clone_piece(a) end)
 register('claim', function(want, values) return answer_leases(M.claim(want), values) end)
 register('settle', settle)
 register('feed', settle, {})
 register('renew', function(a) return M.renew(a[1], a[2]) end)
 register('reap', function(limit) return M.reap(limit) end)
-register('note', function(list) return note(list) end)
+register('note', function(a) return once(a[2], function() return note(a[1]) end) end)
 -- A function, so that a server without memory takes it too, and for the server's clock: those of workers may differ.
 register('announce', function(a) R.later('HSET', P .. 'workers', a[1], number(R.now) .. ' ' .. a[2]) end)
 register('steer', function(a)
@@ -222,7 +254,7 @@ register('steer', function(a)
   for _, topic in ipairs({'work', 'urgent'}) do R.later('PUBLISH', P .. topic, '') end
   return true
 end)
-register('forget', function(id) return forget(id) end)
-register('forget_ended', function(a) return forget_ended(a[1], a[2], a[3], a[4]) end)
+register('forget', function(a) return once(a[2], function() return forget(a[1]) end) end)
+register('forget_ended', function(a) return forget_ended(a[1], a[2], a[3]) end)
 register('bury', function(limit) return bury(limit) end)
 register('age', function(a) return age(a[1], a[2]) end)

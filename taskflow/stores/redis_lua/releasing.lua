@@ -82,10 +82,12 @@ local function release_children(id, after, limit)
   return limit - #children
 end
 
--- What could begin at once of a plan that came in pieces; gives how many nodes were looked at.
+-- What was held back until all pieces of a plan are there; gives how many nodes were looked at.
 local function begin_held(id, limit)
   local run = string.sub(id, 2)
-  local held = call('LRANGE', P .. 'hold:' .. run, 0, limit - 1)
+  local at = R.begun[run] or 0
+  local held = call('LRANGE', P .. 'hold:' .. run, at, at + limit - 1)
+  R.begun[run] = at + #held
   for _, name in ipairs(held) do
     local row = R.node(name)
     if row and not TERMINAL[row.state] then
@@ -99,18 +101,24 @@ local function begin_held(id, limit)
   return #held
 end
 
--- Release successors of what has ended; true when some are left for the next step.
-function M.drain()
+-- Release successors of what has ended; true when some are left for the next step: also when a run is to be stopped,
+-- which goes before. With `later`, all but what waits for some items is left.
+function M.drain(later)
   local limit = RELEASES_PER_STEP
   while true do
     while #R.ranges_ended > 0 do
       local last = table.remove(R.ranges_ended)
       release_ranges(last[1], last[2], last[3])
     end
+    if later or R.is_urgent() then return true end
     local id, after = R.pop()
     if not id then return false end
-    if string.byte(id, 1) == 1 then
+    local kind = string.sub(id, 1, 1)
+    if kind == '\1' then
       limit = limit - begin_held(id, limit)
+    elseif kind == M.STOP then
+      local row = R.node(string.sub(id, 2))
+      if row then limit = limit - M.stop(row, tonumber(after)) end
     else
       limit = release_children(id, after, limit)
     end

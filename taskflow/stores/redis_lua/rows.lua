@@ -13,7 +13,7 @@ local added, removed -- by parent: edges of this step; children that were releas
 local new_members, logs, crossings, dead, uses, later
 local limits, changed_limits, shut
 local calls, ended -- how many items of which queues may be claimed now; whether something has ended
-local todo, todo_changed, seq, seq_before
+local todo, seq, seq_before
 local locks -- by name: {run, until} where this step gave one, false where it took one
 
 -- A new step: nothing is known of the one before.
@@ -22,9 +22,11 @@ function R.open(prefix, args)
   P, given, before = prefix, args, 2
   nodes, runs, changed, changed_runs, added, removed = {}, {}, {}, {}, {}, {}
   new_members, logs, crossings, dead, uses, later = {}, {}, {}, {}, {}, {}
-  todo, todo_changed, seq, seq_before, locks = nil, false, nil, nil, {}
+  todo = {first = 1, last = 0, read = {}, at = 1, taken = 0, urgent = {}}
+  seq, seq_before, locks = nil, nil, {}
   limits, changed_limits, shut, calls, ended = {}, {}, {}, {}, false
   R.freed, R.ranges_ended, R.events, R.suspect = false, {}, {}, nil
+  R.begun = {} -- by run: how many of what was held back for it have begun in this step
   if args[1] ~= '' then
     R.now = tonumber(args[1])
   else
@@ -316,31 +318,39 @@ function R.release(row, child, edge)
   gone[child] = member(child, edge)
 end
 
+-- ── what is still to be done: a list of {id, after}, read as far as it is needed ───────
+
+local TODO_PER_LOOK = 200
+
 function R.push(id, after)
-  R.todo()
   todo.last = todo.last + 1
   todo[todo.last] = {id, after}
-  todo_changed = true
 end
 
-function R.todo()
-  if not todo then
-    todo = {first = 1, last = 0}
-    for i, text in ipairs(call('LRANGE', P .. 'todo', 0, -1)) do
-      local id, after = string.match(text, '^(.-)%z(.*)$')
-      todo[i], todo.last = {id, after}, i
-    end
+-- For the next step, before all else.
+function R.push_first(id, after) table.insert(todo.urgent, {id, after}) end
+
+function R.is_urgent() return #todo.urgent > 0 end
+
+local function next_stored()
+  if todo.at > #todo.read and not todo.exhausted then
+    todo.taken = todo.taken + #todo.read
+    todo.read, todo.at = call('LRANGE', P .. 'todo', todo.taken, todo.taken + TODO_PER_LOOK - 1), 1
+    todo.exhausted = #todo.read < TODO_PER_LOOK
   end
-  return todo
+  local text = todo.read[todo.at]
+  if not text then return nil end
+  todo.at = todo.at + 1
+  return string.match(text, '^(.-)%z(.*)$')
 end
 
 function R.pop()
-  R.todo()
+  local id, after = next_stored()
+  if id then return id, after end
   local entry = todo[todo.first]
   if not entry then return nil end
   todo[todo.first] = nil
   todo.first = todo.first + 1
-  todo_changed = true
   return entry[1], entry[2]
 end
 
@@ -973,8 +983,11 @@ local function write_edges()
 end
 
 local function write_todo()
-  call('DEL', P .. 'todo')
-  for i = todo.first, todo.last do call('RPUSH', P .. 'todo', todo[i][1] .. '\0' .. todo[i][2]) end
+  local key, taken = P .. 'todo', todo.taken + todo.at - 1
+  if taken > 0 then call('LTRIM', key, taken, -1) end
+  for i = todo.first, todo.last do call('RPUSH', key, todo[i][1] .. '\0' .. todo[i][2]) end
+  for _, entry in ipairs(todo.urgent) do call('LPUSH', key, entry[1] .. '\0' .. entry[2]) end
+  if todo.first <= todo.last or #todo.urgent > 0 then R.freed = true end -- somebody has to go on with it
 end
 
 local EVENT_ENTRIES_KEPT = 20000
@@ -1057,7 +1070,7 @@ function R.finish()
   end
   write_locks()
   for _, command in ipairs(later) do call(unpack(command)) end
-  if todo_changed then write_todo() end
+  write_todo()
   if seq and seq ~= seq_before then call('SET', P .. 'seq', number(seq)) end
   tell()
 end

@@ -151,7 +151,10 @@ function M.reap(limit)
   local left = M.drain()
   M.limits_due()
   local late = R.alarms(limit)
-  for _, row in ipairs(late) do alarmed(row) end
+  for _, row in ipairs(late) do
+    if R.is_urgent() then break end -- what is being stopped is cancelled, and not late
+    alarmed(row)
+  end
   left = M.drain() or left or #late >= limit
   if left then return 0 end
   local alarm = R.next_alarm()

@@ -14,6 +14,7 @@ from taskflow.testing.story import (
     after,
     array,
     call,
+    ended,
     keep,
     one,
     pages,
@@ -141,6 +142,32 @@ class Rerunning(Told):
         story.run(names["x"], names["b"])
         assert story.states(*names.values()) == [State.SUCCEEDED] * 3
         assert story.values(names["a"]) == [names["x"]]
+
+    @pytest.mark.parametrize("end", ["expired", "cancelled"])
+    def test_what_took_a_place_and_needs_what_had_ended_below_does_not_wait_for_itself(
+        self, story: Story, end: str
+    ) -> None:
+        """The edge stays on the old node; all others lead to clones."""
+        story.submit(call("a"), call("b", "a", expires_s=5.0))
+        taken = story.take(lease_s=60.0)
+        if end == "expired":
+            story.wait(6)
+            story.reap()
+        else:
+            story.cancel("b")
+        grown = (call("x", ended("b")), call("y", "x"))
+        story.settle(taken, one(taken, Kind.REPLACED), grow=Growth(grown, final=NodeId("y")))
+        story.fail(story.take())
+        assert story.states("a", "b", "x", "y") == [
+            State.SKIPPED, State(end), State.FAILED, State.SKIPPED,
+        ]  # fmt: skip
+
+        names = story.rerun()
+        story.run(names["x"], names["y"], names["b"])
+
+        assert story.run_view("again").state is State.SUCCEEDED
+        assert [edge.parent for edge in story.node(names["x"]).parents] == [NodeId("b")]
+        assert [edge.parent for edge in story.node(names["y"]).parents] == [names["x"]]
 
     def test_maps_of_one_run_may_feed_each_other_anew(self, story: Story) -> None:
         """Kept items and edges to nodes that follow in the same run."""

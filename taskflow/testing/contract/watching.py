@@ -53,6 +53,15 @@ class Forgetting(Told):
 
         assert story.state("a") is State.QUEUED
 
+    def test_the_epoch_stays_as_long_as_nothing_is_lost(self, story: Story) -> None:
+        """It is no clock, and no counter of what happened."""
+        epoch = story.store.epoch()
+        story.submit(call("a"))
+        story.run("a")
+        story.store.forget(RunId("run"))
+
+        assert story.store.epoch() == epoch
+
     def test_forgetting_the_unknown_is_an_error(self, story: Story) -> None:
         """It is likely a typing error."""
         with pytest.raises(NoSuchRun):
