@@ -629,7 +629,7 @@ def test_a_group_of_many_is_read_one_by_one_and_never_held() -> None:
 
     def members() -> Iterator[Signature]:
         nonlocal alive, most
-        for i in range(200_000):
+        for i in range(60_000):
             alive += 1
             most = max(most, alive)
             yield Counted(add, (i, i))
@@ -640,9 +640,9 @@ def test_a_group_of_many_is_read_one_by_one_and_never_held() -> None:
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert (shape.width, len(draft.nodes)) == (200_000, 1)
-    assert most < 50_000
-    assert peak_bytes < 40_000_000
+    assert (shape.width, len(draft.nodes)) == (60_000, 1)
+    assert most < 15_000
+    assert peak_bytes < 12_000_000
 
 
 @pytest.mark.parametrize("level", ["outer", "inner", "member"])
