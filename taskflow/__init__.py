@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from taskflow.errors import Ignore, Reject, Skip
     from taskflow.future import Future
     from taskflow.gathering import as_completed, gather
+    from taskflow.limits import CircuitBreaker, ConcurrencyLimit, RateLimit
     from taskflow.maprun import MapRun
     from taskflow.policy import Options, RetryPolicy
     from taskflow.pools.context import add_to_chord, current, replace, rng
@@ -46,13 +47,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncResult",
+    "CircuitBreaker",
     "Client",
+    "ConcurrencyLimit",
     "EagerResult",
     "Future",
     "GroupResult",
     "Ignore",
     "MapRun",
     "Options",
+    "RateLimit",
     "Ref",
     "Reject",
     "ResultSet",
@@ -104,6 +108,7 @@ _ROOMS = {
     "taskflow.gathering": ("as_completed", "gather"),
     "taskflow.result": ("AsyncResult", "EagerResult", "GroupResult", "ResultSet"),
     "taskflow.workflowrun": ("WorkflowRun",),
+    "taskflow.limits": ("CircuitBreaker", "ConcurrencyLimit", "RateLimit"),
     "taskflow.maprun": ("MapRun",),
     "taskflow.policy": ("Options", "RetryPolicy"),
     "taskflow.errors": ("Ignore", "Reject", "Skip"),

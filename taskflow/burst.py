@@ -24,7 +24,7 @@ from taskflow.future import Future
 from taskflow.ids import NodeId, RunId, new_id
 from taskflow.maprun import MapRun
 from taskflow.plan import pages
-from taskflow.policy import Options
+from taskflow.policy import Options, Policy
 from taskflow.records import Node, Plan
 from taskflow.states import LIVE, State
 
@@ -48,15 +48,23 @@ class Burst(MapRun[Any]):
         digest: The function that is called with the items.
         label: What a person reads.
         options: How each call is treated.
+        policy: The part of it that the store keeps.
         meta: What the run says of itself.
     """
 
     def __init__(
-        self, engine: Engine, digest: str, label: str, options: Options, meta: Mapping[str, Any]
+        self,
+        engine: Engine,
+        digest: str,
+        label: str,
+        options: Options,
+        policy: Policy,
+        meta: Mapping[str, Any],
     ) -> None:
         super().__init__(engine, RunId(new_id()), NodeId(new_id()), None, label)
         self.digest = digest
         self.options = options
+        self._policy = policy
         self._meta = meta
         self._items: list[Any] = []
 
@@ -89,7 +97,7 @@ class Burst(MapRun[Any]):
             tuple(pages(codec, self.digest, items)),
             options.queue,
             options.priority,
-            options.policy,
+            self._policy,
             label=self.label,
         )
         return Plan(self.run_id, (node,), self.label, self._meta)
@@ -146,7 +154,7 @@ class Bursts:
             meta: What a run of such calls says of itself.
         """
         engine = self._engine
-        digest = engine.codec.function(self._applied_to(fn), retry=options.retries)
+        digest = engine.codec.function(self._applied_to(fn), retry=options.retries, breaker=options.judge)
         engine.was_interrupted = False
         return engine.outbox.gather(digest, options, item, lambda: self._begin(fn, digest, options, meta))
 
@@ -168,7 +176,7 @@ class Bursts:
         view = next(n for n in engine.store.snapshot(future.run_id)[0].nodes if n.id == future.node_id)
         loaded = engine.codec.load_function(call.fn)
         applied = cast("Applied", loaded.fn)
-        digest = engine.codec.function(applied.func, retry=loaded.retry)
+        digest = engine.codec.function(applied.func, retry=loaded.retry, breaker=loaded.breaker)
         node = Node(
             NodeId(new_id()),
             digest,
@@ -193,7 +201,8 @@ class Bursts:
 
     def _begin(self, fn: Callable[..., Any], digest: str, options: Options, meta: Mapping[str, Any]) -> Burst:
         engine = self._engine
-        burst = Burst(engine, digest, options.label or engine.codec.describe(fn), options, meta)
+        label = options.label or engine.codec.describe(fn)
+        burst = Burst(engine, digest, label, options, options.policy_for(fn), meta)
         engine.feed.watch(burst.node_id, burst)
         self._going_on.add(burst)
         engine.begin()

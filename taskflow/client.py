@@ -404,6 +404,12 @@ class Client(concurrent.futures.Executor):
         for queue in queues or ("default",):
             self._engine.store.pause(queue, resume=True)
 
+    def limits(self) -> Any:
+        """Rates, limits and circuit breakers in use: one row each (a DataFrame with pandas)."""
+        from taskflow.observe.overview import limit_rows
+
+        return _table(limit_rows(self._engine.store))
+
     def dead_letters(self, *, limit: int = 1000) -> Any:
         """What failed for good: one row each (a DataFrame with pandas)."""
         from taskflow.observe.overview import dead_rows

@@ -29,6 +29,7 @@
     │  ├─ UpstreamFailed          a task it depends on gave no value
     │  ├─ TaskSkipped             it chose to be skipped, or what it depends on did
     │  ├─ TaskRejected            it refused its work
+    │  ├─ CircuitOpen             its circuit breaker let nothing through
     │  ├─ WorkerLost              the process died while running it
     │  │  └─ OOMKilled
     │  └─ TaskExpired
@@ -48,6 +49,7 @@ from typing import Any
 
 __all__ = [
     "CannotPickle",
+    "CircuitOpen",
     "ConfigError",
     "CycleError",
     "GraphError",
@@ -228,6 +230,10 @@ class TaskSkipped(TaskError):
 
 class TaskRejected(TaskError):
     """The task raised `Reject`: it is a dead letter."""
+
+
+class CircuitOpen(TaskError):
+    """The circuit breaker of the task was open: what it guards had failed too often. Try later."""
 
 
 class WorkerLost(TaskError):

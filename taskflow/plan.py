@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from taskflow.codec import Reference, blob_names
 from taskflow.errors import GraphError, UsageError
 from taskflow.ids import NodeId, RunId, new_id
-from taskflow.policy import Options
+from taskflow.policy import Options, Policy
 from taskflow.records import Edge, EdgeMode, Node, Page, Plan
 
 if TYPE_CHECKING:
@@ -155,9 +155,10 @@ class Draft:
         Raises:
             CannotPickle: The function or an argument cannot travel.
         """
-        digest = self.codec.function(fn, retry=options.retries)
+        digest = self.codec.function(fn, retry=options.retries, breaker=options.judge)
         value, links = self._dump_args(fn, digest, args, kwargs or {}, edges, options)
-        return self._add(fn, digest, value, links, options, node_id, label, 1, False, ())
+        policy = options.policy_for(fn, args, kwargs)
+        return self._add(fn, digest, value, links, options, policy, node_id, label, 1, False, ())
 
     def map(
         self,
@@ -216,16 +217,18 @@ class Draft:
             The id, and how many items there are.
         """
         label = label or options.label or self.codec.describe(fn)
+        policy = options.policy_for(fn)
         first, items = _peek(items)
         if _has_reference(first, star):
             fn, items, given = _with_slots(fn, items, star)
             args, star = (given, *args), False
-        digest = self.codec.function(fn, retry=options.retries)
+        digest = self.codec.function(fn, retry=options.retries, breaker=options.judge)
         shared = {**(kwargs or {}), STAR: True} if star else kwargs or {}
         value, links = self._dump_args(fn, digest, args, shared, edges, options)
         paged = tuple(pages(self.codec, digest, items, page_items))
         width = paged[-1].hi if paged else 0
-        return self._add(fn, digest, value, links, options, node_id, label, width, True, paged), width
+        node = self._add(fn, digest, value, links, options, policy, node_id, label, width, True, paged)
+        return node, width
 
     def array_of(
         self,
@@ -251,7 +254,7 @@ class Draft:
             The id of the array node.
         """
         target = node_id or NodeId(new_id())
-        digest = self.codec.function(fn, retry=options.retries)
+        digest = self.codec.function(fn, retry=options.retries, breaker=options.judge)
         around = Options(
             queue=options.queue, priority=options.priority, on_failure=options.on_failure, after=options.after
         )
@@ -270,7 +273,8 @@ class Draft:
         shared = {**(kwargs or {}), STAR: True} if star else kwargs or {}
         edges = (*edges, Edge(before, EdgeMode.AFTER))
         value, links = self._dump_args(fn, digest, args, shared, edges, options)
-        return self._add(fn, digest, value, links, options, target, named, None, True, ())
+        policy = options.policy_for(fn)
+        return self._add(fn, digest, value, links, options, policy, target, named, None, True, ())
 
     def find(self, node_id: NodeId) -> Node | None:
         """A node that was drawn or taken, or `None`; quick for those that were drawn lately."""
@@ -327,6 +331,7 @@ class Draft:
         value: bytes,
         links: _Links,
         options: Options,
+        policy: Policy,
         node_id: NodeId | None,
         label: str | None,
         width: int | None,
@@ -347,7 +352,7 @@ class Draft:
             paged,
             options.queue,
             options.priority,
-            options.policy,
+            policy,
             delay_s,
             expires_s,
             label or options.label or self.codec.describe(fn),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 
 from taskflow.errors import ConfigError, nearest
+from taskflow.limits import CircuitBreaker, ConcurrencyLimit, Limit, RateLimit, limits_of
 
 __all__ = ["OnFailure", "Options", "Policy", "RetryPolicy", "backoff_s", "roll"]
 
@@ -167,6 +168,7 @@ class Policy:
         ignore_result: No value is kept.
         max_parallel: At most so many items of the node run at once.
         run_parallel: At most so many items of its whole run do.
+        limits: What the whole store keeps to, by name.
     """
 
     max_deliveries: int = 3
@@ -179,6 +181,7 @@ class Policy:
     ignore_result: bool = False
     max_parallel: int | None = None
     run_parallel: int | None = None
+    limits: tuple[Limit, ...] = ()
 
     def to_json(self) -> str:
         """Only what differs from the defaults, so that most policies are ``{}``."""
@@ -202,7 +205,10 @@ def _policy_to_json(policy: Policy) -> str:
 
 @lru_cache(maxsize=1024)
 def _policy_from_json(text: str) -> Policy:
-    return Policy(**json.loads(text))
+    known = json.loads(text)
+    if "limits" in known:
+        known["limits"] = tuple(Limit(*limit) for limit in known["limits"])
+    return Policy(**known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +236,11 @@ class Options:
         max_parallel: At most so many items run at once, whatever slots are free: of a map, of a workflow or
             canvas that is sent with it, or of the step of a workflow that is set so.
         run_parallel: The same for all nodes of the run that have it, together.
+        rate_limit: A `RateLimit`, or text such as ``"10/m"``: so many starts in a time over all workers of
+            the store; several of them all hold.
+        concurrency: A `ConcurrencyLimit`, or a number: so many of this task at once over all workers of the
+            store; several of them all hold. What must wait stays in its queue, not in a slot.
+        breaker: A `CircuitBreaker`.
         after: Futures that must have succeeded first, though their values are not needed.
         key: Names the run: a second submit with the same key in the same store is the first one.
     """
@@ -252,6 +263,9 @@ class Options:
     ignore_result: bool = False
     max_parallel: int | None = None
     run_parallel: int | None = None
+    rate_limit: RateLimit | str | float | Sequence[RateLimit | str | float] | None = None
+    concurrency: ConcurrencyLimit | int | Sequence[ConcurrencyLimit | int] | None = None
+    breaker: CircuitBreaker | None = None
     after: tuple[Any, ...] = ()
     key: str | None = None
 
@@ -296,6 +310,43 @@ class Options:
             run_parallel=self.run_parallel,
         )
 
+    @cached_property
+    def rates(self) -> tuple[RateLimit, ...]:
+        """`rate_limit`, as what it means."""
+        return tuple(r if isinstance(r, RateLimit) else RateLimit(r) for r in _listed(self.rate_limit))
+
+    @cached_property
+    def is_limited(self) -> bool:
+        """Whether its calls keep to limits of the store."""
+        return bool(self.rates or self.breaker is not None or _listed(self.concurrency))
+
+    @cached_property
+    def is_keyed(self) -> bool:
+        """Whether the arguments of a call tell which limits it keeps to."""
+        return any(callable(getattr(one, "key", None)) for one in (*self.rates, *_listed(self.concurrency)))
+
+    @cached_property
+    def judge(self) -> CircuitBreaker | None:
+        """The breaker, where it does not count every exception: whoever runs the task must ask it."""
+        breaker = self.breaker
+        return breaker if breaker is not None and not breaker.counts_all else None
+
+    def policy_for(
+        self,
+        fn: Callable[..., Any],
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Policy:
+        """`policy` with the limits that a call of `fn` keeps to; `args` is `None` for an array node.
+
+        Raises:
+            ConfigError: The key of a limit is a function, and there are no arguments for it.
+        """
+        if not self.is_limited:
+            return self.policy
+        limits = limits_of(self.rates, _listed(self.concurrency), self.breaker, fn, args, kwargs)
+        return replace(self.policy, limits=limits)
+
     def of_run(self) -> Options:
         """The same for all nodes of a graph: what bounds a map bounds the run as a whole."""
         if self.max_parallel is None:
@@ -319,6 +370,25 @@ class Options:
 _OPTION_NAMES = tuple(f.name for f in fields(Options))
 
 
+def _listed(given: Any) -> tuple[Any, ...]:
+    if given is None:
+        return ()
+    return tuple(given) if isinstance(given, (list, tuple, set, frozenset)) else (given,)
+
+
+def _check_limits(o: Options) -> None:
+    if any(not isinstance(one, (str, int, float, RateLimit)) for one in _listed(o.rate_limit)):
+        raise ConfigError(f"rate_limit={o.rate_limit!r} is not possible: write '10/m', or a RateLimit.")
+    _ = o.rates
+    for most in _listed(o.concurrency):
+        if isinstance(most, bool) or not isinstance(most, (int, ConcurrencyLimit)):
+            raise ConfigError(f"concurrency={most!r} is not possible: use a number, or a ConcurrencyLimit.")
+        if isinstance(most, int) and most < 1:
+            raise ConfigError(f"concurrency={most} is not possible: use a number above 0, or None.")
+    if o.breaker is not None and not isinstance(o.breaker, CircuitBreaker):
+        raise ConfigError(f"breaker={o.breaker!r} is not possible: use a CircuitBreaker.")
+
+
 def _check_options(o: Options) -> None:
     if not 0 <= o.priority <= 255:
         raise ConfigError(f"priority={o.priority} is not possible: use 0 to 255, higher runs first.")
@@ -337,6 +407,8 @@ def _check_options(o: Options) -> None:
         value = getattr(o, name)
         if isinstance(value, datetime) and value.tzinfo is None:
             raise ConfigError(f"{name} needs a time zone: datetime.now(timezone.utc) + timedelta(...).")
+    if o.rate_limit is not None or o.concurrency is not None or o.breaker is not None:
+        _check_limits(o)
     if not _QUEUE.fullmatch(o.queue):
         raise ConfigError(f"queue={o.queue!r} is not a name: use 1 to 128 of A-Z a-z 0-9 _ . - /")
 

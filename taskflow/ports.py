@@ -17,6 +17,7 @@ from taskflow.records import (
     ItemView,
     Lease,
     LeaseKey,
+    LimitView,
     Note,
     Page,
     Plan,
@@ -174,6 +175,10 @@ class StatusPort(Protocol):
 
     def pause(self, queue: str, /, *, resume: bool = False) -> bool:
         """Hand out nothing of a queue until it is resumed; what runs goes on. Tells whether that was new."""
+        ...
+
+    def limits(self, /) -> list[LimitView]:
+        """The limits in use, by name: what is counted of each."""
         ...
 
     def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:

@@ -29,6 +29,7 @@ __all__ = [
     "Kind",
     "Lease",
     "LeaseKey",
+    "LimitView",
     "Node",
     "NodeView",
     "Note",
@@ -261,7 +262,8 @@ class Outcome(NamedTuple):
 
     ``SUCCEEDED`` and ``RELEASED`` may cover a range; the others name one item. The value of a
     succeeded range of an array node is the list of its results; that of a call is its result;
-    that of a failure, if any, is the pickled exception. `took_s` is the time of all items together.
+    that of a failure, if any, is the pickled exception. `took_s` is the time of all items together. `spared`:
+    a breaker does not take it for a failure.
     """
 
     lo: int
@@ -273,6 +275,7 @@ class Outcome(NamedTuple):
     started_at: float = 0.0
     took_s: float = 0.0
     log: str | None = None
+    spared: bool = False
 
 
 class Settlement(NamedTuple):
@@ -429,6 +432,23 @@ class RunView(NamedTuple):
     ended_at: float | None
     meta: Mapping[str, Any]
     nodes: tuple[NodeView, ...] = ()
+
+
+class LimitView(NamedTuple):
+    """What a store counts under the name of a limit that is in use.
+
+    `kind` is ``rate``, ``concurrency`` or ``breaker``; `running` its items that run; `tokens` those of a
+    rate at the last start; `state` that of a breaker, ``closed``, ``open`` or ``half-open``, and `until` when
+    it lets something through, since the epoch; `is_full` whether somebody found no room and waits.
+    """
+
+    name: str
+    kind: str
+    running: int = 0
+    tokens: float | None = None
+    state: str = ""
+    until: float | None = None
+    is_full: bool = False
 
 
 class Note(NamedTuple):

@@ -46,7 +46,7 @@ class Sender:
     def __init__(self, engine: Engine, options: Options) -> None:
         self._engine = engine
         self.options = options
-        self._gathers = not any(getattr(options, name) for name in _APART)
+        self._gathers = not options.is_keyed and not any(getattr(options, name) for name in _APART)
         self._done_with: deque[RunId] = deque()
 
     def having(self, **options: Any) -> Sender:

@@ -16,6 +16,7 @@ from taskflow.cli import (
     dead,
     doctor,
     key,
+    limits,
     logs,
     queues,
     result,
@@ -62,6 +63,7 @@ COMMANDS: dict[str, Command] = {
     "dead": dead,
     "workers": workers,
     "queues": queues,
+    "limits": limits,
     "doctor": doctor,
     "key": key,
 }

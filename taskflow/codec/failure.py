@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from taskflow.errors import (
+    CircuitOpen,
     OOMKilled,
     RemoteError,
     SoftTimeLimitExceeded,
@@ -199,6 +200,7 @@ def _remote_error(failure: Failure) -> RemoteError:
 _BY_NAME: dict[str, type[TaskError]] = {
     kind.__name__: kind
     for kind in (
+        CircuitOpen,
         TaskCancelled,
         TaskExpired,
         TaskRejected,
@@ -216,6 +218,7 @@ _BY_STATE: dict[str, type[TaskError]] = {
     "lost": WorkerLost,
 }
 _DEFAULTS: dict[type[TaskError], str] = {
+    CircuitOpen: "The circuit breaker of the task was open.",
     TaskCancelled: "The task was cancelled.",
     TaskExpired: "The task was not started before it expired.",
     TaskRejected: "The task rejected its work.",

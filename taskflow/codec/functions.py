@@ -45,6 +45,7 @@ class Loaded:
     Args:
         fn: The function.
         retry: The `RetryPolicy` it was sent with, or `None`.
+        breaker: The `CircuitBreaker`, where it does not count every exception.
         label: What a person reads.
         cwd: The directory of the client when it was sent.
     """
@@ -53,6 +54,7 @@ class Loaded:
     retry: Any
     label: str
     cwd: str
+    breaker: Any = None
 
 
 def describe(fn: Any) -> str:

@@ -20,7 +20,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from taskflow.codec import bundle
 from taskflow.codec.culprit import cannot_pickle
@@ -59,6 +59,7 @@ from taskflow.errors import (
     Untrusted,
     UsageError,
 )
+from taskflow.limits import CircuitBreaker
 from taskflow.policy import RetryPolicy
 from taskflow.records import Failure, Segment, Value
 
@@ -87,11 +88,14 @@ _dumps = pickle.dumps
 _loads = pickle.loads
 
 
+_Treated: TypeAlias = "tuple[RetryPolicy | None, CircuitBreaker | None]"
+
+
 class _Sent(NamedTuple):
     """A function that was stored, and how to tell that it is still the same."""
 
     fn: Any
-    retry: RetryPolicy | None
+    treated: _Treated
     digest: str
     kid: bytes
     cwd: str
@@ -158,8 +162,16 @@ class Codec:
         self.blobs.put(name, [self.keyring.seal(_FUNCTION, 0, name.encode(), body)])
         self._bundle_name = name
 
-    def function(self, fn: Callable[..., Any], *, retry: RetryPolicy | None = None) -> str:
+    def function(
+        self,
+        fn: Callable[..., Any],
+        *,
+        retry: RetryPolicy | None = None,
+        breaker: CircuitBreaker | None = None,
+    ) -> str:
         """Store a function with all it captures, once, and give the digest it is found by.
+
+        What its exceptions mean travels with it: `retry`, and `breaker` where that does not count them all.
 
         A function that did not change since the last time is not pickled again; a captured variable that
         changed is always noticed.
@@ -171,7 +183,7 @@ class Codec:
         if (
             sent is not None
             and sent.fn is fn
-            and (sent.retry is retry or sent.retry == retry)
+            and sent.treated == (retry, breaker)
             and sent.capture.is_unchanged()
             and is_here(sent.cwd)
             and sent.path == sys.path
@@ -180,22 +192,22 @@ class Codec:
             and time.monotonic() < self._stored.get(sent.digest, 0.0)
         ):
             return sent.digest
-        return self._send(fn, retry)
+        return self._send(fn, (retry, breaker))
 
-    def _send(self, fn: Callable[..., Any], retry: RetryPolicy | None) -> str:
+    def _send(self, fn: Callable[..., Any], treated: _Treated) -> str:
         if not callable(fn):
             raise UsageError(f"A task needs a function, and this is a {type(fn).__name__!r}.")
-        capture = Capture.of(fn, retry)
-        digest = self._store_function(fn, retry)
+        capture = Capture.of(fn, treated)
+        digest = self._store_function(fn, treated)
         if capture is not None:
             kid, cwd = self.keyring.kid, working_directory()
-            sent = _Sent(fn, retry, digest, kid, cwd, list(sys.path), self._bundle_name, capture)
+            sent = _Sent(fn, treated, digest, kid, cwd, list(sys.path), self._bundle_name, capture)
             keep(self._sent, id(fn), sent, _CACHED_FUNCTIONS)
         return digest
 
-    def _store_function(self, fn: Callable[..., Any], retry: RetryPolicy | None) -> str:
+    def _store_function(self, fn: Callable[..., Any], treated: _Treated) -> str:
         label = describe(fn)
-        packed, shared = self._pack_function(fn, retry, label)
+        packed, shared = self._pack_function(fn, treated, label)
         more = {"bundle": self._bundle_name} if self._bundle_name else {}
         top = _json({**header(label), "blobs": shared, "linked": packed.linked, **more})
         body = b"".join([top, *packed.parts()])
@@ -208,20 +220,20 @@ class Codec:
         return digest
 
     def _pack_function(
-        self, fn: Callable[..., Any], retry: RetryPolicy | None, label: str
+        self, fn: Callable[..., Any], treated: _Treated, label: str
     ) -> tuple[Packed, list[Blob]]:
         try:
-            packed = pack((fn, retry), source_chars=_MOST_SOURCE_CHARS)
+            packed = pack((fn, *treated), source_chars=_MOST_SOURCE_CHARS)
             if packed.size <= SHARE_FROM:
                 return packed, []
             objects = list(captured(fn))  # Kept until the end: they are known by their ids.
             shared = self._objects.share(objects, SHARE_FROM)
             numbers = {key: number for number, key in enumerate(shared)}
-            packed = pack((fn, retry), shared=numbers, source_chars=_MOST_SOURCE_CHARS)
+            packed = pack((fn, *treated), shared=numbers, source_chars=_MOST_SOURCE_CHARS)
             return packed, list(shared.values())
         except Exception as error:
             _pass_on(error)
-            raise cannot_pickle(error, [("function", label, fn), ("variable", "retry", retry)]) from error
+            raise cannot_pickle(error, [("function", label, fn), ("variable", "retry", treated)]) from error
 
     def load_function(self, digest: str) -> Loaded:
         """The function of a digest; the last few are kept.
@@ -248,11 +260,11 @@ class Codec:
         place = self._enter(top["bundle"]) if "bundle" in top else ""
         shared = self._objects.loader(top["blobs"]) if top["linked"] else None
         try:
-            fn, retry = _unpack_inline(rest, None, shared)
+            fn, retry, breaker = _unpack_inline(rest, None, shared)
         except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
             _explain(f"The function {top['name']!r}", error)
         cwd = top["cwd"] if top.get("host") == host() else place or working_directory()
-        return Loaded(fn, retry, top["name"], cwd)
+        return Loaded(fn, retry, top["name"], cwd, breaker)
 
     def _enter(self, name: str) -> str:
         """Have the files that came with a function; gives their directory."""

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
-from taskflow.ids import RunId
-from taskflow.machine.ending import expire, refresh
-from taskflow.machine.parts import forget, is_bounded, piece, put, room, tally
+from taskflow.machine import limiting
+from taskflow.machine.ending import expire, refresh, refuse
+from taskflow.machine.parts import forget, is_bounded, piece, put, room, shared_room, tally
 from taskflow.machine.releasing import drain
 from taskflow.machine.rows import NodeRow, Part, Rows
-from taskflow.policy import Policy
 from taskflow.records import Lease, LeaseKey, Renewal, Want
 from taskflow.states import State
 
@@ -25,6 +24,8 @@ __all__ = ["claim", "renew"]
 RANGE_MAX = 65_536
 RANGE_FLOOR_S = 0.001
 PACE_MIN_S = 1e-6
+ENDED_MAX = 500
+"""So many nodes may end in one claim because they are late, or their breaker is open."""
 
 
 def claim(rows: Rows, want: Want) -> list[Lease]:
@@ -38,16 +39,16 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
         with the length of a range bounded by time instead of by number.
     """
     leases: list[Lease] = []
-    full: set[tuple[RunId, Policy]] = set()
-    slots, room_s, expired = want.slots, 0.0, False
+    full: set[str] = set()
+    slots, room_s, ended = want.slots, 0.0, 0
     for row in rows.ready(want.queues, full):
         if slots <= 0 and room_s <= 0:
             break
-        if row.expires_at is not None and row.expires_at <= rows.now:
-            expire(rows, row)
-            expired = True
-        most = _room(rows, row, full) if is_bounded(row) else None
-        if row.state is not State.QUEUED or most == 0:
+        ended += _ends_unstarted(rows, row)
+        if ended == ENDED_MAX:
+            rows.freed = True  # somebody goes on with it
+            break
+        if row.state is not State.QUEUED or (most := _room(rows, row, want, full)) == 0:
             continue
         pace = want.pace_s.get(row.fn)
         if not row.array:
@@ -63,16 +64,30 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
             slots -= taken
             if row.state is State.QUEUED and taken != most:  # what is left of it is not overtaken
                 break
-    if expired:
+    if ended:
         drain(rows)
     return leases
 
 
-def _room(rows: Rows, row: NodeRow, full: set[tuple[RunId, Policy]]) -> int:
-    most = room(rows, row)
-    if most == 0 and row.held == 0:  # it is the run that has no room, and so for nothing like this
-        full.add((row.run, row.policy))
-    return most
+def _ends_unstarted(rows: Rows, row: NodeRow) -> bool:
+    """Whether what was not started of a node is not to be: it is too late, or its breaker is open."""
+    if row.expires_at is not None and row.expires_at <= rows.now:
+        expire(rows, row)
+        return True
+    if row.policy.limits and (breaker := limiting.opened(rows, row)) is not None:
+        refuse(rows, row, breaker.name, breaker.until)
+        return True
+    return False
+
+
+def _room(rows: Rows, row: NodeRow, want: Want, full: set[str]) -> int | None:
+    """How many items of a node may start now; `None` where nothing bounds them."""
+    if not is_bounded(row):
+        return None
+    shared = shared_room(rows, row, want.worker)
+    if shared == 0 and row.lane is not None:
+        full.add(row.lane)
+    return min(shared, room(row))
 
 
 def _lease_call(rows: Rows, row: NodeRow, want: Want) -> Lease:
@@ -134,6 +149,8 @@ def _lease(rows: Rows, row: NodeRow, part: Part, want: Want) -> Lease:
     part.started_at = rows.now
     if row.started_at is None:
         row.started_at = rows.now
+    if row.policy.limits:
+        limiting.start(rows, row, want.worker, part.size)
     tally(rows, row, State.RUNNING, part.size)
     rows.put_part(row, part)
     refresh(rows, row)

@@ -11,7 +11,7 @@ An end may stop other nodes of the run, which may end others in turn, so that al
 from __future__ import annotations
 
 from taskflow.machine.needs import Refusal
-from taskflow.machine.parts import forget, piece, run_of
+from taskflow.machine.parts import forget, piece, put, run_of
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.records import Failure, Kind, Outcome
 from taskflow.states import FAILURES, TERMINAL, State
@@ -26,6 +26,7 @@ __all__ = [
     "end_run",
     "expire",
     "refresh",
+    "refuse",
     "touch",
 ]
 
@@ -221,12 +222,30 @@ def expire(rows: Rows, row: NodeRow) -> None:
     """End what was never started; what has run once goes on."""
     row.expires_at = None
     error = Failure("expired", "TaskExpired", "it was not started in time").to_json()
+    _end_unstarted(rows, row, State.EXPIRED, error)
+
+
+def refuse(rows: Rows, row: NodeRow, breaker: str, until: float) -> None:
+    """A breaker is open: what never started fails; what was tried before waits until it lets some through."""
+    for part in rows.parts(row) if row.returned else ():
+        if part.state is State.QUEUED and part.deliveries > 0:
+            forget(rows, row, part)
+            part.state, part.until = State.WAITING, until
+            put(rows, row, part)
+            rows.emit(row.run, row.id, part.lo, part.hi, State.WAITING)
+    name = breaker.partition(":")[2]
+    text = f"the circuit breaker {name} is open: what it guards has failed too often"
+    failure = Failure("failed", "taskflow.errors.CircuitOpen", text, data={"error": "CircuitOpen"})
+    _end_unstarted(rows, row, State.FAILED, failure.to_json())
+
+
+def _end_unstarted(rows: Rows, row: NodeRow, state: State, error: str) -> None:
     for part in rows.parts(row) if row.returned or row.waiting else ():
         if part.state is not State.RUNNING and part.deliveries == 0:
             forget(rows, row, part)
-            end_range(rows, row, part, State.EXPIRED, error)
+            end_range(rows, row, part, state, error)
     if row.width is None:
-        count(rows, row, State.EXPIRED, row.open)
+        count(rows, row, state, row.open)
     elif row.fresh:
-        _end_fresh(rows, row, State.EXPIRED, error)
+        _end_fresh(rows, row, state, error)
     refresh(rows, row)

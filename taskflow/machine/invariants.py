@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
-from taskflow.machine.rows import NodeRow, Part
+from taskflow.machine.rows import LimitRow, NodeRow, Part
 from taskflow.states import LIVE, TERMINAL, State
 
-__all__ = ["broken"]
+__all__ = ["broken", "miscounted"]
 
 
 def broken(row: NodeRow, parts: Iterable[Part], ended: Iterable[tuple[int, int]]) -> list[str]:
@@ -41,6 +42,22 @@ def broken(row: NodeRow, parts: Iterable[Part], ended: Iterable[tuple[int, int]]
         faults.append(f"it is {row.state} though every item has ended")
     faults += _state(row)
     return [f"node {row.id}: {fault}" for fault in faults]
+
+
+def miscounted(limits: Iterable[LimitRow], nodes: Iterable[NodeRow]) -> list[str]:
+    """Say which limits count other items than run."""
+    running: Counter[str] = Counter()
+    for row in nodes:
+        for limit in row.policy.limits:
+            if limit.most is not None:
+                running[limit.name] += row.held
+    counted = {row.name: row.held for row in limits if row.held}
+    names = sorted(counted.keys() | +running)
+    return [
+        f"limit {name}: {running[name]} items run, it counts {counted.get(name, 0)}"
+        for name in names
+        if running[name] != counted.get(name, 0)
+    ]
 
 
 def _partition(row: NodeRow, parts: list[Part], ended: list[tuple[int, int]]) -> list[str]:

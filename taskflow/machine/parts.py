@@ -9,10 +9,11 @@ say what the parts say::
 
 from __future__ import annotations
 
+from taskflow.machine import limiting
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.states import State
 
-__all__ = ["forget", "is_bounded", "piece", "put", "room", "run_of", "tally"]
+__all__ = ["forget", "is_bounded", "piece", "put", "room", "run_of", "shared_room", "tally"]
 
 
 def piece(part: Part, lo: int, hi: int) -> Part:
@@ -52,7 +53,9 @@ def tally(rows: Rows, row: NodeRow, state: State, items: int) -> None:
             run = run_of(rows, row)
             run.held += items
             rows.save(run)
-        rows.freed |= items < 0 and is_bounded(row)
+        if row.policy.limits:
+            limiting.tally(rows, row, items)
+        rows.freed |= items < 0 and _is_bounded_itself(row)
     elif state is State.WAITING:
         row.waiting += items
     elif state is State.QUEUED:
@@ -60,18 +63,26 @@ def tally(rows: Rows, row: NodeRow, state: State, items: int) -> None:
 
 
 def is_bounded(row: NodeRow) -> bool:
-    """Whether only so many of its items may run at once."""
+    """Whether only so many of its items may start now."""
+    return _is_bounded_itself(row) or bool(row.policy.limits)
+
+
+def _is_bounded_itself(row: NodeRow) -> bool:
     return row.policy.max_parallel is not None or row.policy.run_parallel is not None
 
 
-def room(rows: Rows, row: NodeRow) -> int:
-    """How many more of a bounded node's items may run now."""
-    policy, rooms = row.policy, []
-    if policy.max_parallel is not None:
-        rooms.append(policy.max_parallel - row.held)
-    if policy.run_parallel is not None:
-        rooms.append(policy.run_parallel - run_of(rows, row).held)
-    return max(0, min(rooms))
+def room(row: NodeRow) -> int:
+    """How many more items the node's own bound lets run."""
+    most = row.policy.max_parallel
+    return limiting.MANY if most is None else max(0, most - row.held)
+
+
+def shared_room(rows: Rows, row: NodeRow, worker: str) -> int:
+    """How many more items may start now of all nodes in the lane of this one."""
+    most = limiting.room(rows, row, worker)
+    if row.policy.run_parallel is not None:
+        most = min(most, row.policy.run_parallel - run_of(rows, row).held)
+    return max(0, most)
 
 
 def run_of(rows: Rows, row: NodeRow) -> RunRow:

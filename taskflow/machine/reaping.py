@@ -6,6 +6,7 @@ A node carries one alarm, the earliest of all these; a reap looks at the nodes w
 from __future__ import annotations
 
 from taskflow.machine.ending import end_items, expire, refresh
+from taskflow.machine.limiting import limits_due
 from taskflow.machine.parts import forget, put
 from taskflow.machine.releasing import drain
 from taskflow.machine.rows import NodeRow, Part, Rows
@@ -19,6 +20,7 @@ __all__ = ["reap"]
 def reap(rows: Rows, limit: int) -> float | None:
     """Do what time demands; returns seconds until it demands more, 0 when some was left over."""
     left = drain(rows)
+    limits_due(rows)
     late = rows.alarms(limit)
     for row in late:
         _alarmed(rows, row)

@@ -14,7 +14,8 @@ same rules.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Protocol
 
 from taskflow.ids import NodeId, RunId
@@ -22,7 +23,7 @@ from taskflow.policy import Policy
 from taskflow.records import Edge, LeaseKey, Outcome, Page
 from taskflow.states import State
 
-__all__ = ["NodeRow", "Part", "Rows", "RunRow"]
+__all__ = ["LimitRow", "NodeRow", "Part", "Rows", "RunRow", "lane_of"]
 
 
 @dataclass(slots=True)
@@ -96,9 +97,26 @@ class NodeRow:
         return (self.width or 0) - self.cursor
 
     @property
+    def lane(self) -> str | None:
+        """Queued nodes that share bounds stand in one lane: when the first finds no room, none of it does."""
+        return lane_of(self.run, self.policy)
+
+    @property
     def replaced(self) -> int:
         """How many items of an array node wait for the calls that took their places."""
         return self.open - self.held - self.waiting - self.returned - self.fresh if self.array else 0
+
+
+def lane_of(run: RunId, policy: Policy) -> str | None:
+    """The lane of a node of that run and policy; `None` where it shares no bounds with others."""
+    if policy.run_parallel is None and not policy.limits:
+        return None
+    return f"{run if policy.run_parallel is not None else ''} {_unseeded(policy)}"
+
+
+@lru_cache(maxsize=1024)
+def _unseeded(policy: Policy) -> str:
+    return replace(policy, seed=None).to_json()
 
 
 @dataclass(slots=True)
@@ -118,6 +136,36 @@ class RunRow:
     worst: State | None = None
     held: int = 0
     key: Any = None
+
+
+@dataclass(slots=True)
+class LimitRow:
+    """What is counted under the name of a `Limit`, see `machine.limiting`.
+
+    `held`: items that run. `tokens` there were at the instant `at`. `failed`: when a breaker heard of
+    failures, oldest first; `opened_at`; `until` when it lets nothing through but `probes` items, which are
+    fewer each time one is handed out. `refused`: somebody found no room, and looks again at `wake_at` or
+    when something ends. At `idle_at` the row is as good as a new one, and goes.
+    """
+
+    name: str
+    held: int = 0
+    tokens: float = 0.0
+    at: float | None = None
+    failed: tuple[float, ...] = ()
+    opened_at: float | None = None
+    until: float = 0.0
+    probes: int = 0
+    refused: bool = False
+    wake_at: float | None = None
+    idle_at: float | None = None
+
+    @property
+    def alarm_at(self) -> float | None:
+        """When there is something to do."""
+        if self.wake_at is None or self.idle_at is None:
+            return self.idle_at if self.wake_at is None else self.wake_at
+        return min(self.wake_at, self.idle_at)
 
 
 class Rows(Protocol):
@@ -164,8 +212,20 @@ class Rows(Protocol):
         """The items of a node whose width is known only now."""
         ...
 
-    def save(self, row: NodeRow | RunRow, /) -> None:
+    def save(self, row: NodeRow | RunRow | LimitRow, /) -> None:
         """The row was changed."""
+        ...
+
+    def limit(self, name: str, /) -> LimitRow:
+        """What is counted under a name; a new row where nothing is."""
+        ...
+
+    def limits_due(self) -> list[LimitRow]:
+        """Those whose alarm has passed, earliest first."""
+        ...
+
+    def drop_limit(self, row: LimitRow, /) -> None:
+        """Nothing is counted under that name any more."""
         ...
 
     def held(self, node: NodeRow, key: LeaseKey, /) -> Part | None:
@@ -234,9 +294,9 @@ class Rows(Protocol):
         """The edges of a node, in order."""
         ...
 
-    def ready(self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], /) -> Iterator[NodeRow]:
+    def ready(self, queues: Sequence[str], full: Collection[str], /) -> Iterator[NodeRow]:
         """Queued nodes: higher priority first, then in the order in which they were added. Those of paused
-        queues are left out, and those of a run and a policy that are in `full`, which may grow meanwhile."""
+        queues are left out, and those of a lane that is in `full`, which may grow meanwhile."""
         ...
 
     def alarms(self, limit: int, /) -> list[NodeRow]:
@@ -244,7 +304,7 @@ class Rows(Protocol):
         ...
 
     def next_alarm(self) -> float | None:
-        """The earliest alarm of all nodes."""
+        """The earliest alarm of all nodes and limits."""
         ...
 
     def copy_ended(self, source: NodeRow, target: NodeRow, anew: Collection[int], /) -> list[tuple[int, int]]:

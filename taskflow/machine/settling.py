@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from taskflow.machine.ending import end_items, refresh
 from taskflow.machine.growing import grow, replace_item
+from taskflow.machine.limiting import heard
 from taskflow.machine.parts import forget, piece, put
 from taskflow.machine.releasing import drain
 from taskflow.machine.rows import NodeRow, Part, Rows
@@ -88,6 +89,8 @@ def _was_applied(rows: Rows, row: NodeRow, index: int, fence: int) -> bool:
 def apply(rows: Rows, row: NodeRow, part: Part, outcome: Outcome) -> None:
     """End the items that an outcome speaks of, or give them back."""
     kind = outcome.kind
+    if row.policy.limits:
+        heard(rows, row, part, outcome)
     if kind is Kind.SUCCEEDED:
         end_items(rows, row, part, outcome, State.SUCCEEDED)
     elif kind is Kind.FAILED:

@@ -69,6 +69,22 @@ def dead_rows(store: Store, limit: int) -> Rows:
     ]
 
 
+def limit_rows(store: Store) -> Rows:
+    """Limits that are in use: one row each. `waits`: somebody found no room."""
+    return [
+        {
+            "limit": view.name,
+            "kind": view.kind,
+            "running": view.running,
+            "tokens": None if view.tokens is None else round(view.tokens, 3),
+            "state": view.state,
+            "until": view.until,
+            "waits": view.is_full,
+        }
+        for view in store.limits()
+    ]
+
+
 def finding_rows(store: Store) -> Rows:
     """What an examination of a store found, and whether anybody works: one row each."""
     found = [{"what": what, "well": well, "finding": text} for what, well, text in store.check()]

@@ -61,7 +61,7 @@ class Ledger:
         settle, new = self._settlements.append, tuple.__new__  # Several times quicker than the classes.
         for work, value, took in zip(works, values, tooks, strict=False):
             key = work.lease[0]
-            outcome = new(Outcome, (0, 1, _SUCCEEDED, value, None, 0.0, started, took, None))
+            outcome = new(Outcome, (0, 1, _SUCCEEDED, value, None, 0.0, started, took, None, False))
             settle(new(Settlement, (key, (outcome,), None)))
             started += took
         if link.leaked:
@@ -91,6 +91,7 @@ class Ledger:
         started: float,
         took: float,
         log: str | None,
+        spared: bool,
         growth: tuple[Any, ...] | None,
     ) -> None:
         """Any other outcome."""
@@ -102,7 +103,7 @@ class Ledger:
             log = shortened(link.take_leaked(number, at, lo, hi) + (log or "")) or None
         if kind == Kind.CANCELLED:
             error = cancelled(self.cancelled.get(work.lease.key, "")).to_json()
-        outcome = Outcome(lo, hi, Kind(kind), value, error, delay_s, started, took, log)
+        outcome = Outcome(lo, hi, Kind(kind), value, error, delay_s, started, took, log, spared)
         self._settle(work.lease, outcome, growth_of(growth))
         if kind == Kind.RELEASED:
             link.count(work.lease.fn, lo - hi)

@@ -227,8 +227,22 @@ class Outcomes:
         if kind in _BY_WISH:
             failure = replace(failure, kind=_BY_WISH[kind][0], type=_BY_WISH[kind][1], data=_BY_WISH[kind][2])
         value = self._codec.dump_error(node, index, fence, error) if kind == Kind.FAILED else None
+        breaker = loaded.breaker if loaded is not None else None
+        spared = breaker is not None and breaker.spares(error)
+        took = max(0.0, took)
         self._emit(
-            at, index, index + 1, kind, value, failure.to_json(), delay_s or 0.0, None, max(0.0, took), log
+            at,
+            index,
+            index + 1,
+            kind,
+            value,
+            failure.to_json(),
+            delay_s or 0.0,
+            None,
+            took,
+            log,
+            None,
+            spared,
         )
         if isinstance(error, MemoryError):
             self.retiring = True
@@ -259,6 +273,7 @@ class Outcomes:
         took: float = 0.0,
         log: str | None = None,
         growth: Growth | None = None,
+        spared: bool = False,
     ) -> None:
         started = _wall(self.lane.reals[Lane.START] if began is None else began)
         record = (
@@ -274,6 +289,7 @@ class Outcomes:
             started,
             took,
             log,
+            spared,
             None if growth is None else growth_record(growth),
         )
         self._reports.add(record, len(value or b"") + len(error or "") + len(log or "") + 200)

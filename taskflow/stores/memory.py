@@ -16,7 +16,7 @@ from taskflow.clock import Clock, SystemClock
 from taskflow.errors import NoSuchRun, ResultExpired, UsageError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine import moves
-from taskflow.machine.invariants import broken
+from taskflow.machine.invariants import broken, miscounted
 from taskflow.machine.rows import RunRow
 from taskflow.ports import Blobs
 from taskflow.records import (
@@ -25,6 +25,7 @@ from taskflow.records import (
     ItemView,
     Lease,
     LeaseKey,
+    LimitView,
     NodeView,
     Note,
     Page,
@@ -40,7 +41,7 @@ from taskflow.records import (
 from taskflow.states import TERMINAL, State
 from taskflow.stores.bells import PipeBell
 from taskflow.stores.memory_rows import MemoryRows, Record, Tables
-from taskflow.stores.views import item_views, node_view, queue_line, run_counts, run_view
+from taskflow.stores.views import item_views, limit_view, node_view, queue_line, run_counts, run_view
 
 __all__ = ["MemoryStore"]
 
@@ -353,7 +354,16 @@ class MemoryStore:
                     record.row, record.parts.values(), [(s.lo, s.hi) for s, _ in record.segments.values()]
                 )
             ]
+            faults += miscounted(
+                self._tables.limits.values(), [record.row for record in self._tables.nodes.values()]
+            )
             return [("invariants", not faults, "; ".join(faults) or "every node is in order")]
+
+    def limits(self, /) -> list[LimitView]:
+        """See `StatusPort.limits`."""
+        with self._lock:
+            rows = sorted(self._tables.limits.values(), key=lambda row: row.name)
+            return [limit_view(row, self._clock.now()) for row in rows]
 
     # ── the rest ─────────────────────────────────────────────────────────────────────
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 
 from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId
-from taskflow.machine.rows import NodeRow, Part, RunRow
-from taskflow.policy import Policy
+from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
 from taskflow.records import Edge, ItemView, LeaseKey, Outcome, Page, Segment
 from taskflow.states import State
 
@@ -57,6 +56,7 @@ class Tables:
     members: dict[str, list[NodeId]] = field(default_factory=dict)
     todo: deque[tuple[NodeId, str]] = field(default_factory=deque)
     paused: set[str] = field(default_factory=set)
+    limits: dict[str, LimitRow] = field(default_factory=dict)
     seq: int = 0
 
 
@@ -70,6 +70,7 @@ class MemoryRows:
         self._todo_before = list(tables.todo)
         self._before: dict[str, Record | None] = {}
         self._runs_before: dict[str, RunRow | None] = {}
+        self._limits_before: dict[str, LimitRow | None] = {}
         self.freed = False
         self.ranges_ended: list[tuple[NodeRow, int, int]] = []
         self._later: list[tuple[Edge, NodeId]] = []
@@ -102,6 +103,11 @@ class MemoryRows:
                 members.pop(run, None)
             else:
                 runs[run] = before
+        for name, limit in self._limits_before.items():
+            if limit is None:
+                self._tables.limits.pop(name, None)
+            else:
+                self._tables.limits[name] = limit
         for node, record in self._before.items():
             if record is not None:
                 nodes[node] = record
@@ -182,8 +188,25 @@ class MemoryRows:
         """See `Rows.add_pages`."""
         self._of(node).pages.extend(pages)
 
-    def save(self, row: NodeRow | RunRow, /) -> None:
+    def save(self, row: NodeRow | RunRow | LimitRow, /) -> None:
         """See `Rows.save`."""
+
+    def limit(self, name: str, /) -> LimitRow:
+        """See `Rows.limit`."""
+        row = self._tables.limits.get(name)
+        self._limits_before.setdefault(name, copy(row))
+        if row is None:
+            row = self._tables.limits[name] = LimitRow(name)
+        return row
+
+    def limits_due(self) -> list[LimitRow]:
+        """See `Rows.limits_due`."""
+        late = [(r.alarm_at, r.name) for r in self._tables.limits.values() if r.alarm_at is not None]
+        return [self.limit(name) for at, name in sorted(late) if at <= self.now]
+
+    def drop_limit(self, row: LimitRow, /) -> None:
+        """See `Rows.drop_limit`."""
+        del self._tables.limits[row.name]
 
     def held(self, node: NodeRow, key: LeaseKey, /) -> Part | None:
         """See `Rows.held`."""
@@ -299,12 +322,12 @@ class MemoryRows:
         record = self._record(node)
         return list(record.edges) if record is not None else []
 
-    def ready(self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], /) -> Iterator[NodeRow]:
+    def ready(self, queues: Sequence[str], full: Collection[str], /) -> Iterator[NodeRow]:
         """See `Rows.ready`."""
         wanted = set(queues) - self._tables.paused
         queued = [r for r in self._open() if r.row.state is State.QUEUED and r.row.queue in wanted]
         for record in sorted(queued, key=lambda r: (-r.row.priority, r.seq)):
-            if full and (record.row.run, record.row.policy) in full:
+            if full and record.row.lane in full:
                 continue
             self._record(record.row.id)
             yield record.row
@@ -320,7 +343,8 @@ class MemoryRows:
 
     def next_alarm(self) -> float | None:
         """See `Rows.next_alarm`."""
-        alarms = (r.row.alarm_at for r in self._open())
+        alarms = [r.row.alarm_at for r in self._open()]
+        alarms += [row.alarm_at for row in self._tables.limits.values()]
         return min((alarm for alarm in alarms if alarm is not None), default=None)
 
     def copy_ended(self, source: NodeRow, target: NodeRow, anew: Collection[int], /) -> list[tuple[int, int]]:

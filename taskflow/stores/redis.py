@@ -12,7 +12,8 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     sg: sv: sx:NODE             segments of an array: stories, values, order
     pv: pg:NODE                 pages of items: values, order
     ch:NODE  lg:NODE            successors in order; captured output
-    q:QUEUE  ql:QUEUE  tally    queued nodes in order; lanes of bounded runs; items by queue and state
+    q:QUEUE  ql:QUEUE  tally    queued nodes in order; lanes of bounded ones; items by queue and state
+    limits  limits:due          what is counted by name, and when something is to be done about it
     alarm  todo  runs  ended    what is due, what is still to be released, runs by age, by end
     events  cursor  seq         what happened, and two counters
     b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs

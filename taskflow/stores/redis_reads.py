@@ -11,12 +11,13 @@ from taskflow.errors import (
     ResultExpired,
 )
 from taskflow.ids import NodeId, RunId, WorkerId
-from taskflow.machine.invariants import broken
-from taskflow.machine.rows import NodeRow, Part
+from taskflow.machine.invariants import broken, miscounted
+from taskflow.machine.rows import LimitRow, NodeRow, Part
 from taskflow.records import (
     Call,
     Event,
     ItemView,
+    LimitView,
     NodeView,
     Page,
     RunView,
@@ -30,6 +31,7 @@ from taskflow.stores.redis_records import (
     edge_from,
     events_from,
     item_from,
+    limit_from,
     node_from,
     pack,
     part_from,
@@ -37,7 +39,7 @@ from taskflow.stores.redis_records import (
     unpack,
 )
 from taskflow.stores.redis_scripts import reads
-from taskflow.stores.views import item_views, node_view, queue_line
+from taskflow.stores.views import item_views, limit_view, node_view, queue_line
 
 __all__ = ["RedisReads", "pairs"]
 
@@ -244,6 +246,16 @@ class RedisReads(RedisAsk):
             table.setdefault(name.decode(), queue_line(name.decode()))["paused"] = True
         return [table[name] for name in sorted(table)]
 
+    def limits(self, /) -> list[LimitView]:
+        """See `StatusPort.limits`."""
+        seconds, micros = self._ask("TIME") if self._clock is None else (self._clock.now(), 0)
+        now = float(seconds) + float(micros) / 1e6
+        return [limit_view(row, now) for row in self._limit_rows()]
+
+    def _limit_rows(self) -> list[LimitRow]:
+        found = pairs(self._ask("HGETALL", self._key("limits")))
+        return [limit_from(name.decode(), body) for name, body in sorted(found)]
+
     def dead(self, /, *, limit: int = 1000) -> list[tuple[RunId, NodeId, ItemView]]:
         """See `StatusPort.dead`."""
         members = self._ask("ZREVRANGE", self._key("dead"), 0, limit - 1, "WITHSCORES")
@@ -292,11 +304,12 @@ class RedisReads(RedisAsk):
         ]
 
     def _faults(self) -> list[str]:
-        faults = []
+        faults, rows = [], []
         for node in self._named("n:", ""):
             row, parts, ended = self._story(node)
             faults += broken(row, parts, [(item.lo, item.hi) for item in ended])
-        return faults
+            rows.append(row)
+        return faults + miscounted(self._limit_rows(), rows)
 
 
 def _is_whole(changing: bytes) -> bool:

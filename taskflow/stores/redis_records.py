@@ -17,7 +17,7 @@ import msgpack
 from taskflow.codec import blob_names
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.needs import unique
-from taskflow.machine.rows import NodeRow, Part
+from taskflow.machine.rows import LimitRow, NodeRow, Part
 from taskflow.policy import Policy
 from taskflow.records import (
     Edge,
@@ -44,6 +44,7 @@ __all__ = [
     "events_from",
     "item_from",
     "lease_from",
+    "limit_from",
     "needs_of",
     "node_from",
     "pack",
@@ -108,21 +109,22 @@ def unpack(packed: bytes) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _policy(policy: Policy) -> tuple[str, list[Any]]:
-    """A policy as text, without its seed; and what the rules read of it."""
+def _policy(policy: Policy) -> tuple[str, list[Any], Any]:
+    """A policy as text, without its seed; what the rules read of it; its limits."""
     told = [policy.max_deliveries, _or_false(policy.chunk), policy.on_failure]
     told += [_or_false(policy.max_parallel), _or_false(policy.run_parallel)]
-    return replace(policy, seed=None).to_json(), told
+    limits = [[_or_false(value) for value in limit] for limit in policy.limits]
+    return replace(policy, seed=None).to_json(), told, limits or False
 
 
 def _node(node: Node, values: Values, *, ranged: bool = False, first: bool = False) -> list[Any]:
-    text, told = _policy(node.policy)
+    text, told, limits = _policy(node.policy)
     edges = [_edge(edge) for edge in unique(node.edges)] if node.edges else []
     return [
         node.id, values.function(node.fn), values.number(node.args), edges, _or_false(node.width),
         int(node.array), _pages(node.pages, values), node.queue, node.priority, text, _or_false(node.delay_s),
         _or_false(node.expires_s), node.label, *told, _or_false(node.policy.seed),
-        int(ranged), int(first),
+        int(ranged), int(first), limits,
     ]  # fmt: skip
 
 
@@ -179,9 +181,9 @@ def settlement_to(settlement: Settlement, values: Values) -> list[Any]:
 
 
 def _outcome(outcome: Outcome, values: Values) -> list[Any]:
-    lo, hi, kind, value, error, delay_s, started_at, took_s, log = outcome
+    lo, hi, kind, value, error, delay_s, started_at, took_s, log, spared = outcome
     number = values.number(value)
-    return [lo, hi, str(kind), number, _or_false(error), delay_s, started_at, took_s, _or_false(log)]
+    return [lo, hi, str(kind), number, _or_false(error), delay_s, started_at, took_s, _or_false(log), spared]
 
 
 def want_to(want: Want) -> list[Any]:
@@ -252,6 +254,15 @@ def node_from(node: str, fixed: bytes, changing: bytes) -> tuple[NodeRow, dict[S
         row.part = part_from(0, 1, d[19])
     row.key = s[9]
     return row, {STATES[state]: items for state, items in (d[20] or {}).items()}
+
+
+def limit_from(name: str, body: bytes) -> LimitRow:
+    """What is counted under the name of a limit."""
+    held, tokens, at, failed, opened_at, until, probes, refused, wake_at, idle_at = unpack(body)
+    return LimitRow(
+        name, held, float(tokens), _seconds(at), tuple(map(float, failed)), _seconds(opened_at), float(until),
+        probes, refused, _seconds(wake_at), _seconds(idle_at),
+    )  # fmt: skip
 
 
 def segment_from(t: Sequence[Any], values: Sequence[bytes]) -> Segment:

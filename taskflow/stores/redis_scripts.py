@@ -15,7 +15,7 @@ __all__ = ["moves", "reads"]
 
 _LUA = Path(__file__).with_name("redis_lua")
 _ROOMS = (
-    *("rows", "needs", "ending", "releasing", "growing"),
+    *("rows", "needs", "ending", "limiting", "releasing", "growing"),
     *("claiming", "settling", "cancelling", "rerunning", "moves"),
 )
 

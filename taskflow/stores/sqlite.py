@@ -33,7 +33,7 @@ from taskflow.records import (
     WorkerView,
 )
 from taskflow.states import TERMINAL
-from taskflow.stores.sqlite_columns import queues_with_work
+from taskflow.stores.sqlite_columns import NEXT_ALARM, queues_with_work
 from taskflow.stores.sqlite_reads import SqliteReads
 from taskflow.stores.sqlite_retention import SqliteRetention
 
@@ -115,9 +115,9 @@ class SQLiteStore(SqliteReads, SqliteRetention):
         """See `WorkPort.reap`. Also keeps the write-ahead log short."""
         self._checkpoint_aside()
         now = self._clock.now()
-        alarm = self._read("select alarm_at from node where alarm_at is not null order by alarm_at limit 1")
-        if not self._read("select 1 from todo limit 1") and (not alarm or alarm[0][0] > now):
-            return max(0.0, alarm[0][0] - now) if alarm else None
+        alarm = self._read(NEXT_ALARM)[0][0]
+        if not self._read("select 1 from todo limit 1") and (alarm is None or alarm > now):
+            return None if alarm is None else max(0.0, alarm - now)
         with self._step(go_on=True) as rows:
             return moves.reap(rows, limit)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskflow.ids import NodeId
-from taskflow.machine.rows import NodeRow, Part, RunRow
+from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
 from taskflow.policy import Policy
 from taskflow.records import Edge, EdgeMode, ItemView, Segment
 from taskflow.states import State
@@ -19,22 +19,27 @@ from taskflow.states import State
 __all__ = [
     "INSERT_NODE",
     "INSERT_RUN",
+    "LOAD_LIMIT",
     "LOAD_NODE",
     "LOAD_NODE_ARGS",
     "LOAD_RUN",
     "LOAD_RUN_BRIEFLY",
+    "NEXT_ALARM",
     "NODE_WIDTH",
     "PART_COLUMNS",
     "STATES",
     "UPDATE_ENDED_NODE",
+    "UPDATE_LIMIT",
     "UPDATE_NODE",
     "UPDATE_RUN",
+    "changed_limit",
     "changed_node",
     "changed_run",
     "edge_from",
     "ended_node",
     "inputs_of",
     "item_from",
+    "limit_from",
     "new_node",
     "new_run",
     "node_from",
@@ -60,6 +65,7 @@ _FIXED = (
     "label",
     "created_at",
     "source",
+    "lane",
 )
 _CHANGING = (
     *(
@@ -120,6 +126,12 @@ _HAS_WORK = "exists(select 1 from node where state = 'queued' and queue = ?)"
 _NO_PART = (None,) * len(_PART)
 _ONE_SUCCEEDED = {State.SUCCEEDED: 1}
 INSERT_RUN = f"insert into run({', '.join(_RUN)}) values({', '.join('?' * len(_RUN))})"
+LOAD_LIMIT = "select name, body from limits"
+UPDATE_LIMIT = "insert or replace into limits values(?,?,?)"
+NEXT_ALARM = (
+    "select min(at) from (select min(alarm_at) as at from node where alarm_at is not null"
+    " union all select min(alarm_at) from limits where alarm_at is not null)"
+)
 UPDATE_RUN = "update run set total=?, open=?, state=?, counts=?, ended_at=?, worst=?, held=? where key=?"
 
 
@@ -158,6 +170,12 @@ def run_from(t: Sequence[Any]) -> RunRow:
     return RunRow(t[1], t[2], meta, t[4], t[5], t[6], STATES[t[7]], counts, t[9], worst, t[11], t[0])
 
 
+def limit_from(t: Sequence[Any]) -> LimitRow:
+    """A row of `LOAD_LIMIT` as the machine's."""
+    held, tokens, at, failed, *rest = json.loads(t[1])
+    return LimitRow(t[0], held, tokens, at, tuple(failed), *rest)
+
+
 def part_from(t: Sequence[Any]) -> Part:
     """A row of ``part`` (without its node) as the machine's."""
     return Part(t[0], t[1], STATES[t[2]], *t[3:])
@@ -190,12 +208,21 @@ def changed_run(r: RunRow) -> tuple[Any, ...]:
     return r.total, r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.held, r.key
 
 
+def changed_limit(row: LimitRow) -> tuple[Any, ...]:
+    """The values of `UPDATE_LIMIT`."""
+    body = [
+        row.held, row.tokens, row.at, row.failed, row.opened_at, row.until, row.probes, row.refused,
+        row.wake_at, row.idle_at,
+    ]  # fmt: skip
+    return row.name, json.dumps(body), row.alarm_at
+
+
 def new_node(row: NodeRow, run: int) -> tuple[Any, ...]:
     """The values of `INSERT_NODE`; `run` is the key of its run."""
     changing = changed_node(row)
     return (
         row.key, run, row.id, row.fn, row.args, row.width, int(row.array), row.queue,
-        row.priority, row.policy.to_json(), row.label, row.created_at, row.source,
+        row.priority, row.policy.to_json(), row.label, row.created_at, row.source, row.lane,
         changing[0], *changing[2 : len(_CHANGING)], inputs_of(row), *changing[len(_CHANGING) : -1],
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from taskflow.errors import (
     TaskflowError,
 )
 from taskflow.ids import NodeId, RunId
-from taskflow.machine.invariants import broken
+from taskflow.machine.invariants import broken, miscounted
 from taskflow.machine.rows import NodeRow, Part
 from taskflow.records import (
     Call,
@@ -22,6 +22,7 @@ from taskflow.records import (
     EdgeMode,
     Event,
     ItemView,
+    LimitView,
     NodeView,
     Page,
     RunView,
@@ -30,19 +31,21 @@ from taskflow.records import (
 )
 from taskflow.states import TERMINAL, State
 from taskflow.stores.sqlite_columns import (
+    LOAD_LIMIT,
     LOAD_NODE,
     LOAD_NODE_ARGS,
     LOAD_RUN,
     PART_COLUMNS,
     STATES,
     item_from,
+    limit_from,
     node_from,
     part_from,
     run_from,
     segment_from,
 )
 from taskflow.stores.sqlite_file import CURSOR_BITS, WAL_BYTES, SqliteFile
-from taskflow.stores.views import item_views, node_view, queue_line, run_view
+from taskflow.stores.views import item_views, limit_view, node_view, queue_line, run_view
 
 __all__ = ["SqliteReads"]
 
@@ -335,8 +338,13 @@ class SqliteReads(SqliteFile):
         report.append(("disk", free > 1 << 28, f"{free / 1e9:.1f} GB free where the store is"))
         return report
 
+    def limits(self, /) -> list[LimitView]:
+        """See `StatusPort.limits`."""
+        now = self._clock.now()
+        return [limit_view(limit_from(t), now) for t in self._read(f"{LOAD_LIMIT} order by name")]
+
     def _faults(self) -> list[str]:
-        faults = []
+        faults, rows = [], []
         with self._one_moment():
             sql = f"select {LOAD_NODE}, n.end_state from node n join run r on r.key = n.run"
             for t in self._read(sql):
@@ -350,6 +358,9 @@ class SqliteReads(SqliteFile):
                 else:
                     ended = [(0, 1)] if t[-1] is not None else []
                 faults += broken(row, self._parts_of(row), ended)
+                if row.policy.limits:
+                    rows.append(row)
+            faults += miscounted(map(limit_from, self._read(LOAD_LIMIT)), rows)
         return faults
 
 

@@ -18,26 +18,30 @@ from typing import Any
 from taskflow.codec import blob_names
 from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId
-from taskflow.machine.rows import NodeRow, Part, RunRow
-from taskflow.policy import Policy
+from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
 from taskflow.records import Edge, LeaseKey, Outcome, Page
 from taskflow.states import State
 from taskflow.stores.sqlite_columns import (
     INSERT_NODE,
     INSERT_RUN,
+    LOAD_LIMIT,
     LOAD_NODE,
     LOAD_NODE_ARGS,
     LOAD_RUN_BRIEFLY,
+    NEXT_ALARM,
     NODE_WIDTH,
     PART_COLUMNS,
     UPDATE_ENDED_NODE,
+    UPDATE_LIMIT,
     UPDATE_NODE,
     UPDATE_RUN,
+    changed_limit,
     changed_node,
     changed_run,
     edge_from,
     ended_node,
     inputs_of,
+    limit_from,
     new_node,
     new_run,
     node_from,
@@ -91,6 +95,8 @@ class SqliteRows:
         self._over: list[str] = []
         self._dirty: dict[str, NodeRow] = {}
         self._dirty_runs: dict[str, RunRow] = {}
+        self._limits: dict[str, LimitRow] = {}
+        self._dirty_limits: dict[str, LimitRow | None] = {}
         self._new: dict[str, NodeRow] = {}
         self._new_runs: dict[str, RunRow] = {}
         self._next_node = 0
@@ -140,7 +146,7 @@ class SqliteRows:
             if row.run not in self._runs:
                 self._keep_run(t[NODE_WIDTH:])
 
-    def ready(self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], /) -> Iterator[NodeRow]:
+    def ready(self, queues: Sequence[str], full: Collection[str], /) -> Iterator[NodeRow]:
         """See `Rows.ready`.
 
         What this step has queued itself is not in the file yet, and will mostly never be there as queued:
@@ -157,7 +163,7 @@ class SqliteRows:
         )
         stored = self._stored(queues, full, changed)
         for row in heapq.merge(self._with_args(fresh), stored, key=_turn) if fresh else stored:
-            if row.state is State.QUEUED and (row.run, row.policy) not in full:
+            if row.state is State.QUEUED and (not full or row.lane not in full):
                 yield row
 
     def _with_args(self, rows: Sequence[NodeRow]) -> Iterator[NodeRow]:
@@ -173,7 +179,7 @@ class SqliteRows:
             most *= 2
 
     def _stored(
-        self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], changed: Collection[int]
+        self, queues: Sequence[str], full: Collection[str], changed: Collection[int]
     ) -> Iterator[NodeRow]:
         """Those in the file, as far as this step has not changed them.
 
@@ -204,9 +210,7 @@ class SqliteRows:
         found = self._db.execute(queues_with_work(len(queues)), queues).fetchone()
         return [queue for queue, some in zip(queues, found, strict=True) if some]
 
-    def _queued(
-        self, queues: Sequence[str], full: Collection[tuple[RunId, Policy]], at: tuple[int, int]
-    ) -> Iterable[Any]:
+    def _queued(self, queues: Sequence[str], full: Collection[str], at: tuple[int, int]) -> Iterable[Any]:
         """Queued nodes behind the one of that priority and key."""
         sql = (
             f"select {LOAD_NODE_ARGS} from node n join run r on r.key = n.run"
@@ -214,9 +218,8 @@ class SqliteRows:
         )
         values: list[Any] = [at[0], -at[1]]
         if full:
-            sql += f" and (n.run, n.policy) not in (values {', '.join(['(?, ?)'] * len(full))})"
-            for run, policy in full:
-                values += [self._runs[run].key, policy.to_json()]
+            sql += " and (n.lane is null or n.lane not in (select value from json_each(?)))"
+            values.append(json.dumps(list(full)))
         sql += " order by n.priority desc, n.key"
         cursors = [self._db.execute(sql, (queue, *values)) for queue in queues]
         return cursors[0] if len(cursors) == 1 else heapq.merge(*cursors, key=lambda t: (-t[9], t[0]))
@@ -247,9 +250,30 @@ class SqliteRows:
     def next_alarm(self) -> float | None:
         """See `Rows.next_alarm`."""
         self.flush()
-        sql = "select alarm_at from node where alarm_at is not null order by alarm_at limit 1"
-        found = self._db.execute(sql).fetchone()
-        return found[0] if found else None
+        found = self._db.execute(NEXT_ALARM).fetchone()
+        return found[0]  # type: ignore[no-any-return]
+
+    def limit(self, name: str, /) -> LimitRow:
+        """See `Rows.limit`."""
+        row = self._limits.get(name)
+        if row is None:
+            found = self._db.execute(f"{LOAD_LIMIT} where name=?", (name,)).fetchone()
+            row = self._limits[name] = LimitRow(name) if found is None else limit_from(found)
+        return row
+
+    def limits_due(self) -> list[LimitRow]:
+        """See `Rows.limits_due`."""
+        self.flush()
+        sql = f"{LOAD_LIMIT} where alarm_at <= ? order by alarm_at, name"
+        return [
+            self._limits.setdefault(t[0], limit_from(t))
+            for t in self._db.execute(sql, (self.now,)).fetchall()
+        ]
+
+    def drop_limit(self, row: LimitRow, /) -> None:
+        """See `Rows.drop_limit`."""
+        self._limits.pop(row.name, None)
+        self._dirty_limits[row.name] = None
 
     def parents(self, node: NodeId, /) -> list[Edge]:
         """See `Rows.parents`."""
@@ -469,12 +493,14 @@ class SqliteRows:
             self._pages.append((node.key, page.lo, page.hi, page.items))
             self._blobs += [(node.key, name) for name in blob_names(page.items)]
 
-    def save(self, row: NodeRow | RunRow, /) -> None:
+    def save(self, row: NodeRow | RunRow | LimitRow, /) -> None:
         """See `Rows.save`."""
         if isinstance(row, NodeRow):
             self._dirty[row.id] = row
-        else:
+        elif isinstance(row, RunRow):
             self._dirty_runs[row.id] = row
+        else:
+            self._dirty_limits[row.name] = row
 
     def emit(self, run: RunId, node: NodeId | str, lo: int, hi: int, state: State, /) -> None:
         """See `Rows.emit`."""
@@ -560,12 +586,22 @@ class SqliteRows:
         if self._dirty_runs:
             db.executemany(UPDATE_RUN, [changed_run(run) for run in self._dirty_runs.values()])
             self._dirty_runs.clear()
+        if self._dirty_limits:
+            self._write_limits()
         if self._logs:
             db.executemany("insert into log values(?,?,?)", self._logs)
             self._logs.clear()
         if self._blobs:
             db.executemany("insert or ignore into blob values(?,?)", self._blobs)
             self._blobs.clear()
+
+    def _write_limits(self) -> None:
+        for name, row in self._dirty_limits.items():
+            if row is None:
+                self._db.execute("delete from limits where name=?", (name,))
+            else:
+                self._db.execute(UPDATE_LIMIT, changed_limit(row))
+        self._dirty_limits.clear()
 
     def _write_new(self) -> None:
         db = self._db

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from taskflow.machine.rows import NodeRow, Part, RunRow
-from taskflow.records import Edge, ItemView, NodeView, RunView
+from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
+from taskflow.records import Edge, ItemView, LimitView, NodeView, RunView
 from taskflow.states import TERMINAL, State
 
-__all__ = ["item_views", "node_counts", "node_view", "queue_line", "run_counts", "run_view"]
+__all__ = ["item_views", "limit_view", "node_counts", "node_view", "queue_line", "run_counts", "run_view"]
 
 
 def node_counts(row: NodeRow, ended: Mapping[State, int]) -> dict[State, int]:
@@ -60,6 +60,18 @@ def node_view(
         row.root,
         row.source,
     )
+
+
+def limit_view(row: LimitRow, now: float) -> LimitView:
+    """What is counted under the name of a limit."""
+    kind, _, name = row.name.partition(":")
+    if kind != "breaker":
+        tokens = row.tokens if kind == "rate" else None
+        return LimitView(name, kind, row.held, tokens, is_full=row.refused)
+    if row.opened_at is None:
+        return LimitView(name, kind, state="closed")
+    state = "half-open" if row.until <= now or row.probes else "open"
+    return LimitView(name, kind, state=state, until=row.until, is_full=row.refused)
 
 
 def queue_line(queue: str) -> dict[str, Any]:

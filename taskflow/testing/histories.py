@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.stateful import run_state_machine_as_test as run_histories
 
 from taskflow.ids import NodeId, RunId, WorkerId
+from taskflow.limits import CircuitBreaker, ConcurrencyLimit, Limit, RateLimit
 from taskflow.policy import OnFailure, Policy
 from taskflow.ports import Store
 from taskflow.records import (
@@ -49,6 +50,15 @@ _ON_FAILURE: list[OnFailure] = ["continue", "continue", "continue", "continue", 
 _MODES = [mode for mode in EdgeMode if mode is not EdgeMode.ITEM]
 _RETURNS = (Kind.RETRY, Kind.LOST, Kind.RELEASED)
 _FAR_S = 200.0
+_FEW = ConcurrencyLimit("few", 2).limit("few")
+_SLOW = RateLimit(0.5, burst=3).limit("slow")
+_OWN = RateLimit(0.25, burst=2, per_worker=True).limit("own")
+_GUARD = CircuitBreaker("guard", failures=2, window=20, reset_after=12).limit("guard")
+_HELD = CircuitBreaker("held", failures=2, window=20, reset_after=7, half_open=2, when_open="hold").limit("h")
+_LIMITS: list[tuple[Limit, ...]] = [
+    *((_FEW,), (_FEW._replace(most=1),), (_SLOW,), (_OWN,), (_GUARD,), (_GUARD,), (_HELD,), (_FEW, _SLOW)),
+    *((_GUARD, _SLOW), (_FEW, _HELD)),
+]
 
 
 def live(
@@ -139,6 +149,7 @@ class Histories(RuleBasedStateMachine):
             on_failure=draw(st.sampled_from(_ON_FAILURE), "on failure"),
             max_parallel=draw(st.sampled_from([None, None, None, 1, 2]), "max parallel"),
             run_parallel=draw(st.sampled_from([None, None, None, 2, 3]), "run parallel"),
+            limits=draw(st.sampled_from([()] * 5 + _LIMITS), "limits"),
         )
         return Node(
             NodeId(self._name("n")), "f", value(), tuple(edges), width, array, pages(width or 0),
@@ -211,8 +222,22 @@ class Histories(RuleBasedStateMachine):
         now = self.clock.now()
         late = [k for k in self.oracle.live() if k.expires is not None and k.expires <= now and not k.blocked]
         gone = [k.id for k in late if State.EXPIRED in self._items(k.id)]
-        self.oracle.claimed(want, leases, now, gone)
+        refused = [k.id for k in self.oracle.live() if k.id not in gone and self._was_refused(k, now)]
+        self.oracle.claimed(want, leases, now, [*gone, *refused])
         self.leases += leases
+
+    def _was_refused(self, known: Known, now: float) -> bool:
+        """Whether a claim let items fail or wait because a breaker is open, as far as the store says."""
+        limits = known.node.policy.limits
+        if known.blocked or not any(limit.failures and not limit.holds for limit in limits):
+            return False
+        for mine, theirs in zip(known.items or (), self._items(known.id), strict=True):
+            if mine.live and theirs is State.FAILED:
+                return True
+            due = mine.state is State.QUEUED or (mine.until is not None and mine.until <= now)
+            if due and mine.deliveries and mine.state in _EITHER and theirs is State.WAITING:
+                return self.oracle.bounds.blown(limits, now) is not None
+        return False
 
     @rule(data=st.data())
     @precondition(lambda self: self.leases)
@@ -261,8 +286,10 @@ class Histories(RuleBasedStateMachine):
                 outcomes.append(Outcome(at, at + size, kind, value(f"{lease.key.fence}")))
             elif kind is not None:
                 delay_s = data.draw(st.sampled_from([0.0, 6.0]), "delay") if kind in _RETURNS else 0.0
+                spared = kind in (Kind.FAILED, Kind.RETRY) and data.draw(st.integers(0, 3), "spared") == 0
                 outcomes += [
-                    Outcome(i, i + 1, kind, error=ERROR, delay_s=delay_s) for i in range(at, at + size)
+                    Outcome(i, i + 1, kind, error=ERROR, delay_s=delay_s, spared=spared)
+                    for i in range(at, at + size)
                 ]
             at += size
         growth = None if lease.key.hi - lease.key.lo > 1 else self._growth(data, lease, outcomes)
@@ -436,7 +463,7 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         """A willing worker brings everything to an end."""
         try:
-            for _ in range(60):
+            for _ in range(120):
                 if not self.oracle.live():
                     break
                 self._work_through()

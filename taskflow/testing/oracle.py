@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from taskflow.ids import NodeId
 from taskflow.records import Edge, EdgeMode, Growth, Kind, Lease, LeaseKey, Node, Outcome, Plan, Want
 from taskflow.states import TERMINAL, State
+from taskflow.testing.bounds import Bounds
 
 __all__ = ["Item", "Known", "Oracle"]
 
@@ -39,6 +40,7 @@ class Item:
     attempts: int = 0
     deliveries: int = 0
     until: float | None = None
+    started: float = 0.0
     cancelled: bool = False
     kept: bool = False
 
@@ -137,6 +139,7 @@ class Oracle:
     root_of: Callable[[str], str | None] = lambda node: None
     nodes: dict[str, Known] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
+    bounds: Bounds = field(default_factory=Bounds)
 
     # ── who is who ───────────────────────────────────────────────────────────────────
 
@@ -268,29 +271,55 @@ class Oracle:
     # ── the worker ───────────────────────────────────────────────────────────────────
 
     def claimed(self, want: Want, leases: Sequence[Lease], now: float, late: Iterable[str] = ()) -> None:
-        """Judge what a claim handed out, and remember it; it came across `late` and found them too late."""
+        """Judge what a claim handed out, and remember it; it came across `late` and found them too late, or
+        their breakers open."""
         ranks = [self._rank(self.nodes[lease.key.node]) for lease in leases]
         assert ranks == sorted(ranks), "not in order of priority and submission"
         expired = sorted(late, key=lambda name: self._rank(self.nodes[name]))
         for lease, rank in zip(leases, ranks, strict=True):
             while expired and self._rank(self.nodes[expired[0]]) <= rank:
-                self._expired_in_claim(expired.pop(0))
+                self._ended_in_claim(expired.pop(0), now)
             self._claimed_one(want, lease, now)
         for name in expired:
-            self._expired_in_claim(name)
+            self._ended_in_claim(name, now)
         if want.slots > 0:
             ripe = [k for k in self.live() if k.node.queue in want.queues and _ripe(k, now)]
-            left = [self._rank(k) for k in ripe if self._has_room(k, 1)]
+            left = [self._rank(k) for k in ripe if self._has_room(k, 1, want.worker)]
             assert not left or (ranks and min(left) >= ranks[-1]), "something was passed over"
         self._follow()
 
-    def _expired_in_claim(self, name: str) -> None:
-        if self.nodes[name].ended is None:
-            self.expire(self.nodes[name])
+    def _ended_in_claim(self, name: str, now: float) -> None:
+        known = self.nodes[name]
+        if known.ended is not None:
+            return
+        if known.expires is not None and known.expires <= now:
+            self.expire(known)
+        else:
+            until = self.bounds.blown(known.node.policy.limits, now)
+            assert until is not None, "no breaker is open"
+            self._refuse(known, until)
 
-    def _has_room(self, known: Known, items: int) -> bool:
+    def _refuse(self, known: Known, until: float) -> None:
+        """What is new fails, what was tried before waits."""
+        for item in known.items or ():
+            if item.state in _UNSTARTED and item.deliveries == 0:
+                item.end(State.FAILED)
+            elif item.state is State.QUEUED:
+                item.state, item.until = State.WAITING, until
+        self._close(known)
+
+    def _has_room(self, known: Known, items: int, worker: str) -> bool:
         """Whether so many more of its items may run at once."""
         policy = known.node.policy
+        for limit in policy.limits:
+            if limit.most is None:
+                if items and self.bounds.free(limit, worker, self.clock()) < items:
+                    return False
+                continue
+            sharing = [k for k in self.nodes.values() if limit.name in {o.name for o in k.node.policy.limits}]
+            running = sum(item.state is State.RUNNING for k in sharing for item in k.items or ())
+            if running + items > limit.most:
+                return False
         bounded = [k for k in self.of(known.run) if k.node.policy.run_parallel is not None]
         for most, beside in ((policy.max_parallel, [known]), (policy.run_parallel, bounded)):
             running = sum(item.state is State.RUNNING for k in beside for item in k.items or ())
@@ -311,17 +340,18 @@ class Oracle:
         known.fence = lease.key.fence
         items = known.items[lease.key.lo : lease.key.hi]
         assert 0 < len(items) == lease.key.hi - lease.key.lo <= (known.node.policy.chunk or len(items))
+        self.bounds.started(known.node.policy.limits, want.worker, len(items), now)
         for item in items:
             assert item.state is State.QUEUED or (item.until is not None and item.until <= now)
             assert item.deliveries or item.gave or known.due is None or known.due <= now, "it was not due"
             assert item.deliveries or known.expires is None or known.expires > now, "it ran after its expiry"
             assert not item.cancelled
-            item.state, item.fence, item.gave = State.RUNNING, lease.key.fence, 0
+            item.state, item.fence, item.gave, item.started = State.RUNNING, lease.key.fence, 0, now
             item.deliveries, item.until = item.deliveries + 1, now + want.lease_s
             assert (lease.attempt, lease.delivery) == (item.attempts + 1, item.deliveries)
             assert item.deliveries <= known.node.policy.max_deliveries
         self._look(known)
-        assert self._has_room(known, 0), "too many at once"
+        assert self._has_room(known, 0, want.worker), "too many at once"
         assert lease.run == known.run
         assert lease.inputs == tuple(edge for edge in known.edges if edge.mode.gives_value)
 
@@ -369,6 +399,8 @@ class Oracle:
         if fresh and growth is not None:
             self._grow(known, growth, now)
         for outcome in fresh:
+            started = known.items[outcome.lo].started
+            self.bounds.heard(known.node.policy.limits, outcome, started, now)
             for item in known.items[outcome.lo : outcome.hi]:
                 self._settled(known, item, outcome, now)
             if outcome.kind is Kind.REPLACED and known.node.array and growth is not None:

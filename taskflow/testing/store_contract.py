@@ -17,6 +17,7 @@ from taskflow.testing.contract.cancelling import Cancelling
 from taskflow.testing.contract.choosing import Choosing
 from taskflow.testing.contract.graphs import Depending, Growing
 from taskflow.testing.contract.items import Items
+from taskflow.testing.contract.limiting import Breaking, Limiting
 from taskflow.testing.contract.rerunning import Rerunning
 from taskflow.testing.contract.settling import Leasing, Retrying, Settling, Timing
 from taskflow.testing.contract.watching import Forgetting, Showing, Watching
@@ -29,6 +30,8 @@ class StoreContract(
     Submitting,
     Claiming,
     Ranges,
+    Limiting,
+    Breaking,
     Settling,
     Retrying,
     Leasing,

@@ -169,6 +169,11 @@ class Story:
         self.check()
         return settled
 
+    def renew_all(self, leases: Sequence[Lease], lease_s: float = 15.0) -> None:
+        """Keep leases."""
+        self.store.renew([lease.key for lease in leases], lease_s=lease_s)
+        self.check()
+
     def succeed(self, lease: Lease, text: str = "value", grow: Growth | None = None) -> bool:
         """All items of a lease succeeded."""
         return self.settle(lease, outcome(lease, Kind.SUCCEEDED, value=value(text)), grow=grow)

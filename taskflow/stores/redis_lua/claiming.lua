@@ -4,11 +4,26 @@
 
 local RANGE_MAX, RANGE_FLOOR_S, PACE_MIN_S = 65536, 0.001, 1e-6
 
-local function room(row)
-  local most = math.huge
-  if row.max_parallel then most = row.max_parallel - row.held end
+local ENDED_MAX = 500
+
+local function room(row, want, full)
+  local most, lane = math.huge, R.lane(row)
+  if row.limits then most = M.limits_room(row, want[1]) end
   if row.run_parallel then most = math.min(most, row.run_parallel - M.run_of(row).held) end
+  if most <= 0 and lane then full[lane] = true end
+  if row.max_parallel then most = math.min(most, row.max_parallel - row.held) end
   return math.max(0, most)
+end
+
+-- Whether what was not started of a node is not to be: it is too late, or its breaker is open.
+local function ends_unstarted(row)
+  if row.expires_at and row.expires_at <= R.now then
+    M.expire(row)
+    return true
+  end
+  local breaker = M.opened(row)
+  if breaker then M.refuse(row, breaker) end
+  return breaker ~= nil
 end
 
 local function range_size(row, want, pace)
@@ -57,6 +72,7 @@ local function lease(row, part, want)
   part.state, part.fence, part.worker, part.till = 'running', row.fence, want[1], R.now + want[4]
   part.deliveries, part.started_at = part.deliveries + 1, R.now
   row.started_at = row.started_at or R.now
+  M.start(row, want[1], part.hi - part.lo)
   M.tally(row, 'running', part.hi - part.lo)
   R.put_part(row, part)
   M.refresh(row)
@@ -116,18 +132,16 @@ function M.claim(want)
 end
 
 function M.claim_anew(want)
-  local leases, full, slots, room_s, expired = {}, {}, want[3], 0, false
+  local leases, full, slots, room_s, ended = {}, {}, want[3], 0, 0
   for row in R.ready(want[2], full) do
     if slots <= 0 and room_s <= 0 then break end
-    if row.expires_at and row.expires_at <= R.now then
-      M.expire(row)
-      expired = true
+    if ends_unstarted(row) then ended = ended + 1 end
+    if ended == ENDED_MAX then
+      R.freed = true
+      break
     end
     local most
-    if M.is_bounded(row) then
-      most = room(row)
-      if most == 0 and row.held == 0 then full[row.run .. '\0' .. row.policy] = true end
-    end
+    if row.state == 'queued' and M.is_bounded(row) then most = room(row, want, full) end
     if row.state == 'queued' and most ~= 0 then
       local pace = want[5][row.fn]
       if not row.array then
@@ -145,7 +159,7 @@ function M.claim_anew(want)
       end
     end
   end
-  if expired then M.drain() end
+  if ended > 0 then M.drain() end
   return leases
 end
 

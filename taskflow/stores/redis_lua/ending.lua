@@ -21,7 +21,9 @@ function M.run_of(row)
   return run
 end
 
-function M.is_bounded(row) return row.max_parallel or row.run_parallel end
+local function is_bounded_itself(row) return row.max_parallel or row.run_parallel end
+
+function M.is_bounded(row) return is_bounded_itself(row) or row.limits end
 
 function M.tally(row, state, items)
   if state == 'running' then
@@ -31,7 +33,8 @@ function M.tally(row, state, items)
       run.held = run.held + items
       R.save_run(run)
     end
-    if items < 0 and M.is_bounded(row) then R.freed = true end
+    if row.limits then M.tally_limits(row, items) end
+    if items < 0 and is_bounded_itself(row) then R.freed = true end
   elseif state == 'waiting' then
     row.waiting = row.waiting + items
   elseif state == 'queued' then
@@ -233,21 +236,41 @@ function M.cancel_node(row, reason)
   return ended or row.held > 0
 end
 
-function M.expire(row)
-  row.expires_at = nil
-  local text = failure('expired', 'TaskExpired', 'it was not started in time')
+local function end_unstarted(row, state, text)
   if row.returned > 0 or row.waiting > 0 then
     for _, part in ipairs(R.list_parts(row)) do
       if part.state ~= 'running' and part.deliveries == 0 then
         M.forget(row, part)
-        M.end_range(row, part, 'expired', text)
+        M.end_range(row, part, state, text)
       end
     end
   end
   if not row.width then
-    M.count(row, 'expired', row.open)
+    M.count(row, state, row.open)
   elseif R.fresh(row) > 0 then
-    end_fresh(row, 'expired', text)
+    end_fresh(row, state, text)
   end
   M.refresh(row)
+end
+
+function M.expire(row)
+  row.expires_at = nil
+  end_unstarted(row, 'expired', failure('expired', 'TaskExpired', 'it was not started in time'))
+end
+
+-- A breaker is open: what never started fails, what was tried before waits until it lets something through.
+function M.refuse(row, kept)
+  if row.returned > 0 then
+    for _, part in ipairs(R.list_parts(row)) do
+      if part.state == 'queued' and part.deliveries > 0 then
+        M.forget(row, part)
+        part.state, part.till = 'waiting', kept.till
+        M.put(row, part)
+        R.emit(row.run, row.id, part.lo, part.hi, 'waiting')
+      end
+    end
+  end
+  local name = string.match(kept.name, ':(.*)$')
+  local text = 'the circuit breaker ' .. name .. ' is open: what it guards has failed too often'
+  end_unstarted(row, 'failed', failure('failed', 'taskflow.errors.CircuitOpen', text, nil, 'CircuitOpen'))
 end

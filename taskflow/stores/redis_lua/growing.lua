@@ -2,7 +2,7 @@
 --
 -- A node of a request: {id, fn, args, edges, width, array, pages, queue, priority, policy, delay_s, expires_s,
 -- label, max_deliveries, chunk, on_failure, max_parallel, run_parallel, seed, whether some wait for a range of its
--- items, whether it has no predecessor in its plan}
+-- items, whether it has no predecessor in its plan, limits}
 
 local function gives_value(edge) return not GIVES_NOTHING[edge[2]] end
 
@@ -23,6 +23,7 @@ local function row_of(run, t)
   row.queue, row.priority, row.policy, row.label = t[8], t[9], t[10], t[13]
   row.max_deliveries, row.chunk, row.on_failure = t[14], t[15] or nil, t[16]
   row.max_parallel, row.run_parallel, row.seed, row.ranged = t[17] or nil, t[18] or nil, t[19] or nil, t[20] == 1
+  row.limits = t[22] or nil
   row.open = row.width or 1
   if t[11] then row.due_at = R.now + t[11] end
   if t[12] then
@@ -37,7 +38,7 @@ function M.clone_row(id, run, like, edges)
   row.fn, row.width, row.array, row.queue, row.priority = like.fn, like.width, like.array, like.queue, like.priority
   row.policy, row.label, row.max_deliveries, row.chunk = like.policy, like.label, like.max_deliveries, like.chunk
   row.on_failure, row.max_parallel, row.run_parallel = like.on_failure, like.max_parallel, like.run_parallel
-  row.seed = like.seed or like.id
+  row.seed, row.limits = like.seed or like.id, like.limits
   row.args = call('HGET', P .. 'n:' .. like.id, 'a')
   row.open = row.width or 1
   return row

@@ -11,6 +11,7 @@ local given, before -- the values that nodes, pages and outcomes name by number,
 local nodes, runs, changed, changed_runs
 local added, removed -- by parent: edges of this step; children that were released
 local new_members, logs, crossings, dead, uses, later
+local limits, changed_limits
 local todo, todo_changed, seq, seq_before
 
 -- A new step: nothing is known of the one before.
@@ -20,6 +21,7 @@ function R.open(prefix, args)
   nodes, runs, changed, changed_runs, added, removed = {}, {}, {}, {}, {}, {}
   new_members, logs, crossings, dead, uses, later = {}, {}, {}, {}, {}, {}
   todo, todo_changed, seq, seq_before = nil, false, nil, nil
+  limits, changed_limits = {}, {}
   R.freed, R.ranges_ended, R.events = false, {}, {}
   if args[1] ~= '' then
     R.now = tonumber(args[1])
@@ -77,6 +79,7 @@ local function node_from(id, s, d)
     id = id, run = s[1], fn = s[2], array = s[3] == 1, queue = s[4], priority = s[5], policy = s[6], label = s[7],
     created_at = s[8], source = s[9] or nil, seq = s[10], max_deliveries = s[11], chunk = s[12] or nil,
     on_failure = s[13], max_parallel = s[14] or nil, run_parallel = s[15] or nil, seed = s[16] or nil,
+    limits = s[17] or nil,
     state = d[1], width = d[2] or nil, cursor = d[3], open = d[4], held = d[5], waiting = d[6], returned = d[7],
     worst = d[8] or nil, fence = d[9], remaining = d[10], due_at = d[11] or nil, expires_at = d[12] or nil,
     alarm_at = d[13] or nil, cancelled = d[14] or nil, root = d[15] or nil, final = d[16] or nil,
@@ -91,7 +94,7 @@ local function fixed(row)
   return {
     row.run, row.fn, row.array and 1 or 0, row.queue, row.priority, row.policy, row.label, row.created_at,
     row.source or false, row.seq, row.max_deliveries, row.chunk or false, row.on_failure,
-    row.max_parallel or false, row.run_parallel or false, row.seed or false,
+    row.max_parallel or false, row.run_parallel or false, row.seed or false, row.limits or false,
   }
 end
 
@@ -549,9 +552,10 @@ end
 
 -- ── what a claim and a clock ask for ─────────────────────────────────────────────────
 
-local function lane(row)
-  if row.run_parallel then return row.queue .. '\0' .. row.run .. '\0' .. row.policy end
-  return row.queue
+-- Queued nodes that share bounds stand in one lane: when the first finds no room, none of it does.
+function R.lane(row)
+  if not row.run_parallel and not row.limits then return nil end
+  return (row.run_parallel and row.run or '') .. '\0' .. row.policy
 end
 
 local function rank(row) return (255 - row.priority) * 2 ^ 44 + row.seq end
@@ -601,7 +605,8 @@ function R.ready(queues, full)
       if own and (not first or own[1] < first) then
         fresh.at = fresh.at + 1
         local row = own[2]
-        if not full[row.run .. '\0' .. row.policy] then return row end
+        local name = R.lane(row)
+        if not (name and full[name]) then return row end
       elseif best then
         best.at = best.at + 2
         local row = R.node(best.ids[best.at - 2])
@@ -630,23 +635,77 @@ function R.alarms(limit)
   return late
 end
 
-function R.next_alarm()
-  local first
-  for _, row in ipairs(changed) do
-    if row.alarm_at and (not first or row.alarm_at < first) then first = row.alarm_at end
-  end
+-- The earliest score of a sorted set but for the rows that this step has changed, or nil.
+local function first_beside(key, rows)
   local at = 0
   while true do
-    local found = call('ZRANGE', P .. 'alarm', at, at + 15, 'WITHSCORES')
+    local found = call('ZRANGE', key, at, at + 15, 'WITHSCORES')
     for i = 1, #found, 2 do
-      local row = nodes[found[i]]
-      if not (row and row.dirty) then
-        local alarm = tonumber(found[i + 1])
-        return first and math.min(first, alarm) or alarm
-      end
+      local row = rows[found[i]]
+      if not (row and row.dirty) then return tonumber(found[i + 1]) end
     end
-    if #found < 32 then return first end
+    if #found < 32 then return nil end
     at = at + 16
+  end
+end
+
+local function sooner_of(a, b) return (a and b) and math.min(a, b) or a or b end
+
+function R.next_alarm()
+  local first = sooner_of(first_beside(P .. 'alarm', nodes), first_beside(P .. 'limits:due', limits))
+  for _, row in ipairs(changed) do first = sooner_of(first, row.alarm_at) end
+  for _, kept in ipairs(changed_limits) do
+    if not kept.gone then first = sooner_of(first, sooner_of(kept.wake_at, kept.idle_at)) end
+  end
+  return first
+end
+
+-- ── limits ────────────────────────────────────────────────────────────────────────────
+
+-- What is counted under a name; a new row where nothing is.
+function R.limit(name)
+  local kept = limits[name]
+  if not kept or kept.gone then
+    local raw = not kept and call('HGET', P .. 'limits', name)
+    local t = raw and unpacked(raw) or {0, 0, false, {}, false, 0, 0, false, false, false}
+    local again = kept
+    kept = again or {}
+    kept.name, kept.held, kept.tokens, kept.at, kept.failed = name, t[1], t[2], t[3] or nil, t[4]
+    kept.opened_at, kept.till, kept.probes, kept.refused = t[5] or nil, t[6], t[7], t[8]
+    kept.wake_at, kept.idle_at, kept.gone = t[9] or nil, t[10] or nil, nil
+    limits[name] = kept
+  end
+  return kept
+end
+
+function R.save_limit(kept)
+  if not kept.dirty then
+    kept.dirty = true
+    changed_limits[#changed_limits + 1] = kept
+  end
+end
+
+-- Those whose alarm has passed, earliest first.
+function R.limits_due()
+  local late = {}
+  for i, name in ipairs(call('ZRANGEBYSCORE', P .. 'limits:due', '-inf', number(R.now))) do late[i] = R.limit(name) end
+  return late
+end
+
+local function write_limit(kept)
+  local alarm = sooner_of(kept.wake_at, kept.idle_at)
+  if kept.gone then
+    call('HDEL', P .. 'limits', kept.name)
+  else
+    call('HSET', P .. 'limits', kept.name, pack({
+      kept.held, kept.tokens, kept.at or false, kept.failed, kept.opened_at or false, kept.till, kept.probes,
+      kept.refused, kept.wake_at or false, kept.idle_at or false,
+    }))
+  end
+  if alarm and not kept.gone then
+    call('ZADD', P .. 'limits:due', number(alarm), kept.name)
+  else
+    call('ZREM', P .. 'limits:due', kept.name)
   end
 end
 
@@ -713,14 +772,15 @@ end
 local function write_queue(row)
   local is, was = row.state == 'queued', row.was_state == 'queued'
   if is ~= was then
-    local name = lane(row)
+    local lane = R.lane(row)
+    local name = lane and row.queue .. '\0' .. lane or row.queue
     local key = P .. 'q:' .. name
     if is then
       call('ZADD', key, number(rank(row)), row.id)
-      if row.run_parallel then call('SADD', P .. 'ql:' .. row.queue, name) end
+      if lane then call('SADD', P .. 'ql:' .. row.queue, name) end
     else
       call('ZREM', key, row.id)
-      if row.run_parallel and call('EXISTS', key) == 0 then call('SREM', P .. 'ql:' .. row.queue, name) end
+      if lane and call('EXISTS', key) == 0 then call('SREM', P .. 'ql:' .. row.queue, name) end
     end
   end
   if row.alarm_at ~= row.was_alarm then
@@ -819,6 +879,7 @@ function R.finish()
   local totals = {}
   for _, row in ipairs(changed) do write_node(row, totals) end
   for _, run in ipairs(changed_runs) do write_run(run) end
+  for _, kept in ipairs(changed_limits) do write_limit(kept) end
   for run, members in pairs(new_members) do
     for _, id in ipairs(members) do call('RPUSH', P .. 'rn:' .. run, id) end
   end

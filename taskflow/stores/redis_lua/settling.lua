@@ -1,7 +1,7 @@
 -- What becomes of a lease, and what time demands: `machine.settling` and `machine.reaping`.
 --
 -- A settlement: {{node, lo, hi, fence}, outcomes, growth or false, names of blobs};
--- an outcome: {lo, hi, kind, value, error, delay_s, started_at, took_s, log}
+-- an outcome: {lo, hi, kind, value, error, delay_s, started_at, took_s, log, spared}
 
 local ENDS = {succeeded = 'succeeded', failed = 'failed', skipped = 'skipped', rejected = 'dead'}
 
@@ -29,6 +29,7 @@ end
 
 local function apply(row, part, outcome)
   local kind = outcome[3]
+  if row.limits then M.heard(row, part, outcome) end
   if ENDS[kind] then
     M.end_items(row, part, outcome, ENDS[kind])
   elseif kind == 'replaced' then
@@ -147,6 +148,7 @@ end
 function M.reap(limit)
   M.drop_orphans()
   local left = M.drain()
+  M.limits_due()
   local late = R.alarms(limit)
   for _, row in ipairs(late) do alarmed(row) end
   left = M.drain() or left or #late >= limit
