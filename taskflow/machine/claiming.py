@@ -41,6 +41,7 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
     leases: list[Lease] = []
     full: set[str] = set()
     slots, room_s, ended = want.slots, 0.0, 0
+    limiting.limits_due(rows)
     for row in rows.ready(want.queues, full):
         if slots <= 0 and room_s <= 0:
             break

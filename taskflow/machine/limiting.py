@@ -39,6 +39,8 @@ def room(rows: Rows, row: NodeRow, worker: str) -> int:
         free = _free(limit, kept, rows.now)
         if free <= 0:
             _leave_word(rows, limit, kept)
+            if not limit.alone:
+                rows.shut(row, limit.name)
         least = min(least, max(0, free))
     return least
 
@@ -131,6 +133,7 @@ def _leave_word(rows: Rows, limit: Limit, kept: LimitRow) -> None:
 
 def _call_back(rows: Rows, kept: LimitRow) -> None:
     kept.refused, kept.wake_at = False, None
+    rows.reopen(kept.name)
     rows.freed = True
 
 

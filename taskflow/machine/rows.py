@@ -220,6 +220,15 @@ class Rows(Protocol):
         """What is counted under a name; a new row where nothing is."""
         ...
 
+    def shut(self, node: NodeRow, limit: str, /) -> None:
+        """Nothing of the lane of a node can be claimed until that limit is reopened, or something is queued
+        in it; a store may save itself the trouble to look."""
+        ...
+
+    def reopen(self, limit: str, /) -> None:
+        """There may be room again in the lanes that a limit has shut."""
+        ...
+
     def limits_due(self) -> list[LimitRow]:
         """Those whose alarm has passed, earliest first."""
         ...

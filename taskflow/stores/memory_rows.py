@@ -199,6 +199,12 @@ class MemoryRows:
             row = self._tables.limits[name] = LimitRow(name)
         return row
 
+    def shut(self, node: NodeRow, limit: str, /) -> None:
+        """See `Rows.shut`."""
+
+    def reopen(self, limit: str, /) -> None:
+        """See `Rows.reopen`."""
+
     def limits_due(self) -> list[LimitRow]:
         """See `Rows.limits_due`."""
         late = [(r.alarm_at, r.name) for r in self._tables.limits.values() if r.alarm_at is not None]

@@ -14,6 +14,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     ch:NODE  lg:NODE            successors in order; captured output
     q:QUEUE  ql:QUEUE  tally    queued nodes in order; lanes of bounded ones; items by queue and state
     limits  limits:due          what is counted by name, and when something is to be done about it
+    shut:LIMIT                  lanes in which nothing can be claimed until a limit calls back
     alarm  todo  runs  ended    what is due, what is still to be released, runs by age, by end
     events  cursor  seq         what happened, and two counters
     b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs

@@ -122,7 +122,10 @@ UPDATE_ENDED_NODE = (
     f"update node set {', '.join(f'{c}=?' for c in (*_CHANGING, 'part_state', *_STORY))} where key=?"
 )
 PART_COLUMNS = "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
-_HAS_WORK = "exists(select 1 from node where state = 'queued' and queue = ?)"
+_HAS_WORK = (
+    "(exists(select 1 from node where state = 'queued' and lane is null and queue = ?{0})"
+    " or exists(select 1 from lane where open = 1 and queue = ?{0}))"
+)
 _NO_PART = (None,) * len(_PART)
 _ONE_SUCCEEDED = {State.SUCCEEDED: 1}
 INSERT_RUN = f"insert into run({', '.join(_RUN)}) values({', '.join('?' * len(_RUN))})"
@@ -137,7 +140,7 @@ UPDATE_RUN = "update run set total=?, open=?, state=?, counts=?, ended_at=?, wor
 
 def queues_with_work(queues: int) -> str:
     """The statement that tells of each of so many queues whether anything can be claimed from it."""
-    return f"select {', '.join([_HAS_WORK] * queues)}"
+    return f"select {', '.join(_HAS_WORK.format(number + 1) for number in range(queues))}"
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────
@@ -217,12 +220,12 @@ def changed_limit(row: LimitRow) -> tuple[Any, ...]:
     return row.name, json.dumps(body), row.alarm_at
 
 
-def new_node(row: NodeRow, run: int) -> tuple[Any, ...]:
-    """The values of `INSERT_NODE`; `run` is the key of its run."""
+def new_node(row: NodeRow, run: int, lane: int | None) -> tuple[Any, ...]:
+    """The values of `INSERT_NODE`; `run` and `lane` are keys."""
     changing = changed_node(row)
     return (
         row.key, run, row.id, row.fn, row.args, row.width, int(row.array), row.queue,
-        row.priority, row.policy.to_json(), row.label, row.created_at, row.source, row.lane,
+        row.priority, row.policy.to_json(), row.label, row.created_at, row.source, lane,
         changing[0], *changing[2 : len(_CHANGING)], inputs_of(row), *changing[len(_CHANGING) : -1],
     )  # fmt: skip
 

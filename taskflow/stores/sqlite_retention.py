@@ -50,6 +50,9 @@ class SqliteRetention(SqliteFile):
             self._writer.execute(
                 "delete from event where key <= (select max(key) from event) - ?", (EVENTS_KEPT,)
             )
+            self._writer.execute(
+                "delete from lane where not exists (select 1 from node where node.lane = lane.key)"
+            )
             self._writer.execute("delete from gone where at < ?", (self._clock.now() - TOMBSTONES_KEPT_S,))
             self._writer.execute(
                 "delete from gone where id <= (select id from gone order by id desc limit 1 offset ?)",

@@ -49,6 +49,7 @@ from taskflow.stores.sqlite_columns import (
     queues_with_work,
     run_from,
 )
+from taskflow.stores.sqlite_lanes import Lanes
 
 __all__ = ["Known", "SqliteRows"]
 
@@ -95,6 +96,7 @@ class SqliteRows:
         self._over: list[str] = []
         self._dirty: dict[str, NodeRow] = {}
         self._dirty_runs: dict[str, RunRow] = {}
+        self._lanes = Lanes(db)
         self._limits: dict[str, LimitRow] = {}
         self._dirty_limits: dict[str, LimitRow | None] = {}
         self._new: dict[str, NodeRow] = {}
@@ -181,47 +183,32 @@ class SqliteRows:
     def _stored(
         self, queues: Sequence[str], full: Collection[str], changed: Collection[int]
     ) -> Iterator[NodeRow]:
-        """Those in the file, as far as this step has not changed them.
-
-        What `full` leaves out is passed over by SQLite: it may be thousands of nodes.
-        """
-        queues = self._with_work(queues)
-        at: tuple[int, int] | None = (1 << 31, 0) if queues else None
-        while at is not None:
-            found, left_out, at = self._queued(queues, full, at), len(full), None
-            for t in found:
-                if t[0] in changed:
-                    continue
-                try:
-                    row = self._known(t)
-                except (LookupError, TypeError, ValueError) as error:
-                    # Somebody else wrote it; it must not keep all other work from being claimed.
-                    _log.error(
-                        "node %s cannot be read: %r", t[1], error, extra={"action": "claim", "node": t[1]}
-                    )
-                    continue
-                yield row
-                if len(full) > left_out:
-                    at = (t[9], t[0])
-                    break
+        """Those in the file, as far as this step has not changed them."""
+        for t in self._queued(self._with_work(queues), full):
+            if t[0] in changed:
+                continue
+            try:
+                row = self._known(t)
+            except (LookupError, TypeError, ValueError) as error:
+                # Somebody else wrote it; it must not keep all other work from being claimed.
+                _log.error("node %s cannot be read: %r", t[1], error, extra={"action": "claim", "node": t[1]})
+                continue
+            yield row
 
     def _with_work(self, queues: Sequence[str]) -> list[str]:
         """Those in which something is queued: the long statement is only run for these."""
         found = self._db.execute(queues_with_work(len(queues)), queues).fetchone()
         return [queue for queue, some in zip(queues, found, strict=True) if some]
 
-    def _queued(self, queues: Sequence[str], full: Collection[str], at: tuple[int, int]) -> Iterable[Any]:
-        """Queued nodes behind the one of that priority and key."""
-        sql = (
-            f"select {LOAD_NODE_ARGS} from node n join run r on r.key = n.run"
-            " where n.state = 'queued' and n.queue = ? and (n.priority, -n.key) < (?, ?)"
-        )
-        values: list[Any] = [at[0], -at[1]]
-        if full:
-            sql += " and (n.lane is null or n.lane not in (select value from json_each(?)))"
-            values.append(json.dumps(list(full)))
-        sql += " order by n.priority desc, n.key"
-        cursors = [self._db.execute(sql, (queue, *values)) for queue in queues]
+    def _queued(self, queues: Sequence[str], full: Collection[str]) -> Iterable[Any]:
+        """Queued nodes in order: those that stand in no lane, and those of the open lanes."""
+        sql = f"select {LOAD_NODE_ARGS} from node n join run r on r.key = n.run where "
+        plain = f"{sql}n.state = 'queued' and n.lane is null and n.queue = ? order by n.priority desc, n.key"
+        cursors: list[Iterable[Any]] = [self._db.execute(plain, (queue,)) for queue in queues]
+        for queue in queues:
+            for lane, name in self._lanes.open_in(queue):
+                keys = self._lanes.walk(lane, name, full)
+                cursors.append(self._db.execute(f"{sql}n.key = ?", (key,)).fetchone() for key in keys)
         return cursors[0] if len(cursors) == 1 else heapq.merge(*cursors, key=lambda t: (-t[9], t[0]))
 
     def nodes_of(self, run: RunId, /) -> list[NodeRow]:
@@ -260,6 +247,14 @@ class SqliteRows:
             found = self._db.execute(f"{LOAD_LIMIT} where name=?", (name,)).fetchone()
             row = self._limits[name] = LimitRow(name) if found is None else limit_from(found)
         return row
+
+    def shut(self, node: NodeRow, limit: str, /) -> None:
+        """See `Rows.shut`."""
+        self._lanes.shut(node, limit)
+
+    def reopen(self, limit: str, /) -> None:
+        """See `Rows.reopen`."""
+        self._lanes.reopen(limit)
 
     def limits_due(self) -> list[LimitRow]:
         """See `Rows.limits_due`."""
@@ -565,6 +560,7 @@ class SqliteRows:
         self.flush()
         if self._unchecked:
             self._todo.extend((node, "") for node in self._with_children())
+        self._lanes.finish()
         if self._todo:
             self._db.executemany("insert into todo(node, after) values(?,?)", self._todo)
         for node in self._over:
@@ -579,6 +575,7 @@ class SqliteRows:
             ended = [ended_node(self._nodes[node], end) for node, end in self._ends.items()]
             if live:
                 db.executemany(UPDATE_NODE, live)
+                self._lanes.queued(self._dirty.values())
             if ended:
                 db.executemany(UPDATE_ENDED_NODE, ended)
             self._dirty.clear()
@@ -611,11 +608,14 @@ class SqliteRows:
                 self._dirty_runs.pop(run, None)
             self._new_runs.clear()
         if self._new:
-            new = [new_node(row, self._runs[row.run].key) for row in self._new.values()]
+            new = [
+                new_node(row, self._runs[row.run].key, self._lanes.key_of(row)) for row in self._new.values()
+            ]
             try:
                 db.executemany(INSERT_NODE, new)
             except sqlite3.IntegrityError:
                 raise self._taken() from None
+            self._lanes.queued(self._new.values())
             for node in self._new.keys() - self._ends.keys():
                 self._dirty.pop(node, None)
             self._new.clear()

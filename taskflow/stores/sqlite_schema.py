@@ -19,7 +19,7 @@ create table run(
 create index run_ended on run(ended_at) where ended_at is not null;
 create table node(
     key integer primary key, run int not null, id text not null unique, state text, fn text, args blob,
-    width int, array int, queue text, priority int, policy text, label text, created_at real, lane text,
+    width int, array int, queue text, priority int, policy text, label text, created_at real, lane int,
     cursor int, open int, held int, waiting int, returned int, worst text, fence int,
     remaining int, due_at real, expires_at real, alarm_at real, cancelled text, root text,
     final text, source text, started_at real, ended_at real, inputs text, ranged int,
@@ -27,7 +27,8 @@ create table node(
     part_started_at real, part_cancelled text, part_error text,
     end_state text, value blob, error text, end_fence int, item_started_at real, took_s real);
 create index node_run on node(run);
-create index node_ready on node(queue, priority desc, key, lane) where state = 'queued';
+create index node_ready on node(queue, priority desc, key) where state = 'queued' and lane is null;
+create index node_lane on node(lane, state, priority desc, key) where lane is not null;
 create index node_alarm on node(alarm_at) where alarm_at is not null;
 create index node_source on node(source) where source is not null;
 create index node_dead on node(key) where end_state in ('dead', 'failed');
@@ -52,6 +53,10 @@ create index log_node on log(node, lo);
 create table todo(key integer primary key, node text, after text);
 create table event(key integer primary key, at real, body text);
 create table worker(id text primary key, view text, seen_at real) without rowid;
+create table lane(
+    key integer primary key, queue text, name text, open int, shut_by text, unique(queue, name));
+create index lane_open on lane(queue) where open = 1;
+create index lane_shut on lane(shut_by) where shut_by is not null;
 create table limits(name text primary key, body text, alarm_at real) without rowid;
 create index limits_alarm on limits(alarm_at) where alarm_at is not null;
 create table paused(queue text primary key) without rowid;

@@ -133,6 +133,7 @@ end
 
 function M.claim_anew(want)
   local leases, full, slots, room_s, ended = {}, {}, want[3], 0, 0
+  M.limits_due()
   for row in R.ready(want[2], full) do
     if slots <= 0 and room_s <= 0 then break end
     if ends_unstarted(row) then ended = ended + 1 end

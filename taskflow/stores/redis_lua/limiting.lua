@@ -32,6 +32,7 @@ end
 
 local function call_back(kept)
   kept.refused, kept.wake_at = false, nil
+  R.reopen(kept.name)
   R.freed = true
 end
 
@@ -55,7 +56,10 @@ function M.limits_room(row, worker)
   for _, limit in ipairs(row.limits) do
     local kept = kept_of(limit, worker)
     local free = free_of(limit, kept)
-    if free <= 0 then leave_word(limit, kept) end
+    if free <= 0 then
+      leave_word(limit, kept)
+      if not limit[10] then R.shut(row, limit[1]) end
+    end
     least = math.min(least, math.max(0, free))
   end
   return least

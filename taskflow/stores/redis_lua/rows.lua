@@ -11,7 +11,7 @@ local given, before -- the values that nodes, pages and outcomes name by number,
 local nodes, runs, changed, changed_runs
 local added, removed -- by parent: edges of this step; children that were released
 local new_members, logs, crossings, dead, uses, later
-local limits, changed_limits
+local limits, changed_limits, shut
 local todo, todo_changed, seq, seq_before
 
 -- A new step: nothing is known of the one before.
@@ -21,7 +21,7 @@ function R.open(prefix, args)
   nodes, runs, changed, changed_runs, added, removed = {}, {}, {}, {}, {}, {}
   new_members, logs, crossings, dead, uses, later = {}, {}, {}, {}, {}, {}
   todo, todo_changed, seq, seq_before = nil, false, nil, nil
-  limits, changed_limits = {}, {}
+  limits, changed_limits, shut = {}, {}, {}
   R.freed, R.ranges_ended, R.events = false, {}, {}
   if args[1] ~= '' then
     R.now = tonumber(args[1])
@@ -560,62 +560,101 @@ end
 
 local function rank(row) return (255 - row.priority) * 2 ^ 44 + row.seq end
 
--- Reads queued nodes in order, over several lanes and those of this step.
-function R.ready(queues, full)
-  local lanes, fresh, wanted = {}, {at = 1}, {}
-  local paused = {}
+-- The lanes of queues from which may be claimed.
+local function open_lanes(queues)
+  local lanes, wanted, paused = {}, {}, {}
   for _, queue in ipairs(call('SMEMBERS', P .. 'paused')) do paused[queue] = true end
   for _, queue in ipairs(queues) do
     if not wanted[queue] and not paused[queue] then
       wanted[queue] = true
       lanes[#lanes + 1] = {key = P .. 'q:' .. queue, next = 0, at = 1, ids = {}}
       for _, name in ipairs(call('SMEMBERS', P .. 'ql:' .. queue)) do
-        local _, run, policy = string.match(name, '^(.-)%z(.-)%z(.*)$')
-        lanes[#lanes + 1] = {key = P .. 'q:' .. name, next = 0, at = 1, ids = {}, full = run .. '\0' .. policy}
+        lanes[#lanes + 1] = {key = P .. 'q:' .. name, next = 0, at = 1, ids = {}, name = string.match(name, '^.-%z(.*)$')}
       end
     end
   end
+  return lanes, wanted
+end
+
+-- The rank of the first node of a lane that was not taken yet, or nil.
+local function head(lane)
+  if lane.at > #lane.ids then
+    if lane.done then return nil end
+    lane.ids, lane.at = call('ZRANGE', lane.key, lane.next, lane.next + 15, 'WITHSCORES'), 1
+    lane.next = lane.next + 16
+    lane.done = #lane.ids < 32
+    if #lane.ids == 0 then return nil end
+  end
+  return tonumber(lane.ids[lane.at + 1])
+end
+
+-- Puts a lane among others that stand in order of their heads, the first at the end; one without a head is left out.
+local function put_in_order(lanes, lane)
+  lane.head = head(lane)
+  if not lane.head then return end
+  local lo, hi = 1, #lanes + 1
+  while lo < hi do
+    local middle = math.floor((lo + hi) / 2)
+    if lanes[middle].head > lane.head then lo = middle + 1 else hi = middle end
+  end
+  table.insert(lanes, lo, lane)
+end
+
+-- Reads queued nodes in order, over several lanes and those of this step.
+function R.ready(queues, full)
+  local found, wanted = open_lanes(queues)
+  local lanes, fresh = {}, {at = 1}
+  for _, lane in ipairs(found) do
+    lane.head = head(lane)
+    if lane.head then lanes[#lanes + 1] = lane end
+  end
+  table.sort(lanes, function(a, b) return a.head > b.head end)
   for _, row in ipairs(changed) do
     if row.state == 'queued' and row.was_state ~= 'queued' and wanted[row.queue] then
       fresh[#fresh + 1] = {rank(row), row}
     end
   end
   table.sort(fresh, function(a, b) return a[1] < b[1] end)
-
-  local function head(one)
-    if one.full and full[one.full] then return nil end
-    if one.at > #one.ids then
-      if one.done then return nil end
-      one.ids, one.at = call('ZRANGE', one.key, one.next, one.next + 15, 'WITHSCORES'), 1
-      one.next = one.next + 16
-      one.done = #one.ids < 32
-      if #one.ids == 0 then return nil end
-    end
-    return tonumber(one.ids[one.at + 1])
-  end
+  local last -- the lane that was read last: its place among the others is found when it is known whether it is full
 
   return function()
     while true do
-      local best, first
-      for _, one in ipairs(lanes) do
-        local score = head(one)
-        if score and (not first or score < first) then best, first = one, score end
+      if last then
+        if not (last.name and full[last.name]) then put_in_order(lanes, last) end
+        last = nil
       end
-      local own = fresh[fresh.at]
-      if own and (not first or own[1] < first) then
+      local best, own = lanes[#lanes], fresh[fresh.at]
+      if own and (not best or own[1] < best.head) then
         fresh.at = fresh.at + 1
         local row = own[2]
         local name = R.lane(row)
         if not (name and full[name]) then return row end
       elseif best then
-        best.at = best.at + 2
-        local row = R.node(best.ids[best.at - 2])
-        if row then return row end
+        last, lanes[#lanes] = best, nil
+        if not (best.name and full[best.name]) then
+          best.at = best.at + 2
+          local row = R.node(best.ids[best.at - 2])
+          if row then return row end
+        end
       else
         return nil
       end
     end
   end
+end
+
+-- Nothing of the lane of a node can be claimed until a limit calls back, or something is queued in it.
+function R.shut(row, limit)
+  local name = row.queue .. '\0' .. R.lane(row)
+  shut[#shut + 1] = {row.queue, name, limit}
+end
+
+function R.reopen(limit)
+  local key = P .. 'shut:' .. limit
+  for _, name in ipairs(call('SMEMBERS', key)) do
+    if call('EXISTS', P .. 'q:' .. name) == 1 then call('SADD', P .. 'ql:' .. string.match(name, '^(.-)%z'), name) end
+  end
+  call('DEL', key)
 end
 
 function R.alarms(limit)
@@ -880,6 +919,10 @@ function R.finish()
   for _, row in ipairs(changed) do write_node(row, totals) end
   for _, run in ipairs(changed_runs) do write_run(run) end
   for _, kept in ipairs(changed_limits) do write_limit(kept) end
+  for _, one in ipairs(shut) do
+    call('SREM', P .. 'ql:' .. one[1], one[2])
+    call('SADD', P .. 'shut:' .. one[3], one[2])
+  end
   for run, members in pairs(new_members) do
     for _, id in ipairs(members) do call('RPUSH', P .. 'rn:' .. run, id) end
   end

@@ -254,8 +254,8 @@ class Breaking(Told):
     def test_what_was_tried_before_waits_instead_of_failing(self, story: Story) -> None:
         """Its retries are not used up by a service that is away."""
         story.submit(*(call(name, policy=guarded()) for name in "ab"))
-        for _ in range(2):
-            story.retry(story.take())
+        for lease in story.claim(2):
+            story.retry(lease)
 
         assert story.claim(9) == []
         assert story.states("a", "b") == [State.WAITING, State.WAITING]
