@@ -6,7 +6,6 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from taskflow.cli.exits import Exit
-from taskflow.observe.overview import limit_rows
 from taskflow.observe.table import Column
 
 if TYPE_CHECKING:
@@ -35,6 +34,8 @@ def arguments(parser: Parser) -> None:
 
 def run(options: Namespace, console: Console) -> int:
     """List them."""
+    from taskflow.observe.overview import limit_rows
+
     found = limit_rows(console.store)
     if console.json:
         console.dump(found)
