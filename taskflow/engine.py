@@ -67,7 +67,7 @@ class Engine:
         self._store: Store = _private_store() if inline else open_store(url or default_url())
         self.url = self._store.url
         self.codec = Codec(Keyring.load(), self._store.blobs)
-        self.feed = Feed(self._store, None if inline else lambda: self._store.listen("watch"), self._tick)
+        self.feed = Feed(self._store, None if inline else lambda: self._store.listen("ends"), self._tick)
         self.outbox = Outbox(self._store)
         self.bursts = Bursts(self)
         self.causes = Causes(self._store)

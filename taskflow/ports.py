@@ -217,8 +217,12 @@ class Store(GraphPort, WorkPort, WatchPort, StatusPort, Protocol):
     url: str
     blobs: Blobs
 
-    def listen(self, topic: str, /) -> Bell:
-        """A bell for ``"work"`` (something may be claimed, or was cancelled) or ``"watch"`` (events)."""
+    def listen(self, topic: str, /, *, worker: str | None = None) -> Bell:
+        """A bell for ``"work"`` (something may be claimed, or was cancelled), ``"watch"`` (events) or
+        ``"ends"`` (something has ended; it may ring for other events too).
+
+        That of a `worker` need not ring while there is enough to do for others that found nothing to claim.
+        """
         ...
 
     def close(self) -> None:

@@ -367,10 +367,11 @@ class MemoryStore:
 
     # ── the rest ─────────────────────────────────────────────────────────────────────
 
-    def listen(self, topic: str, /) -> PipeBell:
+    def listen(self, topic: str, /, *, worker: str | None = None) -> PipeBell:
         """See `Store.listen`."""
-        bell = PipeBell(self._bells[topic].remove)
-        self._bells[topic].append(bell)
+        bells = self._bells["watch" if topic == "ends" else topic]
+        bell = PipeBell(bells.remove)
+        bells.append(bell)
         return bell
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
     c:WORKER                    what its last claim gave, for when the answer was lost
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
+    idle:QUEUE                  workers that found nothing to claim, and are called in turn
     paused                      queues of which nothing is handed out
     dead  workers  gone:RUN  doomed  unaged  meta
 
@@ -132,7 +133,7 @@ class RedisStore(RedisReads):
             given = [node, False if index is None else index, reason or "cancelled", at]
             (some, at), _ = self._step("cancel", given)
             changed = changed or some
-        self._ask("PUBLISH", self._key("work"), "")
+        self._call_all()
         return changed
 
     def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
@@ -192,13 +193,17 @@ class RedisStore(RedisReads):
         if logs:
             self._step("note", logs)
 
+    def _call_all(self) -> None:
+        """All workers look what there is to do."""
+        self._all([("PUBLISH", self._key(topic), "") for topic in ("work", "urgent")])
+
     # ── StatusPort ───────────────────────────────────────────────────────────────────
 
     def pause(self, queue: str, /, *, resume: bool = False) -> bool:
         """See `StatusPort.pause`."""
         changed = self._ask("SREM" if resume else "SADD", self._key("paused"), queue)
         if changed:
-            self._ask("PUBLISH", self._key("work"), "")
+            self._call_all()
         return bool(changed)
 
     def announce(self, view: WorkerView, /, *, gone: bool = False) -> None:
@@ -265,9 +270,9 @@ class RedisStore(RedisReads):
 
     # ── the rest ─────────────────────────────────────────────────────────────────────
 
-    def listen(self, topic: str, /) -> RedisBell:
-        """See `Store.listen`."""
-        return RedisBell(self._link, topic)
+    def listen(self, topic: str, /, *, worker: str | None = None) -> RedisBell:
+        """See `Store.listen`. That of a worker rings when it is its turn, or when all are called."""
+        return RedisBell(self._link, (topic,) if worker is None else (f"work:{worker}", "urgent"))
 
     def close(self) -> None:
         """Let go of the connections."""

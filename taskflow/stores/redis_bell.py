@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -28,9 +29,9 @@ class RedisBell:
     nobody knows what was published meanwhile. One that was silent for long is asked whether it still is one.
     """
 
-    def __init__(self, link: RedisLink, topic: str) -> None:
+    def __init__(self, link: RedisLink, topics: Sequence[str]) -> None:
         self._link = link
-        self._channel = link.key(topic)
+        self._channels = [link.key(topic) for topic in topics]
         self._pubsub: Any = None
         self._quiet, self._loud = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._fd = os.dup(self._quiet)
@@ -108,10 +109,11 @@ class RedisBell:
     def _subscribe(self) -> None:
         pubsub = self._link.connected().pubsub()
         try:
-            pubsub.subscribe(self._channel)
-            while (told := pubsub.get_message(timeout=3.0)) is None or told["type"] != "subscribe":
-                if told is None:
-                    raise TimeoutError("no answer to a subscription")
+            pubsub.subscribe(*self._channels)
+            for _ in self._channels:
+                while (told := pubsub.get_message(timeout=3.0)) is None or told["type"] != "subscribe":
+                    if told is None:
+                        raise TimeoutError("no answer to a subscription")
             os.dup2(pubsub.connection._sock.fileno(), self._fd, inheritable=False)
         except BaseException:
             pubsub.close()

@@ -285,9 +285,9 @@ class SqliteFile:
             with contextlib.closing(db):
                 db.execute("pragma wal_checkpoint(passive)").fetchall()
 
-    def listen(self, topic: str, /) -> SocketBell:
+    def listen(self, topic: str, /, *, worker: str | None = None) -> SocketBell:
         """See `Store.listen`."""
-        return self._bells.listen(topic)
+        return self._bells.listen("watch" if topic == "ends" else topic)
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # it was never opened, or the interpreter ends

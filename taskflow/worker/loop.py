@@ -133,7 +133,7 @@ class Worker:
         self._later = False
         self._closed = False
 
-        self._bell = store.listen("work")
+        self._bell = store.listen("work", worker=self.name)
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)

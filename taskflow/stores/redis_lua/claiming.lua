@@ -1,10 +1,12 @@
 -- How work is handed out, and held: `machine.claiming`.
 --
--- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce}
+-- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce}. A worker whose slots are not filled is
+-- idle: it is called when there is more. One that leaves work behind calls another.
 
 local RANGE_MAX, RANGE_FLOOR_S, PACE_MIN_S = 65536, 0.001, 1e-6
 
 local ENDED_MAX = 500
+local IDLE_KEPT_S = 600
 
 local function room(row, want, full)
   local most, lane = math.huge, R.lane(row)
@@ -77,6 +79,7 @@ local function lease(row, part, want)
   R.put_part(row, part)
   M.refresh(row)
   R.emit(row.run, row.id, part.lo, part.hi, 'running')
+  R.call(row.queue, part.lo - part.hi)
   return told(row, part)
 end
 
@@ -131,11 +134,21 @@ function M.claim(want)
   return leases
 end
 
+local function note_idle(want, is_idle)
+  for _, queue in ipairs(want[2]) do
+    R.later(is_idle and 'SADD' or 'SREM', P .. 'idle:' .. queue, want[1])
+    if is_idle then R.later('EXPIRE', P .. 'idle:' .. queue, IDLE_KEPT_S) end
+  end
+end
+
 function M.claim_anew(want)
-  local leases, full, slots, room_s, ended = {}, {}, want[3], 0, 0
+  local leases, full, slots, room_s, ended, left = {}, {}, want[3], 0, 0, nil
   M.limits_due()
   for row in R.ready(want[2], full) do
-    if slots <= 0 and room_s <= 0 then break end
+    if slots <= 0 and room_s <= 0 then
+      left = row.queue
+      break
+    end
     if ends_unstarted(row) then ended = ended + 1 end
     if ended == ENDED_MAX then
       R.freed = true
@@ -148,7 +161,10 @@ function M.claim_anew(want)
       if not row.array then
         local cost = pace and math.max(pace, PACE_MIN_S) or want[6]
         if cost > room_s then
-          if slots <= 0 then break end
+          if slots <= 0 then
+            left = row.queue
+            break
+          end
           slots, room_s = slots - 1, want[6]
         end
         room_s = room_s - cost
@@ -156,11 +172,16 @@ function M.claim_anew(want)
       else
         local taken = lease_ranges(row, want, pace, most and math.min(slots, most) or slots, leases)
         slots = slots - taken
-        if row.state == 'queued' and taken ~= most then break end
+        if row.state == 'queued' and taken ~= most then
+          left = row.queue
+          break
+        end
       end
     end
   end
   if ended > 0 then M.drain() end
+  note_idle(want, slots > 0)
+  if left then R.call_more(left) end
   return leases
 end
 

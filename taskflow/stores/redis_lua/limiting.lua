@@ -2,7 +2,7 @@
 --
 -- A limit of a node: {name, most, per_s, burst, failures, window_s, reset_s, probes, holds, alone}
 
-local MANY, DUST, IDLE_KEPT_S, OPEN_KEPT_S = 2 ^ 52, 1e-6, 60, 86400
+local MANY, DUST, UNUSED_KEPT_S, OPEN_KEPT_S = 2 ^ 52, 1e-6, 60, 86400
 local ANSWERED = {succeeded = true, skipped = true, replaced = true}
 local FAILED = {failed = true, retry = true}
 
@@ -39,13 +39,13 @@ end
 local function save(limit, kept)
   kept.idle_at = nil
   if limit[3] then
-    kept.idle_at = R.now + (limit[4] - kept.tokens) / limit[3] + IDLE_KEPT_S
+    kept.idle_at = R.now + (limit[4] - kept.tokens) / limit[3] + UNUSED_KEPT_S
   elseif limit[5] and kept.opened_at then
     kept.idle_at = kept.till + OPEN_KEPT_S
   elseif limit[5] then
-    kept.idle_at = R.now + limit[6] + IDLE_KEPT_S
+    kept.idle_at = R.now + limit[6] + UNUSED_KEPT_S
   elseif kept.held == 0 then
-    kept.idle_at = R.now + IDLE_KEPT_S
+    kept.idle_at = R.now + UNUSED_KEPT_S
   end
   R.save_limit(kept)
 end

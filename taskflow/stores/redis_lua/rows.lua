@@ -12,6 +12,7 @@ local nodes, runs, changed, changed_runs
 local added, removed -- by parent: edges of this step; children that were released
 local new_members, logs, crossings, dead, uses, later
 local limits, changed_limits, shut
+local calls, ended -- how many items of which queues may be claimed now; whether something has ended
 local todo, todo_changed, seq, seq_before
 
 -- A new step: nothing is known of the one before.
@@ -21,7 +22,7 @@ function R.open(prefix, args)
   nodes, runs, changed, changed_runs, added, removed = {}, {}, {}, {}, {}, {}
   new_members, logs, crossings, dead, uses, later = {}, {}, {}, {}, {}, {}
   todo, todo_changed, seq, seq_before = nil, false, nil, nil
-  limits, changed_limits, shut = {}, {}, {}
+  limits, changed_limits, shut, calls, ended = {}, {}, {}, {}, false
   R.freed, R.ranges_ended, R.events = false, {}, {}
   if args[1] ~= '' then
     R.now = tonumber(args[1])
@@ -757,7 +758,9 @@ function R.use(run, names)
 end
 
 function R.emit(run, node, lo, hi, state)
-  if state == 'queued' or state == 'waiting' then R.freed = true end
+  if state == 'waiting' then R.freed = true end
+  if state == 'queued' then R.call(R.node(node).queue, lo < hi and hi - lo or nodes[node].array and ALL or 1) end
+  if TERMINAL[state] then ended = true end
   R.events[#R.events + 1] = {run == node and '' or run, node, lo, hi, state}
 end
 
@@ -903,15 +906,36 @@ end
 
 local EVENT_ENTRIES_KEPT = 20000
 
+-- So many items of a queue may be claimed now.
+function R.call(queue, items) calls[queue] = (calls[queue] or 0) + items end
+
+-- Work was left behind: two more, who may leave some behind in turn.
+function R.call_more(queue) calls[queue] = math.max(0, calls[queue] or 0) + 2 end
+
+-- Who found nothing to claim waits for its turn; whoever is not there any more is passed over.
+local function wake()
+  for queue, items in pairs(calls) do
+    local key = P .. 'idle:' .. queue
+    while items > 0 do
+      local worker = call('SPOP', key)
+      if not worker then break end
+      items = items - call('PUBLISH', P .. 'work:' .. worker, '')
+    end
+  end
+end
+
 local function tell()
   local count = #R.events
   if count > 0 then
     local last = call('INCRBY', P .. 'cursor', count)
     local id = string.format('%.0f-0', last)
     call('XADD', P .. 'events', 'MAXLEN', '~', EVENT_ENTRIES_KEPT, id, 'at', number(R.now), 'b', pack(R.events))
-    call('PUBLISH', P .. 'watch', string.format('%.0f', last))
+    call('PUBLISH', P .. 'watch', '')
+    if ended then call('PUBLISH', P .. 'ends', '') end
   end
-  if R.freed then call('PUBLISH', P .. 'work', '') end
+  if R.freed then call('PUBLISH', P .. 'urgent', '') end
+  if R.freed or next(calls) then call('PUBLISH', P .. 'work', '') end
+  wake()
 end
 
 function R.finish()

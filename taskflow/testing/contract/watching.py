@@ -408,6 +408,54 @@ class Showing(Told):
 
         assert (before, rang, hushed, again) == (False, True, False, True)
 
+    def test_a_worker_that_found_nothing_is_called_when_there_is_something(
+        self, story: Story, other: Store
+    ) -> None:
+        """And another one by who leaves work behind; a bell for all rings anyway."""
+        first, second = (other.listen("work", worker=name) for name in ("w1", "w2"))
+        bell = other.listen("work")
+        story.claim(1, worker=WorkerId("w1"))
+        story.submit(call("a"), call("b"))
+        called = _rang(first)
+        everyone = _rang(bell)
+        first.hush()
+        story.claim(2, worker=WorkerId("w2"))
+        story.claim(2, worker=WorkerId("w2"))
+        second.hush()
+        story.submit(call("c"), call("d"), call("e"), run="more")
+        again = _rang(second)
+        for bells in (first, second, bell):
+            bells.close()
+
+        assert (called, everyone, again) == (True, True, True)
+
+    def test_who_leaves_work_behind_calls_another_worker(self, story: Story, other: Store) -> None:
+        """However few were called when it came."""
+        story.submit(call("a"))
+        bell = other.listen("work", worker="w2")
+        (lease,) = story.claim(2, worker=WorkerId("w1"))
+        story.claim(2, worker=WorkerId("w2"))
+        bell.hush()
+        story.submit(array("b", 5), run="more")
+        story.claim(1, worker=WorkerId("w1"))
+        rang = _rang(bell)
+        bell.close()
+
+        assert rang
+        assert story.succeed(lease)
+
+    def test_of_what_ends_there_is_a_bell(self, story: Story, other: Store) -> None:
+        """For who waits for ends alone."""
+        story.submit(call("a"))
+        bell = other.listen("ends")
+        lease = story.take()
+        bell.hush()
+
+        story.succeed(lease)
+
+        assert _rang(bell)
+        bell.close()
+
     def test_a_closed_bell_disturbs_nobody(self, story: Story, other: Store) -> None:
         """The store goes on."""
         first, second = other.listen("work"), other.listen("work")
