@@ -19,6 +19,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -143,8 +144,10 @@ def _measure(suite: Suite, samples: Samples, case: str, subject: str, setting: S
     name = next(name for name, one in SUITES.items() if one is suite)
     command = [setting.python_of(subject), "-m", "benchmarks.one", name, subject, case, str(scale)]
     if suite.needs_redis:
-        with redis_server.RedisServer() as server:
-            figures, reason = _ask(command, timeout_s, {redis_server.PLACE: server.path}, server.pid)
+        # Copies of blobs go where the server is removed with them, not among those of this user.
+        with redis_server.RedisServer() as server, tempfile.TemporaryDirectory() as cache:
+            place = {redis_server.PLACE: server.path, "XDG_CACHE_HOME": cache}
+            figures, reason = _ask(command, timeout_s, place, server.pid)
     else:
         figures, reason = _ask(command, timeout_s, {})
     samples.add(subject, figures)

@@ -6,7 +6,7 @@ import concurrent.futures
 import contextlib
 import os
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from taskflow.codec import Reference
 from taskflow.errors import TaskCancelled, WaitTimedOut
@@ -25,6 +25,12 @@ __all__ = ["Future", "decode", "end_of"]
 R = TypeVar("R")
 
 _PENDING, _RUNNING = "PENDING", "RUNNING"
+
+
+class _Far(NamedTuple):
+    """Stands for a value that is on a server."""
+
+    segment: Segment
 
 
 class Future(concurrent.futures.Future[R], Reference):
@@ -109,11 +115,13 @@ class Future(concurrent.futures.Future[R], Reference):
             TaskError: The task gave no value; when it raised, its own exception is raised instead.
         """
         self._wait(timeout)
+        self._fetch()
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or `None`; waits and raises as `result` does."""
         self._wait(timeout)
+        self._fetch()
         return super().exception(0)
 
     def _wait(self, timeout: float | None) -> None:
@@ -128,6 +136,15 @@ class Future(concurrent.futures.Future[R], Reference):
             raise TaskCancelled(
                 f"{self.label or self.node_id} was cancelled: {self._reason}", reason=self._reason
             )
+
+    def _fetch(self) -> None:
+        """Have a value here that stayed on the server until somebody asks for it."""
+        far: Any = self._result
+        if type(far) is _Far:
+            value, error = decode(self._engine, far.segment, self.index)
+            with self._condition:
+                if self._result is far:
+                    self._result, self._exception = value, error
 
     def _block(self, timeout: float | None) -> None:
         engine = self._engine
@@ -230,7 +247,10 @@ class Future(concurrent.futures.Future[R], Reference):
         if segment.state is State.CANCELLED:
             self._cancelled(Failure.from_json(segment.error or "{}").message)
             return
-        self.take(*decode(self._engine, segment, self.index))
+        if segment.state is State.SUCCEEDED and self._engine.codec.is_far(segment):
+            self.take(_Far(segment), None)
+        else:
+            self.take(*decode(self._engine, segment, self.index))
 
     def take(self, value: Any, error: BaseException | None) -> None:
         """Take its value, or what was raised."""

@@ -147,7 +147,11 @@ class MapRun(Waiting, Iterator[R], Reference):
             if not indexes:
                 continue
             found = [self._waiting.pop(index, None) for index in indexes]
-            if segment.state is State.CANCELLED:
+            if segment.state is State.CANCELLED or (
+                segment.hi - segment.lo == 1
+                and segment.state is State.SUCCEEDED
+                and self._engine.codec.is_far(segment)
+            ):
                 for future in found:
                     if future is not None:
                         future.settle(segment)

@@ -16,13 +16,12 @@ Three agreements between a draft and the child that runs its nodes:
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from taskflow.codec import Reference, blob_names
+from taskflow.codec import Reference, value_bytes
 from taskflow.errors import GraphError, UsageError
 from taskflow.ids import NodeId, RunId, new_id
 from taskflow.policy import Options, Policy
@@ -464,14 +463,13 @@ def pages(codec: Codec, digest: str, items: Iterable[Any], most: int = PAGE_ITEM
         return
     first, items = _peek(items)
     source, lo = iter(items), 0
-    item_bytes: float = _weight(first)
+    item_bytes: float = codec.weight(first)
     count = _clamp(PAGE_BYTES / item_bytes, min(FIRST_PAGE_ITEMS, most))
     while batch := list(islice(source, count)):
         hi = lo + len(batch)
         value = codec.dump_items(digest, lo, batch)
         yield Page(lo, hi, value)
-        if not blob_names(value):  # the size of a page in a blob is not known here
-            item_bytes = len(value) / len(batch)
+        item_bytes = value_bytes(value) / len(batch)
         count = _clamp(min(PAGE_BYTES / item_bytes, count * 8), most)
         lo = hi
 
@@ -538,14 +536,6 @@ def _with_slots(
 def _has_reference(item: Any, star: bool) -> bool:
     parts = item if star and isinstance(item, tuple) else (item,)
     return any(isinstance(part, Reference) for part in parts)
-
-
-def _weight(item: Any) -> int:
-    """About how many bytes an item takes; cheap, and only right for one that holds little else."""
-    if isinstance(item, tuple) and item:
-        return sum(map(_weight, item[:16]))
-    size = getattr(item, "nbytes", None)
-    return max(1, size if isinstance(size, int) else sys.getsizeof(item, 1))
 
 
 def _peek(items: Iterable[Any]) -> tuple[Any, Iterable[Any]]:

@@ -254,6 +254,10 @@ class Blobs(Protocol):
         """Whether the name is there; a name that is found is kept for at least another hour."""
         ...
 
+    def drop(self, name: str, /) -> None:
+        """Forget a copy that this host has of a blob, for it is damaged; what is the only one stays."""
+        ...
+
     def sweep(self, keep: Collection[str], /, *, age_s: float) -> int:
         """Delete all that is not named in `keep` and was not used for `age_s`; returns the bytes freed."""
         ...

@@ -79,11 +79,13 @@ class Proxy:
         url: The store behind it, ready for ``?namespace=``.
         delay_s: Added to whatever passes, each way.
         seen: How often each verb came by.
+        given_bytes: How much the server has said.
     """
 
     def __init__(self, target: str) -> None:
         self.delay_s = 0.0
         self.seen: Counter[str] = Counter()
+        self.given_bytes = 0
         self._target = target
         self._faults: list[Fault] = []
         self._swallows = False
@@ -270,6 +272,7 @@ class _Pair:
 
     async def _down(self) -> None:
         while data := await self._loop.sock_recv(self._far, CHUNK_BYTES):
+            self._proxy.given_bytes += len(data)
             if self.silent:
                 continue
             if self._dropping is not None:

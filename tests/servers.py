@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 
 __all__ = [
     "Proxy", "RedisServer", "Sentinel", "binaries", "certificates", "cluster", "free_port", "running",
-    "until",
+    "s3", "until",
 ]  # fmt: skip
 
 READY_S = 30.0
@@ -267,6 +268,35 @@ def is_whole(server: RedisServer) -> bool:
     told = server.client().execute_command("CLUSTER INFO")
     text = told.decode() if isinstance(told, bytes) else str(told)
     return "cluster_state:ok" in text or "'cluster_state': 'ok'" in text
+
+
+@contextlib.contextmanager
+def s3(bucket: str) -> Iterator[str]:
+    """A server that speaks S3, for the length of a block: this process and those that it starts find it.
+
+    What opens it is in the environment, as on the machines of users.
+    """
+    pytest.importorskip("s3fs", reason="s3fs is not installed: pip install -e '.[test]'")
+    moto = pytest.importorskip("moto.server", reason="moto is not installed: pip install -e '.[test]'")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    given = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "user",
+        "AWS_SECRET_ACCESS_KEY": "secret of S3",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in given.items():
+                patch.setenv(name, value)
+            url = f"{given['AWS_ENDPOINT_URL']}/{bucket}"
+            urllib.request.urlopen(urllib.request.Request(url, method="PUT")).close()
+            yield f"s3://{bucket}"
+    finally:
+        server.stop()
 
 
 _AUTHORITY = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")

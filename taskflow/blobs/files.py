@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 import re
 import secrets
 import stat
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from taskflow.errors import ConfigError, QueueFull, ResultExpired, StoreError, UsageError
 
-__all__ = ["FileBlobs"]
+__all__ = ["FULL", "PARTIAL", "TEMPORARY", "FileBlobs", "evict", "explained", "mapped", "opened"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
 _HOLD_S = 3600.0
 _TOUCH_EVERY_S = 60.0
-_TEMPORARY = ".new-"
+TEMPORARY = ".new-"
+PARTIAL = ".part-"
 _DOOMED = ".old-"
 _MOST_PARTS = 512
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the system says when there is no room."""
 
 
 class FileBlobs:
@@ -54,11 +58,13 @@ class FileBlobs:
         """
         if self.has(name):
             return
-        path = self._path(name)
-        temporary = os.path.join(os.path.dirname(path), _TEMPORARY + secrets.token_hex(8))
+        path = self.path(name)
+        temporary = os.path.join(os.path.dirname(path), TEMPORARY + secrets.token_hex(8))
         try:
-            fd = _create(temporary)
+            fd = opened(temporary, os.O_WRONLY | os.O_EXCL)
             try:
+                with suppress(OSError):  # it is being used: see `evict`
+                    fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 _write(fd, parts)
             finally:
                 os.close(fd)
@@ -66,7 +72,7 @@ class FileBlobs:
         except OSError as error:
             with suppress(OSError):
                 os.unlink(temporary)
-            raise _explained(error, self._root) from error
+            raise explained(error, self._root) from error
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)
@@ -80,7 +86,7 @@ class FileBlobs:
             StoreError: It cannot be read.
         """
         try:
-            fd = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(self.path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             raise ResultExpired(
                 f"The blob {name} is not in {self._root} any more: retention removed it, or it is"
@@ -90,8 +96,8 @@ class FileBlobs:
         except OSError as error:
             raise StoreError(f"The blob {name} in {self._root} cannot be read: {error.strerror}.") from error
         try:
-            size = _touch(fd)
-            return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_COPY) if size else bytearray())
+            _touch(fd)
+            return mapped(fd)
         finally:
             os.close(fd)
 
@@ -99,7 +105,7 @@ class FileBlobs:
         """Whether the name is there; a name that is found is kept for at least another hour."""
         until = time.time() + _HOLD_S
         try:
-            os.utime(self._path(name), (until, until), follow_symlinks=False)
+            os.utime(self.path(name), (until, until), follow_symlinks=False)
         except FileNotFoundError:
             return False
         return True
@@ -110,22 +116,15 @@ class FileBlobs:
         before = time.time() - age_s
         return sum(_remove(entry, before) for entry in _files(self._root) if entry.name not in names)
 
-    def shrink(self, most_bytes: int) -> None:
-        """Delete the longest unused while all of them together take more than that."""
-        found = []
-        for entry in _files(self._root):
-            with suppress(FileNotFoundError):
-                info = os.lstat(entry.path)
-                found.append((info.st_mtime, info.st_size, entry.path))
-        too_many = sum(size for _, size, _ in found) - most_bytes
-        for _, size, path in sorted(found):
-            if too_many <= 0:
-                break
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-            too_many -= size
+    def drop(self, name: str, /) -> None:
+        """Nothing to do: it is no copy."""
 
-    def _path(self, name: str) -> str:
+    def path(self, name: str) -> str:
+        """The file of a name.
+
+        Raises:
+            UsageError: That is no name.
+        """
         if not _NAME.fullmatch(name):
             raise UsageError(
                 f"{name!r} is not a name for a blob: use 1 to 128 of A-Z a-z 0-9 _ . - and no leading dot."
@@ -145,16 +144,28 @@ def _check_private(directory: Path) -> None:
         )
 
 
-def _touch(fd: int) -> int:
-    """Note that a file was used, unless it is held for longer anyway; gives its size."""
+def mapped(fd: int) -> memoryview:
+    """An open file, mapped; it is marked as being used for as long as the view is there.
+
+    The mark is a shared lock: it belongs to what was opened, of which the mapping keeps a duplicate, as
+    processes that are forked do.
+    """
+    with suppress(OSError):  # there are file systems without locks
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    size = os.fstat(fd).st_size
+    return memoryview(mmap.mmap(fd, size, access=mmap.ACCESS_COPY) if size else bytearray())
+
+
+def _touch(fd: int) -> None:
+    """Note that a file was used, unless it is held for longer anyway."""
     info, now = os.fstat(fd), time.time()
     if info.st_mtime < now - _TOUCH_EVERY_S:
         os.utime(fd, (now, now))
-    return info.st_size
 
 
-def _create(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+def opened(path: str, flags: int) -> int:
+    """A file for writing, private to its owner; it and its directory are made when they are not there."""
+    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o600)
     except FileNotFoundError:
@@ -172,12 +183,58 @@ def _write(fd: int, parts: Sequence[bytes | memoryview]) -> None:
             rest[0] = rest[0][written:]
 
 
-def _explained(error: OSError, root: str) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def explained(error: OSError, root: str) -> Exception:
+    """What a failed write means to people."""
+    if error.errno in FULL:
         return QueueFull(
             f"The disk of {root} is full: make room (`taskflow doctor` shows what is kept), then try again."
         )
     return StoreError(f"Nothing could be written to {root}: {error.strerror}.")
+
+
+def evict(roots: Iterable[str], most_bytes: float, unused_s: float) -> int:
+    """Delete what was not used for so long, and the longest unused while all together take more than that.
+
+    What some process has mapped, or is writing, stays.
+
+    Args:
+        roots: Directories of `FileBlobs`.
+        most_bytes: How much may be left.
+        unused_s: Older files go in any case.
+
+    Returns:
+        The bytes that are left.
+    """
+    found = []
+    for root in roots:
+        with suppress(FileNotFoundError):
+            for entry in _files(root):
+                with suppress(FileNotFoundError):
+                    info = os.lstat(entry.path)
+                    found.append((info.st_mtime, info.st_size, entry.path))
+    left, before = sum(size for _, size, _ in found), time.time() - unused_s
+    for used_at, size, path in sorted(found):
+        if used_at > before and left <= most_bytes:
+            break
+        if _take_away(path):
+            left -= size
+    return left
+
+
+def _take_away(path: str) -> bool:
+    """Delete a file that nobody uses now; whether it is gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def _files(root: str) -> Iterator[os.DirEntry[str]]:
@@ -193,7 +250,7 @@ def _remove(entry: os.DirEntry[str], before: float) -> int:
     try:
         if os.lstat(entry.path).st_mtime > before:
             return 0
-        if entry.name.startswith((_TEMPORARY, _DOOMED)):
+        if entry.name.startswith((TEMPORARY, PARTIAL, _DOOMED)):
             size = os.lstat(entry.path).st_size
             os.unlink(entry.path)
             return size

@@ -33,6 +33,9 @@ class MemoryBlobs:
         """Whether the name is there."""
         return name in self._blobs
 
+    def drop(self, name: str, /) -> None:
+        """Nothing to do: it is no copy."""
+
     def sweep(self, keep: Collection[str], /, *, age_s: float) -> int:
         """Delete what is not named in `keep`."""
         gone = [name for name in self._blobs if name not in keep]

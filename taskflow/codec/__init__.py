@@ -11,8 +11,19 @@
 from __future__ import annotations
 
 from taskflow.codec.functions import Loaded
-from taskflow.codec.payload import INLINE_MAX, Codec, blob_names
+from taskflow.codec.payload import INLINE_MAX, Codec, TooMuch, blob_names, value_bytes
 from taskflow.codec.pickling import Kept, Reference
 from taskflow.codec.signing import Key, Keyring
 
-__all__ = ["INLINE_MAX", "Codec", "Kept", "Key", "Keyring", "Loaded", "Reference", "blob_names"]
+__all__ = [
+    "INLINE_MAX",
+    "Codec",
+    "Kept",
+    "Key",
+    "Keyring",
+    "Loaded",
+    "Reference",
+    "TooMuch",
+    "blob_names",
+    "value_bytes",
+]

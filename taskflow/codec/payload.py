@@ -63,7 +63,7 @@ from taskflow.limits import CircuitBreaker
 from taskflow.policy import RetryPolicy
 from taskflow.records import Failure, Segment, Value
 
-__all__ = ["INLINE_MAX", "Codec", "blob_names"]
+__all__ = ["INLINE_MAX", "SEGMENT_MAX", "Codec", "TooMuch", "blob_names", "value_bytes"]
 
 INLINE_MAX = 32 * 1024
 """Bytes up to which an object stays in its record; larger ones become blobs."""
@@ -75,6 +75,9 @@ _LOOK_MAX = 500  # of more parts, looking at each takes longer than the slower p
 _MOST_SOURCE_CHARS = 256 * 1024
 """The longest cell whose text travels with a function of it; that of a function is stored once."""
 
+SEGMENT_MAX = 8 << 20
+"""Bytes up to which the results of several items are stored as one."""
+
 _INLINE = b"\x01"
 _NAMES_BLOBS = b"\x02"
 _PACKED, _LINKED, _BLOBS = 1, 2, 4
@@ -83,12 +86,25 @@ _CACHED_FUNCTIONS = 256
 _LOADED_FUNCTIONS = 64
 _TRUST_STORED_S = 600.0
 
-_FUNCTION, _ARGS, _ITEMS, _RESULT, _ERROR = (int(purpose) for purpose in Purpose)
+_FUNCTION, _ARGS, _ITEMS, _RESULT, _ERROR, *_ = (int(purpose) for purpose in Purpose)
 _dumps = pickle.dumps
 _loads = pickle.loads
 
 
 _Treated: TypeAlias = "tuple[RetryPolicy | None, CircuitBreaker | None]"
+
+
+def value_bytes(value: Value) -> int:
+    """Bytes that a value takes, in its record or in the blob that holds it; needs no key."""
+    if blob_names(value):
+        listed, _ = _split(value[1 + HEADER : -TAG])
+        if listed.get("whole"):
+            return int(listed["blobs"][0][1])
+    return len(value)
+
+
+class TooMuch(Exception):
+    """The objects are too large to be one value."""
 
 
 class _Sent(NamedTuple):
@@ -356,6 +372,18 @@ class Codec:
             _explain("The arguments", error)
         return args, kwargs or {}
 
+    def weight(self, item: Any) -> int:
+        """About how many bytes an item takes when it is stored; at least one, also of what cannot be."""
+        kind = type(item)
+        if kind in ATOMS:
+            return max(1, sys.getsizeof(item, 1))
+        try:
+            plain = kind in CONTAINERS and len(item) < _LOOK_MAX and is_plain(item)
+            return max(1, len(_dumps(item, 5)) if plain else pack(item).size)
+        except Exception as error:  # noqa: BLE001 - whoever stores it tells the reason
+            _pass_on(error)
+            return 1
+
     def dump_items(self, fn: str, lo: int, items: Sequence[Any]) -> Value:
         """A page: items of an array node from index `lo` on.
 
@@ -377,8 +405,11 @@ class Codec:
 
         Raises:
             CannotPickle: The message says which part of it.
+            TooMuch: The results of several items are large: give each by itself, and each can be had alone.
         """
-        return self._dump(_RESULT, f"{node}|{lo}|{hi}|{fence}", obj, lambda: [("result", "result", obj)])
+        most = SEGMENT_MAX if hi - lo > 1 else None
+        context = f"{node}|{lo}|{hi}|{fence}"
+        return self._dump(_RESULT, context, obj, lambda: [("result", "result", obj)], most)
 
     def load_result(self, node: str, lo: int, hi: int, fence: int, value: Value) -> Any:
         """What `dump_result` was given.
@@ -389,6 +420,11 @@ class Codec:
             PayloadError: It needs something that is not here, such as a module.
         """
         return self._load(_RESULT, f"{node}|{lo}|{hi}|{fence}", value, "The result")
+
+    def is_far(self, segment: Segment) -> bool:
+        """Whether the value of a segment is large, and has to be fetched from a server to be loaded."""
+        value = segment.value
+        return not self.blobs.guarded and value is not None and value[:1] == _NAMES_BLOBS
 
     def load_segment(self, segment: Segment) -> Any:
         """The value of a segment that succeeded: the result of a call, or the list of those of its items.
@@ -492,7 +528,12 @@ class Codec:
     # ── objects to values ───────────────────────────────────────────────────────────
 
     def _dump(
-        self, purpose: int, context: str, obj: Any, roots: Callable[[], Iterable[tuple[str, str, Any]]]
+        self,
+        purpose: int,
+        context: str,
+        obj: Any,
+        roots: Callable[[], Iterable[tuple[str, str, Any]]],
+        most: int | None = None,
     ) -> Value:
         kind = type(obj)
         if kind in ATOMS or (kind in CONTAINERS and len(obj) < _LOOK_MAX and is_plain(obj)):
@@ -505,6 +546,8 @@ class Codec:
         except Exception as error:
             _pass_on(error)
             raise cannot_pickle(error, roots()) from error
+        if most is not None and packed.size > most:
+            raise TooMuch
         return self._value(purpose, context, packed, self._still(kept))
 
     def _value(self, purpose: int, context: str, packed: Packed, shared: Sequence[Blob] = ()) -> Value:

@@ -55,6 +55,7 @@ class Purpose(IntEnum):
     ITEMS = 3
     RESULT = 4
     ERROR = 5
+    PLACE = 8
 
 
 @dataclass(frozen=True, slots=True)

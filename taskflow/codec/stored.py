@@ -40,6 +40,10 @@ class Blobs(Protocol):
         """Whether the name is there."""
         ...
 
+    def drop(self, name: str, /) -> None:
+        """Forget a copy of this host."""
+        ...
+
 
 class Blob(NamedTuple):
     """A blob as a payload names it: `head` bytes of it are interpreted. `digest` is theirs where nobody else
@@ -75,14 +79,15 @@ class Objects:
         known = self._kept_of.get(id(of)) if of is not None else None
         if known is not None and not _is_same(known[1], parts):
             known = None
+        told = ""
         if name is None:
-            name = _digest(parts) if known is None else known[0]
-        if not self._blobs.has(name):
-            self._blobs.put(name, parts)
+            name = told = _digest(parts) if known is None else known[0]
+        self._blobs.put(name, parts)
         if of is not None and packed.size >= SHARE_FROM:
             with suppress(ResultExpired):  # it was only weighed
                 keep(self._kept_of, id(of), known or (name, self._blobs.open(name)), _KEPT_OBJECTS)
-        told = _digest(parts[:1] if self._blobs.guarded else parts)
+        if self._blobs.guarded or not told:
+            told = _digest(parts[:1] if self._blobs.guarded else parts)
         return Blob(name, sum(len(part) for part in parts), len(parts[0]), told)
 
     def share(self, objects: Iterable[Any], size: int) -> dict[int, Blob]:
@@ -117,14 +122,23 @@ class Objects:
             Untrusted: It is not what was stored under that name.
             ResultExpired: It was removed.
         """
-        data = self._blobs.open(blob.name)
-        head = bytes(data[: blob.head])
-        checked = head if self._blobs.guarded else data
-        if len(data) != blob.size or _digest([checked]) != blob.digest:
+        data, head = self._open(blob)
+        if head is None:  # a copy of this host may be damaged: once more, from where it came
+            self._blobs.drop(blob.name)
+            data, head = self._open(blob)
+        if head is None:
+            self._blobs.drop(blob.name)
             raise Untrusted(
                 f"The blob {blob.name} is not what was stored under that name. It was not opened."
             )
         return unpack(data, head, inputs, shared)
+
+    def _open(self, blob: Blob) -> tuple[memoryview, bytes | None]:
+        """The bytes of a blob, and a copy of their head; none when they are not what was stored."""
+        data = self._blobs.open(blob.name)
+        head = bytes(data[: blob.head])
+        checked = head if self._blobs.guarded else data
+        return data, head if len(data) == blob.size and _digest([checked]) == blob.digest else None
 
     def loader(self, blobs: Sequence[Any]) -> Callable[[int], Any]:
         """Gives the shared objects by number, each once."""

@@ -46,7 +46,7 @@ LEAST_ANSWER_S = 5.0
 GUIDE_S = 1.0
 """How long one of several guides (a sentinel, a node of a cluster) may take to say where our server is."""
 OPTIONS = frozenset(
-    {"namespace", "allow_eviction", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
+    {"namespace", "blobs", "allow_eviction", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
 )
 _YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _WORDS = {"allow_eviction": tuple(_YES_NO), "ssl_cert_reqs": ("required", "optional", "none")}
@@ -142,6 +142,7 @@ class Address:
         namespace: Stores of several names share a server and know nothing of each other.
         allow_eviction: Use a server that may throw our keys away.
         tls: Files of certificates, by the names that redis-py has for them.
+        blobs: The URL of the place for large blobs, when one is named.
         shown: The URL without the password.
     """
 
@@ -155,6 +156,7 @@ class Address:
     namespace: str = "default"
     allow_eviction: bool = False
     tls: Mapping[str, str] = field(default_factory=dict)
+    blobs: str = ""
     shown: str = ""
 
     @property
@@ -208,12 +210,13 @@ def parse(url: str) -> Address:
         options.get("namespace", "default"),
         _YES_NO[options.get("allow_eviction", "0").lower()],
         {name: value for name, value in options.items() if name.startswith("ssl_")},
+        options.get("blobs", ""),
         shown(url),
     )
 
 
 def _check_options(kind: str, options: Mapping[str, str]) -> None:
-    known = {"namespace", "allow_eviction", "db"} if kind == "unix" else OPTIONS
+    known = {"namespace", "blobs", "allow_eviction", "db"} if kind == "unix" else OPTIONS
     for name in options.keys() - known:
         raise ConfigError(f"A Redis store has no option {name!r}.{nearest(name, known)}")
     namespace = options.get("namespace", "default")

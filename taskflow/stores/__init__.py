@@ -39,23 +39,27 @@ def default_url() -> str:
     return f"sqlite:///{Path(state) / 'taskflow' / name / 'store.db'}"
 
 
-def open_store(url: str | None = None, *, clock: Clock | None = None, wait_s: float = 20.0) -> Store:
+def open_store(
+    url: str | None = None, *, clock: Clock | None = None, wait_s: float = 20.0, serves: bool = False
+) -> Store:
     """Open the store that a URL names; it is made when it is not there.
 
     Args:
         url: See the module; the default store when it is `None`.
         clock: Where time comes from.
         wait_s: How long a step waits for its turn before `StoreUnavailable`.
+        serves: It is opened to run tasks, and all that they may need has to be installed here.
 
     Raises:
         ConfigError: Unknown scheme or option (the nearest is named), or a file that others could touch.
+        MissingExtra: What reaches the place for large data is not installed.
         StoreUnavailable: There is no server at that address.
     """
     url = url or default_url()
     if is_shared(url):
         from taskflow.stores.redis import RedisStore
 
-        return RedisStore(url, clock=clock, wait_s=wait_s)
+        return RedisStore(url, clock=clock, wait_s=wait_s, serves=serves)
     scheme, path, options = _parse(url)
     if scheme == "memory":
         from taskflow.stores.memory import MemoryStore

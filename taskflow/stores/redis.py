@@ -31,9 +31,12 @@ sweeps.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from taskflow.blobs.redis import HELD_S
+from taskflow.errors import StoreError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.needs import check_acyclic
 from taskflow.records import (
@@ -62,6 +65,8 @@ from taskflow.stores.redis_records import (
 
 __all__ = ["RedisStore"]
 
+log = logging.getLogger(__name__)
+
 WORKERS_KEPT_S = 86_400.0
 PIECE_NODES = 1000
 STAGED_S = 3600
@@ -79,9 +84,12 @@ class RedisStore(RedisReads):
         clock: Where time comes from; the server's own clock by default.
         wait_s: How long a step waits for a server that is away before `StoreUnavailable`; the first contact
             at most 5 s.
+        serves: A worker opens it: what reaches the place for large data has to be installed.
 
     Raises:
-        ConfigError: The server would lose what we store, or does not let us in.
+        ConfigError: The server would lose what we store, or does not let us in; or the store keeps its large
+            data elsewhere than the URL says.
+        MissingExtra: What reaches the place for large data is not installed.
         StoreUnavailable: There is no server.
         VersionMismatch: Another release uses the namespace.
     """
@@ -238,7 +246,15 @@ class RedisStore(RedisReads):
         while self._step("age", [AGED_PER_STEP, ttl_s])[0]:
             pass
         self._strike_workers(now)
-        return {"runs": removed, "size_bytes": self._memory()[0]}
+        return {"runs": removed, "blob_bytes": self._sweep_place(), "size_bytes": self._memory()[0]}
+
+    def _sweep_place(self) -> int:
+        """Remove large data that nothing refers to; a place that is away is swept another time."""
+        try:
+            return self.blobs.sweep((), age_s=HELD_S)
+        except StoreError as error:
+            log.warning("large data that is not needed stays for now: %s", error, extra={"action": "sweep"})
+            return 0
 
     def _strike_workers(self, now: float) -> None:
         """Take those off the list that have said nothing for a day."""

@@ -38,14 +38,22 @@ FUNCTIONS_KNOWN = 10_000
 class RedisAsk:
     """A namespace of a server that was found fit."""
 
-    def __init__(self, url: str, *, clock: Clock | None = None, wait_s: float = 20.0) -> None:
+    def __init__(
+        self, url: str, *, clock: Clock | None = None, wait_s: float = 20.0, serves: bool = False
+    ) -> None:
         self.url = url
         self._clock = clock
         self._link = RedisLink(url, wait_s)
         self._key = self._link.key
-        self.blobs: Blobs = cached(url, self._link)
+        self._blobs = cached(url, self._link)
+        self.blobs: Blobs = self._blobs
         self._kept: dict[str, tuple[str, ...]] = {}
         self._check_server()
+        if self._link.address.blobs:
+            self._blobs.far.choose(self._link.address.blobs)
+        place = self._blobs.far.place() if serves else None
+        if place is not None:
+            place.require()
 
     def _check_server(self) -> None:
         info = self._link.info

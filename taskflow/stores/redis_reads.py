@@ -9,6 +9,7 @@ from typing import Any
 from taskflow.errors import (
     NoSuchRun,
     ResultExpired,
+    TaskflowError,
 )
 from taskflow.ids import NodeId, RunId, WorkerId
 from taskflow.machine.invariants import broken, miscounted
@@ -300,8 +301,20 @@ class RedisReads(RedisAsk):
                 " (`redis-cli config set appendonly yes`)",
             ),
             ("eviction", policy == "noeviction", f"maxmemory-policy {policy}"),
+            *self._place_found(),
             ("invariants", not faults, "; ".join(faults[:5]) or "every node is in order"),
         ]
+
+    def _place_found(self) -> list[tuple[str, bool, str]]:
+        """Whether the place for large data can be used from here, when there is one."""
+        try:
+            place = self._blobs.far.place()
+            if place is None:
+                return []
+            place.probe()
+        except TaskflowError as error:
+            return [("blobs", False, str(error))]
+        return [("blobs", True, f"large data is in {place.url}")]
 
     def _faults(self) -> list[str]:
         faults, rows = [], []

@@ -290,7 +290,7 @@ def _share_of_memory(slots: int) -> int:
 def _store(options: argparse.Namespace) -> Store:
     from taskflow.stores import open_store
 
-    return open_store(options.url, wait_s=STORE_WAIT_S)
+    return open_store(options.url, wait_s=STORE_WAIT_S, serves=True)
 
 
 class _Signals:

@@ -38,6 +38,9 @@ class _Scales:
     def has(self, name: str, /) -> bool:
         return name in self.size_bytes
 
+    def drop(self, name: str, /) -> None:
+        pass
+
     def open(self, name: str, /) -> memoryview:
         raise ResultExpired(f"{name} was weighed and not stored.")
 

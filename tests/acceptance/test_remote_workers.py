@@ -56,14 +56,28 @@ class Elsewhere:
         self.home.mkdir()
         self.workers: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *options: str, key: bool = True) -> subprocess.Popen[bytes]:
+    def start(
+        self, *options: str, key: bool = True, net: bool = False, path: str = ""
+    ) -> subprocess.Popen[bytes]:
+        """A worker; with `net` it reaches what listens on loopback, `path` has modules of its own."""
         env = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "PYTEST"))}
-        env |= {"HOME": str(self.home), "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+        env |= {"HOME": str(self.home), "PYTHONSAFEPATH": "1"}
+        env["PYTHONPATH"] = f"{path}:{ROOT}" if path else str(ROOT)
         if key:
             config = Path(os.environ["XDG_CONFIG_HOME"])
             with contextlib.suppress(FileExistsError):
                 shutil.copytree(config / "taskflow", self.home / ".config" / "taskflow")
-        command = [*apart(), sys.executable, "-m", "taskflow", "worker", self.url, "-n", "1", *options]
+        command = [
+            *([] if net else apart()),
+            sys.executable,
+            "-m",
+            "taskflow",
+            "worker",
+            self.url,
+            "-n",
+            "1",
+            *options,
+        ]
         log = (self.home / "log").open("ab")
         worker = subprocess.Popen(command, cwd=self.home, env=env, stdout=log, stderr=log)
         log.close()

@@ -26,7 +26,7 @@ def _files(blobs: FileBlobs) -> list[Path]:
 
 def _age(blobs: FileBlobs, name: str, age_s: float) -> None:
     then = time.time() - age_s
-    os.utime(blobs._path(name), (then, then))
+    os.utime(blobs.path(name), (then, then))
 
 
 def test_the_parts_are_found_one_behind_the_other(blobs: FileBlobs) -> None:
@@ -116,8 +116,8 @@ def test_a_link_in_the_place_of_a_blob_is_not_followed(blobs: FileBlobs, tmp_pat
     secret = tmp_path / "secret"
     secret.write_text("secret")
     blobs.put("abc", [b"x"])
-    Path(blobs._path("abc")).unlink()
-    Path(blobs._path("abc")).symlink_to(secret)
+    Path(blobs.path("abc")).unlink()
+    Path(blobs.path("abc")).symlink_to(secret)
 
     with pytest.raises(StoreError):
         blobs.open("abc")
@@ -190,7 +190,7 @@ def test_opening_a_blob_counts_as_use(blobs: FileBlobs) -> None:
 
 def test_what_a_writer_left_unfinished_is_swept(blobs: FileBlobs) -> None:
     blobs.put("abc", [b"x"])
-    left = Path(blobs._path("abc")).with_name(".new-1234")
+    left = Path(blobs.path("abc")).with_name(".new-1234")
     left.write_bytes(b"123")
     os.utime(left, (0, 0))
 

@@ -429,7 +429,7 @@ def test_an_object_that_is_captured_twice_stays_one(codec: Codec, worker: Codec)
 def test_an_altered_function_is_never_loaded(codec: Codec, worker: Codec) -> None:
     digest = codec.function(twice)
     sealed = bytes(codec.blobs.open(digest))
-    path = Path(codec.blobs._path(digest))  # type: ignore[attr-defined]
+    path = Path(codec.blobs.path(digest))  # type: ignore[attr-defined]
 
     for at in range(len(sealed)):
         path.write_bytes(sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :])
@@ -457,7 +457,7 @@ def test_an_altered_large_capture_is_never_unpickled(codec: Codec, worker: Codec
     big = [str(n) for n in range(300_000)]
     digest = codec.function(lambda: big)
     (name,) = blob_names(codec.blobs.open(digest))
-    path = Path(codec.blobs._path(name))  # type: ignore[attr-defined]
+    path = Path(codec.blobs.path(name))  # type: ignore[attr-defined]
     whole = path.read_bytes()
 
     for at in (0, 8, 20, len(whole) // 2, len(whole) - 1):

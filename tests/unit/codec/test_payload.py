@@ -198,7 +198,7 @@ def test_a_large_array_is_a_view_of_the_file(codec: Codec) -> None:
 
     assert not array.flags.owndata
     assert array.ctypes.data % 64 == 0
-    assert str(codec.blobs._path(name)) in Path("/proc/self/maps").read_text()  # type: ignore[attr-defined]
+    assert str(codec.blobs.path(name)) in Path("/proc/self/maps").read_text()  # type: ignore[attr-defined]
     array[0] = 99
     assert codec.load_result("n", 0, 1, 1, value)[0] == 0
 
@@ -331,7 +331,7 @@ def test_the_blob_of_a_value_with_any_interpreted_byte_altered_is_refused(codec:
     big = {"a": list(range(20_000)), "b": np.arange(20_000)}
     value = codec.dump_result("n", 0, 1, 1, big)
     (name,) = blob_names(value)
-    path = Path(codec.blobs._path(name))  # type: ignore[attr-defined]
+    path = Path(codec.blobs.path(name))  # type: ignore[attr-defined]
     whole = path.read_bytes()
 
     for at in range(0, 50_000, 499):
