@@ -13,10 +13,14 @@ SHELL := bash
 VENV ?= .venv
 RIVALS ?= .venv-rivals
 ARGS ?=
-JOBS ?= 3
+# Most tests wait: for processes that start and die, for leases that run out.
+JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2) + 2)))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest -n $(JOBS)
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+# Tests start hundreds of processes, and each would compile the package anew where this is set.
+export PYTHONDONTWRITEBYTECODE :=
 
 # The first Python ≥ 3.11 that can make an environment, 3.11 before others.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 /usr/bin/python3; do \

@@ -29,6 +29,19 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("taskflow")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones come first in the share of each process, so that nobody waits for one at the end."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    rest = [item for item in items if not item.get_closest_marker("slow")]
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = [
+        item
+        for n in range(count)
+        for item in (*slow[n::count], *rest[len(rest) * n // count : len(rest) * (n + 1) // count])
+    ]
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """What is skipped for want of something on a laptop is a failure in CI, which has to have it."""

@@ -94,7 +94,6 @@ class Proxy:
         self.port = int(self._holder.getsockname()[1])
         self.url = f"redis://{HOST}:{self.port}/0"
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
@@ -153,14 +152,13 @@ class Proxy:
         if self._listener is None:
             self._listener = _bound(self.port)
             self._listener.listen(256)
-            self._accepting = self._loop.create_task(self._accept(self._listener))
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
     def _deafen(self) -> None:
-        if self._listener is not None and self._accepting is not None:
-            self._accepting.cancel()
+        if self._listener is not None:
             self._loop.remove_reader(self._listener)
             self._listener.close()
-            self._listener = self._accepting = None
+            self._listener = None
 
     def _silence(self) -> None:
         self._swallows = True
@@ -180,14 +178,17 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        while True:
-            near, _ = await self._loop.sock_accept(listener)
-            near.setblocking(False)
-            near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            pair = _Pair(self, near, self._swallows)
-            self._pairs.add(pair)
-            pair.task = self._loop.create_task(self._serve(pair))
+    def _accept(self, listener: socket.socket) -> None:
+        """Not a task: one that is cancelled when a connection is there would leave it open."""
+        try:
+            near, _ = listener.accept()
+        except BlockingIOError:  # it has gone again
+            return
+        near.setblocking(False)
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        pair = _Pair(self, near, self._swallows)
+        self._pairs.add(pair)
+        pair.task = self._loop.create_task(self._serve(pair))
 
     async def _serve(self, pair: _Pair) -> None:
         try:

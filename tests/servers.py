@@ -24,7 +24,7 @@ __all__ = [
     "s3", "until",
 ]  # fmt: skip
 
-READY_S = 10.0
+READY_S = 30.0
 
 
 def binaries() -> dict[str, str]:

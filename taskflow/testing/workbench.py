@@ -143,19 +143,19 @@ class Workbench:
             for o in sorted(self.outcomes[node], key=lambda o: o.lo)
         ]
 
-    def run(self, *leases: Lease, within_s: float = 20.0) -> list[list[Outcome]]:
+    def run(self, *leases: Lease, within_s: float = 60.0) -> list[list[Outcome]]:
         """Start leases and wait for all of their outcomes, in order of index."""
         self.start(*leases)
         self.until(lambda: all(self.complete(lease) for lease in leases), within_s)
         return [sorted(self.outcomes[lease.key.node], key=lambda o: o.lo) for lease in leases]
 
-    def one(self, lease: Lease, within_s: float = 20.0) -> Outcome:
+    def one(self, lease: Lease, within_s: float = 60.0) -> Outcome:
         """Run a call; its outcome."""
         (outcomes,) = self.run(lease, within_s=within_s)
         (outcome,) = outcomes
         return outcome
 
-    def until(self, done: Callable[[], bool], within_s: float = 20.0) -> None:
+    def until(self, done: Callable[[], bool], within_s: float = 60.0) -> None:
         """Let the pool go on until something is true.
 
         Raises:

@@ -23,7 +23,7 @@ from taskflow.stores import open_store
 from taskflow.worker.process import Process, spawn
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,12 +22,6 @@ from tests.acceptance.stage import opened, run_script, until
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
-    with opened(tmp_path) as client:
-        yield client
-
-
-@pytest.fixture
 def queued(tmp_path: Path) -> Iterator[Client]:
     """A client without workers: what it submits waits."""
     with opened(tmp_path, workers=0) as client:
@@ -34,12 +29,18 @@ def queued(tmp_path: Path) -> Iterator[Client]:
 
 
 def burst(client: Client, fn: Any, items: Any) -> list[Future[Any]]:
-    """Calls of which all that are given back were sent together."""
-    ahead = [client.submit(time.sleep, 0.05) for _ in range(5)]
-    calls = [client.submit(fn, item) for item in items]
+    """Calls of which all that are given back were sent together: others are on their way until they are."""
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(5):
+            client.submit(while_there, folder)
+        calls = [client.submit(fn, item) for item in items]
     assert all(call.is_single for call in calls), "these were sent one by one"
-    assert len(ahead) == 5
     return calls
+
+
+def while_there(folder: str) -> None:
+    while Path(folder).exists():
+        time.sleep(0.005)
 
 
 def sum_of(*values: int) -> int:
@@ -278,6 +279,7 @@ def test_another_process_finds_them_by_their_ids(client: Client, tmp_path: Path)
             future = client.future({name!r})
             print(future.result(20), future.is_single, client.async_result({name!r}).get(20))
         """.replace("\n        ", "\n"),
+        env={"TASKFLOW_URL": client.url},
     )
 
     assert printed.split() == ["14", "True", "14"]

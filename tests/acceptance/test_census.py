@@ -28,7 +28,7 @@ from taskflow.stores import open_store
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "stdlib_census.py"
-DEADLINE_S = 40.0
+DEADLINE_S = 80.0
 FREE = 8  # so many files are parsed before the gate holds the workers
 
 WITNESS = """

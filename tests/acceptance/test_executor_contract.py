@@ -273,7 +273,7 @@ def test_shutdown_does_not_hang_when_nobody_works(tmp_path: Path) -> None:
 
         client.shutdown()
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert not future.done()
 
 
@@ -285,4 +285,4 @@ def test_shutdown_does_not_hang_on_a_queue_that_nobody_serves(tmp_path: Path) ->
 
         client.shutdown()
 
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 15

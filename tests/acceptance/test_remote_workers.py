@@ -24,7 +24,7 @@ from taskflow.errors import PayloadError, Untrusted
 from tests.servers import RedisServer, running
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,7 @@ def test_the_readme_runs_as_printed(tmp_path: Path) -> None:
         "285",
         "2",
         "6 is much",
+        "7",
     ]
 
 

@@ -144,15 +144,15 @@ class Storm:
     def run(self) -> Report:
         """Do it all, and judge."""
         ends = Ends(self.stage.store)
+        threads = [
+            threading.Thread(target=self._watched, args=(deed,), daemon=True)
+            for deed in (self._kill_workers, self._kill_servers, self._spoil_network, self._kill_a_client)
+        ]
         try:
             for number in range(self.size.workers):
                 self._hire(number)
             for number in range(self.size.clients):
                 self._start_client(number)
-            threads = [
-                threading.Thread(target=self._watched, args=(deed,), daemon=True)
-                for deed in (self._kill_workers, self._kill_servers, self._spoil_network, self._kill_a_client)
-            ]
             for thread in threads:
                 thread.start()
             self._until_submitted(ends)
@@ -166,6 +166,9 @@ class Storm:
             self._judge(ends)
         finally:
             self._ending.set()
+            for thread in threads:
+                if thread.is_alive():  # it would start again what is ended here
+                    thread.join(60)
             for client in self._clients.values():
                 client.kill()
                 client.wait()

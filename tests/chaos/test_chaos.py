@@ -14,6 +14,8 @@ SHORT = Size(
 )
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["valkey", "redis"])
 def test_in_a_short_chaos_nothing_is_lost_wrong_or_double(tmp_path: Path, kind: str) -> None:
     if kind not in binaries():
@@ -27,5 +29,6 @@ def test_in_a_short_chaos_nothing_is_lost_wrong_or_double(tmp_path: Path, kind: 
     assert max(report.back_s, default=0.0) < BACK_S
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_back_three_times_finds_all_workers_at_work(tmp_path: Path) -> None:
     assert max(returns(tmp_path, 3)) < BACK_S

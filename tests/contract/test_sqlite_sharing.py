@@ -117,7 +117,7 @@ def test_a_submit_is_claimed_by_another_process_at_once(path: Path, start: Start
     delays = sorted(answer_of(worker))
 
     print(f"submit to claim: p50 {delays[100] * 1e3:.2f} ms, p99 {delays[197] * 1e3:.2f} ms")
-    assert delays[100] < 0.1
+    assert delays[100] < 1.0  # who hears no bell looks after five
     bell.close()
     store.close()
 

@@ -21,6 +21,8 @@ from tests.acceptance.stage import opened, until
 from tests.model.recipes import ENDS, Broken, Deed, Job, Plain, text_of
 
 MORE = int(os.environ.get("TASKFLOW_HISTORIES", "1"))
+
+pytestmark = pytest.mark.timeout(600)  # hypothesis would take being late for a failure, and make it small
 SIZES = {"call": 1, "chain": 2, "group": 2, "chord": 3}
 HERE: list[str] = []
 

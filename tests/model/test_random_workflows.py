@@ -20,6 +20,8 @@ from tests.model.told import Told, state_of, wrong_values
 
 MORE = int(os.environ.get("TASKFLOW_HISTORIES", "1"))
 
+pytestmark = pytest.mark.timeout(600)  # hypothesis would take being late for a failure, and make it small
+
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:

@@ -101,7 +101,7 @@ def test_docker_understands_it() -> None:
         env=os.environ | {"TASKFLOW_KEY": "a key"},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         check=False,
     )
 
@@ -111,7 +111,7 @@ def test_docker_understands_it() -> None:
 def _docker_compose() -> list[str] | None:
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]) is not None:
-            found = subprocess.run([*command, "version"], capture_output=True, timeout=20, check=False)
+            found = subprocess.run([*command, "version"], capture_output=True, timeout=100, check=False)
             if found.returncode == 0:
                 return command
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import signal
 import subprocess
@@ -35,8 +36,8 @@ def gone(pid: int) -> bool:
         return True
 
 
-def eventually(bench: Workbench, done, within_s: float = 15) -> None:
-    bench.until(done, within_s)
+def eventually(bench: Workbench, done) -> None:
+    bench.until(done)
 
 
 def running(bench: Workbench) -> bool:
@@ -65,7 +66,7 @@ def test_a_death_is_told_with_exit_code_or_signal(bench: Workbench, die, exit_co
     assert failure(outcome).data["error"] == "WorkerLost"
     assert (failure(outcome).exit_code, failure(outcome).signal) == (exit_code, number)
     assert bench.value(lease) == 25
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 10
 
 
 def test_an_interrupt_in_a_child_is_a_failure(bench: Workbench) -> None:
@@ -88,7 +89,7 @@ def test_a_child_killed_from_outside_loses_its_item_only(open_bench: Open) -> No
     bench.start(other)
 
     os.kill(link.pid, signal.SIGKILL)
-    bench.until(lambda: bench.complete(victim) and bench.complete(other), 4)
+    bench.until(lambda: bench.complete(victim) and bench.complete(other))
     (lost,), (fine,) = bench.outcomes[victim.key.node], bench.outcomes[other.key.node]
 
     assert lost.kind == Kind.LOST
@@ -119,8 +120,8 @@ def test_only_the_item_of_a_range_that_ran_is_lost(open_bench: Open) -> None:
 
     lease = bench.array(work, range(100))
     bench.start(lease)
-    bench.until(lambda: any(o.kind == Kind.LOST for o in bench.outcomes.get(lease.key.node, ())), 5)
-    bench.until(lambda: covered(bench, lease) == 100, 5)
+    bench.until(lambda: any(o.kind == Kind.LOST for o in bench.outcomes.get(lease.key.node, ())))
+    bench.until(lambda: covered(bench, lease) == 100)
 
     (lost,) = [o for o in bench.outcomes[lease.key.node] if o.kind == Kind.LOST]
     assert (lost.lo, lost.hi) == (40, 41)
@@ -152,7 +153,7 @@ def test_a_hard_limit_ends_a_c_loop_that_ignores_signals(bench: Workbench) -> No
 
     assert outcome.kind == Kind.FAILED
     assert failure(outcome).data == {"error": "TaskTimedOut", "limit_s": 0.3}
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 10
 
 
 def test_a_hard_limit_ends_a_stopped_child(bench: Workbench) -> None:
@@ -229,7 +230,7 @@ def test_the_memory_of_grandchildren_counts(bench: Workbench) -> None:
 def test_a_kill_by_the_kernel_for_memory_is_recognised(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskflow.pools.ledger.oom_kills", lambda: 10**9)
+    monkeypatch.setattr("taskflow.pools.ledger.oom_kills", itertools.count(10**9).__next__)  # more each time
 
     outcome = bench.one(bench.call(lambda: os.kill(os.getpid(), signal.SIGKILL)))
 
@@ -279,7 +280,7 @@ def test_only_the_killer_of_the_template_is_charged(open_bench: Open, flag: Path
     others = [bench.call(innocent) for _ in range(2)]
     killer = bench.call(kill)
     bench.start(*others, killer)
-    bench.until(lambda: all(map(bench.complete, [*others, killer])), 10)
+    bench.until(lambda: all(map(bench.complete, [*others, killer])))
 
     assert [o.kind for o in bench.outcomes[killer.key.node]] == [Kind.LOST]
     assert [bench.value(other) for other in others] == [5, 5]
@@ -294,7 +295,7 @@ def test_a_killer_that_succeeds_does_not_make_another_pay(open_bench: Open) -> N
     eventually(bench, lambda: running(bench))
 
     bench.start(*killers)
-    bench.until(lambda: bench.complete(sleeper), 10)
+    bench.until(lambda: bench.complete(sleeper))
 
     assert bench.outcomes[sleeper.key.node][0].kind == Kind.SUCCEEDED
 
@@ -368,7 +369,7 @@ def test_threads_beside_one_that_ends_their_process_do_not_pay_for_it(open_bench
     eventually(bench, lambda: running(bench))
 
     outcome = bench.one(bench.call(os._exit, 3))
-    bench.until(lambda: bench.complete(sleeper), 5)
+    bench.until(lambda: bench.complete(sleeper))
 
     assert outcome.kind == Kind.LOST
     assert bench.outcomes[sleeper.key.node][0].kind == Kind.SUCCEEDED
@@ -385,7 +386,7 @@ def test_children_that_die_at_their_start_are_made_more_and_more_slowly(bench: W
                     os.kill(link.pid, signal.SIGKILL)
         bench.step(0.02)
     lease = bench.call(square, 5)
-    bench.until(bench.pool.free, 6)
+    bench.until(bench.pool.free)
     bench.run(lease)
 
     assert bench.pool._children._numbers - made <= 8
@@ -427,7 +428,7 @@ def test_a_swarm_of_forks_ends_with_its_task(open_bench: Open, flag: Path) -> No
     pids = [int(pid) for pid in flag.read_text().split()]
     assert len(pids) == 60
     eventually(bench, lambda: all(map(gone, pids)))
-    bench.until(lambda: bench.complete(beside), 5)
+    bench.until(lambda: bench.complete(beside))
     assert bench.outcomes[beside.key.node][0].kind == Kind.SUCCEEDED
 
 
@@ -446,7 +447,7 @@ os.kill(os.getpid(), 9)
     pids = [int(pid) for pid in ended.stdout.split()]
 
     assert len(pids) == 3
-    end = time.monotonic() + 2
+    end = time.monotonic() + 10
     while not all(map(gone, pids)):
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -481,7 +482,7 @@ def test_the_files_of_a_new_child_are_heard_though_dead_ones_had_their_numbers(
     monkeypatch.setattr(children._selector, "select", the_template_first)
     for _ in range(8):
         doomed = [bench.call(lambda: os.kill(os.getpid(), signal.SIGKILL)) for _ in range(2)]
-        assert [o.kind for (o,) in bench.run(*doomed, within_s=5)] == [Kind.LOST] * 2
+        assert [o.kind for (o,) in bench.run(*doomed)] == [Kind.LOST] * 2
         heard = children._selector.get_map()
         assert all(link.reports.fd in heard and link.leak.fd in heard for link in children.links.values())
-        bench.run(*[bench.call(square, x) for x in range(4)], within_s=5)
+        bench.run(*[bench.call(square, x) for x in range(4)])

@@ -77,7 +77,7 @@ def test_what_waits_behind_a_stuck_call_is_given_back(open_bench: Open, flag: Pa
     stuck = bench.call(sometimes, flag, True)
     behind = [bench.call(sometimes, flag, False) for _ in range(3000)]
     bench.start(stuck, *behind)
-    bench.until(lambda: len(bench.released) == len(behind), 4)
+    bench.until(lambda: len(bench.released) == len(behind))
 
     assert not bench.complete(stuck)
     assert bench.pool.free() == 0
@@ -96,9 +96,9 @@ def test_the_rest_of_a_range_behind_a_slow_item_is_given_back(open_bench: Open, 
         done = sum(o.hi - o.lo for o in bench.outcomes.get(lease.key.node, ()))
         return done + sum(o.hi - o.lo for _, o in bench.released)
 
-    bench.until(lambda: settled() >= 4879, 4)
+    bench.until(lambda: settled() >= 4879)
     flag.touch()
-    bench.until(lambda: settled() == 5000, 4)
+    bench.until(lambda: settled() == 5000)
 
     assert all(o.lo > 120 for _, o in bench.released)
 
@@ -132,11 +132,11 @@ def test_lending_gives_back_what_waits_in_the_same_packet(open_bench: Open, flag
     first = bench.call(sometimes, flag, True)
     behind = [bench.call(sometimes, flag, False) for _ in range(20)]
     bench.start(first, *behind)
-    bench.until(lambda: len(bench.released) == 20, 4)
+    bench.until(lambda: len(bench.released) == 20)
 
     assert not bench.complete(first)
     bench.again = True
-    bench.until(lambda: all(map(bench.complete, behind)), 4)
+    bench.until(lambda: all(map(bench.complete, behind)))
     flag.touch()
     bench.until(lambda: bench.complete(first))
 
@@ -154,7 +154,7 @@ def test_slots_can_be_lent_many_times_over(bench: Workbench, tmp_path: Path) -> 
     for lease in leases:
         bench.start(lease)
         bench.step(0.05)
-    bench.until(lambda: all(map(bench.complete, leases)), 5)
+    bench.until(lambda: all(map(bench.complete, leases)))
 
     assert (tmp_path / "4").exists()
 
@@ -172,7 +172,7 @@ def test_a_cancelled_call_gets_the_chance_to_clean_up(bench: Workbench, flag: Pa
     bench.start(lease)
     bench.until(lambda: running(bench) == [lease.key.node])
     bench.pool.kill(lease.key, "not needed")
-    bench.until(lambda: bench.complete(lease), 4)
+    bench.until(lambda: bench.complete(lease))
     (outcome,) = bench.outcomes[lease.key.node]
     again = bench.call(os.getpid)
     bench.run(again)
@@ -195,7 +195,7 @@ def test_a_cancelled_call_that_does_not_listen_is_killed(open_bench: Open) -> No
     bench.start(lease)
     bench.until(lambda: running(bench) == [lease.key.node])
     bench.pool.kill(lease.key, "enough")
-    bench.until(lambda: bench.complete(lease), 4)
+    bench.until(lambda: bench.complete(lease))
 
     assert bench.outcomes[lease.key.node][0].kind == Kind.CANCELLED
 
@@ -206,7 +206,7 @@ def test_cancelling_spares_what_shares_the_child(bench: Workbench, flag: Path) -
     bench.start(first, doomed, spared)
     bench.pool.kill(doomed.key, "not you")
     flag.touch()
-    bench.until(lambda: all(map(bench.complete, (first, doomed, spared))), 4)
+    bench.until(lambda: all(map(bench.complete, (first, doomed, spared))))
 
     assert bench.outcomes[first.key.node][0].kind == Kind.SUCCEEDED
     assert bench.outcomes[doomed.key.node][0].kind in (Kind.CANCELLED, Kind.SUCCEEDED)
@@ -217,9 +217,9 @@ def test_the_rest_of_a_cancelled_range_is_cancelled(bench: Workbench) -> None:
     warm(bench)
     lease = bench.array(lambda x: time.sleep(0.02), range(200))
     bench.start(lease)
-    bench.until(lambda: bool(bench.outcomes.get(lease.key.node)), 4)
+    bench.until(lambda: bool(bench.outcomes.get(lease.key.node)))
     bench.pool.kill(lease.key, "stop")
-    bench.until(lambda: bench.complete(lease), 4)
+    bench.until(lambda: bench.complete(lease))
 
     kinds = {o.kind for o in bench.outcomes[lease.key.node]}
     assert kinds == {Kind.SUCCEEDED, Kind.CANCELLED}
@@ -231,13 +231,13 @@ def test_a_pool_grows_and_shrinks(open_bench: Open, tmp_path: Path) -> None:
     leases = [bench.call(hold, tmp_path / "go") for _ in range(3)]
     for lease in leases:
         bench.start(lease)
-    bench.until(lambda: len(running(bench)) == 3, 4)
+    bench.until(lambda: len(running(bench)) == 3)
 
     assert bench.pool.free() == 0
     bench.pool.resize(1)
     (tmp_path / "go").touch()
-    bench.until(lambda: all(map(bench.complete, leases)), 4)
-    bench.until(lambda: len(bench.pool._links) == 1, 4)
+    bench.until(lambda: all(map(bench.complete, leases)))
+    bench.until(lambda: len(bench.pool._links) == 1)
     assert bench.pool.free() == 1
 
 
@@ -292,7 +292,7 @@ def test_closing_ends_what_does_not_end(open_bench: Open) -> None:
     bench.take(bench.pool.close(drain_s=0.2))
 
     assert [key for key, _ in bench.released] == [lease.key]
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 10
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
@@ -346,7 +346,7 @@ def test_a_module_that_cannot_be_preloaded_is_told(open_bench: Open) -> None:
     bench = open_bench(1, preload=["no_such_module_at_all"])
 
     with pytest.raises(ConfigError, match="no_such_module_at_all"):
-        bench.until(lambda: False, 5)
+        bench.until(lambda: False)
 
 
 def test_a_loaded_template_may_be_executed_instead_of_forked(open_bench: Open) -> None:
@@ -436,7 +436,7 @@ class TestSharedChild:
         bench.start(lease)
         bench.until(lambda: running(bench) == [lease.key.node])
         bench.pool.kill(lease.key, "stop")
-        bench.until(lambda: bench.complete(lease), 4)
+        bench.until(lambda: bench.complete(lease))
 
         assert bench.outcomes[lease.key.node][0].kind == Kind.CANCELLED
 
@@ -485,28 +485,28 @@ class TestSharedChild:
         leases = [bench.call(hold, tmp_path / "go") for _ in range(3)]
         for lease in leases:
             bench.start(lease)
-        bench.until(lambda: len(running(bench)) == 3, 4)
+        bench.until(lambda: len(running(bench)) == 3)
         (tmp_path / "go").touch()
-        bench.until(lambda: all(map(bench.complete, leases)), 4)
+        bench.until(lambda: all(map(bench.complete, leases)))
 
         assert bench.pool.free() >= 1
 
 
-def test_hundreds_of_coroutines_wait_at_once(open_bench: Open) -> None:
+def test_hundreds_of_coroutines_wait_at_once(open_bench: Open, tmp_path: Path) -> None:
     import asyncio
 
     bench = open_bench(200, mode="async")
 
-    async def nap(x: int) -> int:
-        await asyncio.sleep(0.3)
+    async def meet(directory: Path, x: int) -> int:
+        (directory / f"guest{x}").touch()
+        while len(list(directory.glob("guest*"))) < 200:
+            await asyncio.sleep(0.2)
         return x
 
-    begun = time.monotonic()
-    leases = [bench.call(nap, x) for x in range(200)]
+    leases = [bench.call(meet, tmp_path, x) for x in range(200)]
     bench.run(*leases)
 
     assert [bench.value(lease) for lease in leases] == list(range(200))
-    assert time.monotonic() - begun < 4
 
 
 def test_a_hundred_thousand_new_items_pass(bench: Workbench) -> None:
@@ -556,7 +556,7 @@ def test_a_lease_that_may_be_anothers_is_ended_at_once(bench: Workbench, flag: P
     bench.start(lease)
     bench.until(lambda: running(bench) == [lease.key.node])
     bench.pool.kill(lease.key, "the lease was lost", grace_s=0.0)
-    bench.until(lambda: bench.complete(lease), 4)
+    bench.until(lambda: bench.complete(lease))
 
     assert bench.outcomes[lease.key.node][0].kind == Kind.CANCELLED
     assert not flag.exists()
@@ -613,10 +613,10 @@ def test_what_has_ended_is_told_while_the_next_item_of_the_range_is_held_up(
     def ended() -> list[tuple[int, int]]:
         return sorted((o.lo, o.hi) for o in bench.outcomes.get(lease.key.node, ()))
 
-    bench.until(lambda: sum(hi - lo for lo, hi in ended()) == 3 and len(bench.released) > 0, 4)
+    bench.until(lambda: sum(hi - lo for lo, hi in ended()) == 3 and len(bench.released) > 0)
 
     assert max(hi for _, hi in ended()) == 3
     assert min(o.lo for _, o in bench.released) == 4
     flag.touch()
-    bench.until(lambda: sum(hi - lo for lo, hi in ended()) == 4, 4)
+    bench.until(lambda: sum(hi - lo for lo, hi in ended()) == 4)
     assert ended()[-1] == (3, 4)
