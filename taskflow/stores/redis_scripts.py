@@ -33,7 +33,10 @@ def reads() -> Library:
 
 
 def _library(name: str, rooms: tuple[str, ...]) -> Library:
-    body = "\n".join((_LUA / f"{room}.lua").read_text(encoding="utf-8") for room in rooms)
+    first, *others = ((_LUA / f"{room}.lua").read_text(encoding="utf-8") for room in rooms)
+    # Each room is a block of its own: Lua lets a function have 200 local names, and what the rooms share is
+    # in the first.
+    body = "\n".join([first, *(f"do\n{other}\nend" for other in others)])
     digest = sha1(body.encode()).hexdigest()[:12]  # noqa: S324 - a name, not a seal
     prefix = f"taskflow_{name}_{digest}_"
     return Library(prefix, f"#!lua name={prefix[:-1]}\nlocal PREFIX = '{prefix}'\n{body}")

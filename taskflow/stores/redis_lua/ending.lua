@@ -1,6 +1,5 @@
 -- Parts and their counts, and how items, nodes and runs end: `machine.parts` and `machine.ending`.
 
-local M = {}
 local BADNESS = {cancelled = 1, skipped = 2, expired = 3, failed = 4, dead = 5}
 
 function M.piece(part, lo, hi)
@@ -166,7 +165,7 @@ local STOPS_PER_STEP = 1000
 function M.stop(row, at)
   local reason, handlers = named(row) .. ' failed', {}
   for _, entry in ipairs(R.children(row.id, '', ALL)) do
-    if not NEED_SUCCESS[entry[3][2]] then handlers[entry[2]] = true end
+    if not N.NEED_SUCCESS[entry[3][2]] then handlers[entry[2]] = true end
   end
   local list = R.nodes_of(row.run, at, at + STOPS_PER_STEP - 1)
   for _, other in ipairs(list) do

@@ -5,7 +5,7 @@
 -- items, whether it has no predecessor in its plan, limits, whether it unlocks its run, whether its items are single
 -- calls}
 
-local function gives_value(edge) return not GIVES_NOTHING[edge[2]] end
+local function gives_value(edge) return not N.GIVES_NOTHING[edge[2]] end
 
 local function blank(id, run, edges)
   local row = {
@@ -227,7 +227,7 @@ local function join(row, id, grown)
   end
   for _, entry in ipairs(R.children(row.id, '', ALL)) do
     local waiting, mode = R.node(entry[2]), entry[3][2]
-    if waiting and not TERMINAL[waiting.state] and NEED_SUCCESS[mode] and not grown[entry[2]] then
+    if waiting and not TERMINAL[waiting.state] and N.NEED_SUCCESS[mode] and not grown[entry[2]] then
       local edge = {id, gives_value(entry[3]) and 'join' or 'after', 0, false}
       waiting.remaining = waiting.remaining + 1
       if gives_value(edge) then R.add_input(waiting, edge) end

@@ -1,8 +1,7 @@
 -- What a node needs of those before it: `machine.needs`. An edge is {parent, mode, lo, hi or false}.
 
-local NEED_SUCCESS = {all = true, join = true, taken = true, after = true}
-local GIVES_NOTHING = {after = true, ended = true, item = true, feeds = true}
-local N = {}
+N.NEED_SUCCESS = {all = true, join = true, taken = true, after = true}
+N.GIVES_NOTHING = {after = true, ended = true, item = true, feeds = true}
 
 function N.unknown(name, parent)
   fail('UnknownNode', 'Node ' .. name .. ' depends on ' .. parent .. ', which this store does not know.'
@@ -36,7 +35,7 @@ end
 function N.refusal_of(parent, edge)
   local mode = edge[2]
   if edge[4] and parent.state ~= 'skipped' then
-    if not NEED_SUCCESS[mode] then return nil end
+    if not N.NEED_SUCCESS[mode] then return nil end
     local _, bad = R.ended_in(parent, edge[3], edge[4])
     return bad > 0 and {parent, parent.on_failure == 'skip'} or nil
   end
@@ -45,7 +44,7 @@ function N.refusal_of(parent, edge)
     return not asked(parent) and {parent, true} or nil
   end
   local by_choice = N.is_by_choice(parent)
-  if parent.state == 'succeeded' or not NEED_SUCCESS[mode] or (by_choice and mode == 'taken') then return nil end
+  if parent.state == 'succeeded' or not N.NEED_SUCCESS[mode] or (by_choice and mode == 'taken') then return nil end
   return {parent, by_choice}
 end
 

@@ -1105,3 +1105,5 @@ local function failure(kind, type, message, root, known)
 end
 
 local function named(row) return row.label ~= '' and row.label or row.id end
+
+local N, M = {}, {} -- the rules: what a node needs of others; all else
