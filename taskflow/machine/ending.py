@@ -187,8 +187,9 @@ def skip(rows: Rows, row: NodeRow, refusal: Refusal) -> None:
     else:
         row.root = culprit.root or culprit.id
         failure = Failure("skipped", "UpstreamFailed", f"{name} {culprit.state}", root=row.root)
+    over = bool(row.width) and row.open == 0  # it waited only for more to be added
     end_rest(rows, row, State.SKIPPED, failure)
-    end_node(rows, row, State.SKIPPED)
+    end_node(rows, row, row.worst or State.SKIPPED if over else State.SKIPPED)
 
 
 def cancel_node(rows: Rows, row: NodeRow, reason: str) -> bool:

@@ -61,9 +61,7 @@ def _release(rows: Rows, parent: NodeRow, child: NodeId, edge: Edge) -> None:
     if edge.mode is EdgeMode.ITEM:
         adopt_item(rows, row, parent, edge.lo)
     elif edge.mode is EdgeMode.FEEDS:
-        if parent.state is not State.SUCCEEDED and row.root is None:
-            row.root = parent.root or parent.id
-        close(rows, row, parent.state)
+        _stop_feeding(rows, row, parent)
     elif row.final == parent.id:
         adopt(rows, row, parent)
     else:
@@ -72,6 +70,14 @@ def _release(rows: Rows, parent: NodeRow, child: NodeId, edge: Edge) -> None:
             row.remaining -= 1
             rows.save(row)
         begin(rows, row, refusal)
+
+
+def _stop_feeding(rows: Rows, row: NodeRow, parent: NodeRow) -> None:
+    if not row.growing:  # it was cancelled, and closed by that
+        return
+    if parent.state is not State.SUCCEEDED and row.root is None and row.open == 0:
+        row.root = parent.root or parent.id
+    close(rows, row, parent.state)
 
 
 def adopt(rows: Rows, row: NodeRow, final: NodeRow) -> None:

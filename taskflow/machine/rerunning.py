@@ -65,8 +65,8 @@ def to_rerun(parents: Parents, nodes: Collection[NodeRow]) -> set[NodeId]:
     """Nodes that failed, and all that has ended below them: what it made of the failure does not hold."""
     well = (State.SUCCEEDED, *LIVE)
     feeders = {edge.parent for node in nodes for edge in parents(node.id) if _feeds(edge)}
-    bad = (node.id for node in nodes if node.state not in well and not is_by_choice(node))
-    again = {node for node in bad if node not in feeders}
+    nodes = [node for node in nodes if node.id not in feeders]  # nobody would feed anything a second time
+    again = {node.id for node in nodes if node.state not in well and not is_by_choice(node)}
     below: dict[NodeId, list[NodeRow]] = {}
     for node in nodes if again else ():
         for edge in parents(node.id):

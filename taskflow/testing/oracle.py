@@ -701,7 +701,7 @@ class Oracle:
         if not known.growing or not over:
             return False
         known.growing, known.closed_as = False, over[0].ended or State.SUCCEEDED
-        if known.closed_as is not State.SUCCEEDED:
+        if known.closed_as is not State.SUCCEEDED and not any(item.live for item in known.items or ()):
             known.root = known.root or over[0].root or over[0].id
         self._close(known)
         return True
@@ -727,12 +727,15 @@ class Oracle:
 
     def roots(self, known: Known) -> set[str | None]:
         """What may have kept a node from running: of several reasons in one step any may come first."""
-        parents = [self.nodes[edge.parent] for edge in known.edges]
-        return {
-            None if by_choice else parent.root or parent.id
-            for parent, edge in zip(parents, known.edges, strict=True)
-            if self._has_ended(edge) and (by_choice := self._refuses(parent, edge)) is not None
-        }
+        found: set[str | None] = set()
+        for edge in known.edges:
+            parent = self.nodes[edge.parent]
+            by_choice = self._refuses(parent, edge) if self._has_ended(edge) else None
+            if by_choice is not None:
+                found.add(None if by_choice else parent.root or parent.id)
+            if by_choice is False and any(map(_adds, parent.edges)):
+                found.add(parent.id)  # its items ended before that which added them
+        return found
 
     def _skipped(self, known: Known) -> bool:
         roots = self.roots(known)
@@ -740,10 +743,14 @@ class Oracle:
             return False
         known.root = next(iter(roots)) if len(roots) == 1 else self.root_of(known.id)
         assert known.root in roots
-        for item in known.items or ():
-            if item.live:
-                item.end(State.SKIPPED)
-        self._end(known, State.SKIPPED)
+        live = [item for item in known.items or () if item.live]
+        for item in live:
+            item.end(State.SKIPPED)
+        if known.items and not live:  # it waited only for more to be added
+            known.growing = False
+            self._close(known)
+        else:
+            self._end(known, State.SKIPPED)
         return True
 
     def _refuses(self, parent: Known, edge: Edge) -> bool | None:

@@ -41,7 +41,9 @@ class Twins:
         for other in others:
             for mine, theirs in zip(first[0].nodes, other[0].nodes, strict=True):
                 # Which of its errors a node shows is not promised.
-                assert theirs == mine._replace(error=theirs.error if mine.error else None)
+                told = mine._replace(error=theirs.error if mine.error else None)
+                fields = zip(told._fields, told, theirs, strict=True)
+                assert theirs == told, [(mine.id, *field) for field in fields if field[1] != field[2]]
             assert other[0]._replace(nodes=()) == first[0]._replace(nodes=())
         return first
 

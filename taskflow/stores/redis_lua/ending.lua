@@ -238,8 +238,9 @@ function M.skip(row, refusal)
     row.root = culprit.root or culprit.id
     text = failure('skipped', 'UpstreamFailed', named(culprit) .. ' ' .. culprit.state, row.root)
   end
+  local over = row.width and row.width > 0 and row.open == 0 -- it waited only for more to be added
   M.end_rest(row, 'skipped', text)
-  M.end_node(row, 'skipped')
+  M.end_node(row, over and row.worst or 'skipped')
 end
 
 function M.cancel_node(row, reason)

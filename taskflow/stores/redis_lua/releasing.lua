@@ -49,8 +49,10 @@ local function release(parent, child, edge)
   if edge[2] == 'item' then
     M.adopt_item(row, parent, edge[3])
   elseif edge[2] == 'feeds' then
-    if parent.state ~= 'succeeded' and not row.root then row.root = parent.root or parent.id end
-    M.close(row, parent.state)
+    if row.growing then -- else it was cancelled, and closed by that
+      if parent.state ~= 'succeeded' and not row.root and row.open == 0 then row.root = parent.root or parent.id end
+      M.close(row, parent.state)
+    end
   elseif row.final == parent.id then
     M.adopt(row, parent)
   else

@@ -24,7 +24,7 @@ local function to_rerun(rows)
   end
   while #open > 0 do
     for _, row in ipairs(below[table.remove(open)] or {}) do
-      if TERMINAL[row.state] and not again[row.id] then
+      if TERMINAL[row.state] and not again[row.id] and not feeders[row.id] then
         again[row.id] = true
         open[#open + 1] = row.id
       end
