@@ -13,7 +13,7 @@ from __future__ import annotations
 from taskflow.machine.needs import Refusal
 from taskflow.machine.parts import forget, piece, put, run_of, unlock
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
-from taskflow.records import Failure, Kind, Outcome
+from taskflow.records import EdgeMode, Failure, Kind, Outcome
 from taskflow.states import FAILURES, TERMINAL, State
 
 __all__ = [
@@ -189,7 +189,16 @@ def skip(rows: Rows, row: NodeRow, refusal: Refusal) -> None:
         failure = Failure("skipped", "UpstreamFailed", f"{name} {culprit.state}", root=row.root)
     over = bool(row.width) and row.open == 0  # it waited only for more to be added
     end_rest(rows, row, State.SKIPPED, failure)
-    end_node(rows, row, row.worst or State.SKIPPED if over else State.SKIPPED)
+    end_node(rows, row, _worst_of_all(rows, row) or State.SKIPPED if over else State.SKIPPED)
+
+
+def _worst_of_all(rows: Rows, row: NodeRow) -> State | None:
+    """How badly a node ends whose items have all ended: no better than what has fed it, if that has ended."""
+    for edge in rows.parents(row.id) if row.growing else ():
+        feeder = rows.node(edge.parent) if edge.mode is EdgeMode.FEEDS else None
+        if feeder is not None and feeder.state in TERMINAL and feeder.state is not State.SUCCEEDED:
+            row.worst = _worse(row.worst, feeder.state)
+    return row.worst
 
 
 def cancel_node(rows: Rows, row: NodeRow, reason: str) -> bool:

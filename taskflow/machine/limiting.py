@@ -39,7 +39,7 @@ def room(rows: Rows, row: NodeRow, worker: str) -> int:
         free = _free(limit, kept, rows.now)
         if free <= 0:
             _leave_word(rows, limit, kept)
-            if not limit.alone:
+            if not limit.alone and not any(map(_fails_at_once, row.policy.limits)):
                 rows.shut(row, limit.name)
         least = min(least, max(0, free))
     return least
@@ -48,7 +48,7 @@ def room(rows: Rows, row: NodeRow, worker: str) -> int:
 def opened(rows: Rows, row: NodeRow) -> LimitRow | None:
     """The open breaker for whose sake a node's new items fail at once."""
     for limit in row.policy.limits:
-        if limit.failures is not None and not limit.holds:
+        if _fails_at_once(limit):
             kept = rows.limit(limit.name)
             if kept.opened_at is not None and _free(limit, kept, rows.now) <= 0:
                 return kept
@@ -100,6 +100,11 @@ def limits_due(rows: Rows) -> None:
             rows.drop_limit(kept)
         else:
             rows.save(kept)
+
+
+def _fails_at_once(limit: Limit) -> bool:
+    """Whether it is a breaker for whose sake nodes have to be looked at, though there may be no room."""
+    return limit.failures is not None and not limit.holds
 
 
 def _kept(rows: Rows, limit: Limit, worker: str) -> LimitRow:

@@ -16,9 +16,11 @@ from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
 from taskflow.records import Edge, ItemView, LeaseKey, Outcome, Page, Segment
-from taskflow.states import TERMINAL, State
+from taskflow.states import State
 
 __all__ = ["MemoryRows", "Record", "Tables", "gaps"]
+
+_PENDING = (State.QUEUED, State.WAITING, State.RUNNING)
 
 
 @dataclass
@@ -406,7 +408,7 @@ class MemoryRows:
         found = [
             record
             for record in self._tables.nodes.values()
-            if record.seq > last and record.row.queue == queue and record.row.state not in TERMINAL
+            if record.seq > last and record.row.queue == queue and record.row.state in _PENDING
         ]
         found.sort(key=lambda record: record.seq)
         return [self._of(record.row).row for record in found[:limit]]

@@ -737,6 +737,11 @@ class Oracle:
                 found.add(parent.id)  # its items ended before that which added them
         return found
 
+    def fed_roots(self, known: Known) -> set[str | None]:
+        """What an array that was added to may show as its root: the order within a step decides."""
+        feeders = [self.nodes[edge.parent] for edge in known.edges if _adds(edge)]
+        return {known.id, *(feeder.root or feeder.id for feeder in feeders)} if feeders else set()
+
     def _skipped(self, known: Known) -> bool:
         roots = self.roots(known)
         if not roots:
@@ -783,6 +788,8 @@ class Oracle:
             self._end(known, State.SKIPPED)
         elif known.released and not known.items and not known.growing:
             self._end(known, known.closed_as)
+        elif known.released:
+            self._close(known)  # all that it runs again had succeeded
         return known.released
 
 

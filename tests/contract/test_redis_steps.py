@@ -222,9 +222,15 @@ class Diligent:
         while self._store._ask("LLEN", self._store._key("todo")):
             self._store.settle([])
 
-    def submit(self, plans: Sequence[Plan], /) -> None:
-        self._store.submit(plans)
+    def submit(self, plans: Sequence[Plan], /) -> Mapping[RunId, RunId]:
+        held = self._store.submit(plans)
         self._go_on()
+        return held
+
+    def purge(self, queue: str, /) -> int:
+        items = self._store.purge(queue)
+        self._go_on()
+        return items
 
     def cancel(self, target: NodeId, /, **more: Any) -> bool:
         changed = self._store.cancel(target, **more)

@@ -228,6 +228,15 @@ function M.end_rest(row, state, text)
   return ended
 end
 
+-- How badly a node ends whose items have all ended: no better than what has fed it, if that has ended.
+local function worst_of_all(row)
+  for _, edge in ipairs(row.growing and R.parents(row) or {}) do
+    local feeder = edge[2] == 'feeds' and R.node(edge[1])
+    if feeder and TERMINAL[feeder.state] and feeder.state ~= 'succeeded' then row.worst = worse(row.worst, feeder.state) end
+  end
+  return row.worst
+end
+
 function M.skip(row, refusal)
   local culprit, by_choice = refusal[1], refusal[2]
   local text
@@ -240,7 +249,7 @@ function M.skip(row, refusal)
   end
   local over = row.width and row.width > 0 and row.open == 0 -- it waited only for more to be added
   M.end_rest(row, 'skipped', text)
-  M.end_node(row, over and row.worst or 'skipped')
+  M.end_node(row, over and worst_of_all(row) or 'skipped')
 end
 
 function M.cancel_node(row, reason)

@@ -50,6 +50,14 @@ local function save(limit, kept)
   R.save_limit(kept)
 end
 
+-- Whether there is a breaker for whose sake nodes have to be looked at, though there may be no room.
+local function any_fails_at_once(row)
+  for _, limit in ipairs(row.limits) do
+    if limit[5] and not limit[9] then return true end
+  end
+  return false
+end
+
 -- How many more items of a node its limits let start now.
 function M.limits_room(row, worker)
   local least = MANY
@@ -58,7 +66,7 @@ function M.limits_room(row, worker)
     local free = free_of(limit, kept)
     if free <= 0 then
       leave_word(limit, kept)
-      if not limit[10] then R.shut(row, limit[1]) end
+      if not limit[10] and not any_fails_at_once(row) then R.shut(row, limit[1]) end
     end
     least = math.min(least, math.max(0, free))
   end
