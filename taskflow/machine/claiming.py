@@ -114,19 +114,26 @@ def _offer(
 
 def _ends_unstarted(rows: Rows, row: NodeRow) -> bool:
     """Whether what was not started of a node is not to be: it is too late, or its breaker is open."""
-    if row.expires_at is not None and row.expires_at <= rows.now:
-        expire(rows, row)
-        return True
+    if _is_late(rows, row):
+        if row.lane is None:  # else a reap ends it: of lanes, some may not be looked at
+            expire(rows, row)
+        return row.lane is None
     if row.policy.limits and (breaker := limiting.opened(rows, row)) is not None:
         refuse(rows, row, breaker.name, breaker.until)
         return True
     return False
 
 
+def _is_late(rows: Rows, row: NodeRow) -> bool:
+    return row.expires_at is not None and row.expires_at <= rows.now
+
+
 def _room(rows: Rows, row: NodeRow, want: Want, full: set[str]) -> int | None:
     """How many items of a node may start now; `None` where nothing bounds them."""
     if not is_bounded(row):
         return None
+    if row.lane is not None and _is_late(rows, row):
+        return 0
     shared = shared_room(rows, row, want.worker)
     if shared == 0 and row.lane is not None:
         full.add(row.lane)

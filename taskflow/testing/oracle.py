@@ -59,6 +59,7 @@ class Item:
 class Known:
     """A node. `items` is `None` while the width is unknown; `ended` its terminal state; `met` are the edges
     whose predecessors had ended before the present step, `late` predecessors that had when it was added;
+    `judged` is what its edges made of theirs;
     `growing`: another node may add items, `closed_as` is how that ended."""
 
     node: Node
@@ -76,6 +77,7 @@ class Known:
     root: str | None = None
     finals: dict[int, str] = field(default_factory=dict)
     met: set[Edge] = field(default_factory=set)
+    judged: dict[Edge, bool | None] = field(default_factory=dict)
     growing: bool = False
     closed_as: State = State.SUCCEEDED
     late: frozenset[str] = frozenset()
@@ -679,6 +681,7 @@ class Oracle:
                 break
         for known in self.live():
             known.met = {edge for edge in known.edges if self._has_ended(edge)}
+            known.judged = {edge: self._judged(known, edge) for edge in known.met if not _adds(edge)}
 
     def _next(self, known: Known) -> bool:
         if known.ended is not None:
@@ -730,12 +733,16 @@ class Oracle:
         found: set[str | None] = set()
         for edge in known.edges:
             parent = self.nodes[edge.parent]
-            by_choice = self._refuses(parent, edge) if self._has_ended(edge) else None
+            by_choice = self._judged(known, edge) if self._has_ended(edge) else None
             if by_choice is not None:
                 found.add(None if by_choice else parent.root or parent.id)
-            if by_choice is False and any(map(_adds, parent.edges)):
-                found.add(parent.id)  # its items ended before that which added them
+            if by_choice is False and (edge.hi is not None or any(map(_adds, parent.edges))):
+                found.add(parent.id)  # its items ended before all of it, or before that which added them
         return found
+
+    def _judged(self, known: Known, edge: Edge) -> bool | None:
+        """Whether an edge refuses, as it was after the step in which it was met: reasons may end later."""
+        return known.judged[edge] if edge in known.judged else self._refuses(self.nodes[edge.parent], edge)
 
     def fed_roots(self, known: Known) -> set[str | None]:
         """What an array that was added to may show as its root: the order within a step decides."""

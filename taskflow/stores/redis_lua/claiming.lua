@@ -17,9 +17,11 @@ local function room(row, want, full)
   return math.max(0, most)
 end
 
+local function is_late(row) return row.expires_at and row.expires_at <= R.now end
+
 -- Whether what was not started of a node is not to be: it is too late, or its breaker is open.
 local function ends_unstarted(row)
-  if row.expires_at and row.expires_at <= R.now then
+  if is_late(row) then
     M.expire(row)
     return true
   end
@@ -152,14 +154,16 @@ local function offer(want, queues, slots, room_s, full, leases)
       left = row.queue
       break
     end
-    if ends_unstarted(row) then ended = ended + 1 end
+    -- In a lane a reap ends what is late: some lanes may not be looked at.
+    local is_left = R.lane(row) and is_late(row)
+    if not is_left and ends_unstarted(row) then ended = ended + 1 end
     if ended == ENDED_MAX then
       R.freed = true
       break
     end
     local most
-    if row.state == 'queued' and M.is_bounded(row) then most = room(row, want, full) end
-    if row.state == 'queued' and most ~= 0 then
+    if row.state == 'queued' and not is_left and M.is_bounded(row) then most = room(row, want, full) end
+    if row.state == 'queued' and not is_left and most ~= 0 then
       local pace = want[5][row.fn]
       if not row.array then
         local cost = pace and math.max(pace, PACE_MIN_S) or want[6]
