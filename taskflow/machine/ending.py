@@ -142,7 +142,7 @@ def end_node(rows: Rows, row: NodeRow, state: State) -> None:
     row.alarm_at = row.due_at = row.expires_at = None
     row.growing = False
     if state not in (State.SUCCEEDED, State.SKIPPED) and row.root is None:
-        row.root = row.id
+        row.root = _root_of_feeder(rows, row) or row.id
     rows.save(row)
     if row.array or row.width != 1 or state is State.SKIPPED:
         rows.emit(row.run, row.id, 0, 0, state)
@@ -158,6 +158,15 @@ def end_node(rows: Rows, row: NodeRow, state: State) -> None:
         if str(run.id) != row.id:
             rows.emit(run.id, "", 0, 0, run.state)
     rows.save(run)
+
+
+def _root_of_feeder(rows: Rows, row: NodeRow) -> str | None:
+    """What failed first where nothing could be added to an array any more."""
+    for edge in rows.parents(row.id) if row.array else ():
+        feeder = rows.node(edge.parent) if edge.mode is EdgeMode.FEEDS else None
+        if feeder is not None and feeder.state in TERMINAL and feeder.state is not State.SUCCEEDED:
+            return feeder.root or feeder.id
+    return None
 
 
 def end_run(rows: Rows, run: RunRow) -> None:

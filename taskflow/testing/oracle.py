@@ -660,7 +660,9 @@ class Oracle:
     def _end(self, known: Known, state: State) -> None:
         known.ended, known.growing = state, False
         if state not in (State.SUCCEEDED, State.SKIPPED):
-            known.root = known.root or known.id
+            feeders = [self.nodes[edge.parent] for edge in known.edges if _adds(edge)]
+            bad = [f.root or f.id for f in feeders if f.ended not in (None, State.SUCCEEDED)]
+            known.root = known.root or next(iter(bad), known.id)
         if known.node.policy.on_failure == "stop" and state in _FAILURES:
             for other in self.of(known.run):
                 if other.ended is None and not self._handles(other, known):

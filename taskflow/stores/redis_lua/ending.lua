@@ -175,10 +175,19 @@ function M.stop(row, at)
   return #list
 end
 
+-- What failed first where nothing could be added to an array any more.
+local function root_of_feeder(row)
+  for _, edge in ipairs(row.array and R.parents(row) or {}) do
+    local feeder = edge[2] == 'feeds' and R.node(edge[1])
+    if feeder and TERMINAL[feeder.state] and feeder.state ~= 'succeeded' then return feeder.root or feeder.id end
+  end
+  return nil
+end
+
 function M.end_node(row, state)
   row.state, row.ended_at = state, R.now
   row.alarm_at, row.due_at, row.expires_at, row.growing = nil, nil, nil, false
-  if state ~= 'succeeded' and state ~= 'skipped' and not row.root then row.root = row.id end
+  if state ~= 'succeeded' and state ~= 'skipped' and not row.root then row.root = root_of_feeder(row) or row.id end
   R.save(row)
   if row.array or row.width ~= 1 or state == 'skipped' then R.emit(row.run, row.id, 0, 0, state) end
   R.push(row.id, '')
