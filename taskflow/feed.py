@@ -227,8 +227,9 @@ class Feed:
                 self._thread.start()
 
     def _run(self) -> None:
-        assert self._listen is not None
-        bell = self._listen()
+        bell = self._bell()
+        if bell is None:
+            return
         poll = select.poll()
         poll.register(bell.fileno(), select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
@@ -255,6 +256,18 @@ class Feed:
                     self._rest(poll)
         finally:
             bell.close()
+
+    def _bell(self) -> Bell | None:
+        """A bell, as soon as the store gives one; `None` when it was closed meanwhile."""
+        assert self._listen is not None
+        while True:
+            try:
+                return self._listen()
+            except StoreError as error:
+                if self._ending.wait(POLL_S):
+                    return None
+                if not getattr(error, "told", False):
+                    log.warning("the feed could not read the store: %s", error)
 
     def _rest(self, poll: select.poll) -> None:
         rang = poll.poll(POLL_S * 1000)

@@ -108,7 +108,7 @@ class SQLiteStore(SqliteReads, SqliteRetention):
             return moves.claim(rows, want)
 
     def _may_claim(self, queues: Sequence[str]) -> bool:
-        if any(self._read(queues_with_work(len(queues)), queues)[0]):
+        if any(self._read(*queues_with_work(queues))[0]):
             return True
         due = self._read("select exists(select 1 from limits where alarm_at <= ?)", (self._clock.now(),))
         return bool(due[0][0])

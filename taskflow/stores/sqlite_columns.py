@@ -124,8 +124,8 @@ UPDATE_ENDED_NODE = (
 )
 PART_COLUMNS = "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
 _HAS_WORK = (
-    "(exists(select 1 from node where state = 'queued' and lane is null and queue = ?{0})"
-    " or exists(select 1 from lane where open = 1 and queue = ?{0}))"
+    "(exists(select 1 from node where state = 'queued' and lane is null and queue = ?)"
+    " or exists(select 1 from lane where open = 1 and queue = ?))"
 )
 _NO_PART = (None,) * len(_PART)
 _ONE_SUCCEEDED = {State.SUCCEEDED: 1}
@@ -141,9 +141,9 @@ UPDATE_RUN = (
 )
 
 
-def queues_with_work(queues: int) -> str:
-    """The statement that tells of each of so many queues whether anything can be claimed from it."""
-    return f"select {', '.join(_HAS_WORK.format(number + 1) for number in range(queues))}"
+def queues_with_work(queues: Sequence[str]) -> tuple[str, list[str]]:
+    """The statement that tells of each of some queues whether anything can be claimed from it; its values."""
+    return f"select {', '.join([_HAS_WORK] * len(queues))}", [name for name in queues for _ in range(2)]
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────

@@ -198,7 +198,7 @@ class SqliteRows:
 
     def _with_work(self, queues: Sequence[str]) -> list[str]:
         """Those in which something is queued: the long statement is only run for these."""
-        found = self._db.execute(queues_with_work(len(queues)), queues).fetchone()
+        found = self._db.execute(*queues_with_work(queues)).fetchone()
         return [queue for queue, some in zip(queues, found, strict=True) if some]
 
     def _queued(self, queues: Sequence[str], full: Collection[str]) -> Iterable[Any]:
