@@ -94,6 +94,10 @@ class SqliteFile:
 
     def _reopen(self) -> None:
         private_directory(self.path)
+        if not self._which():
+            # What SQLite kept beside the file that is gone is no part of the new one.
+            for beside in ("-wal", "-shm"):
+                Path(f"{self.path}{beside}").unlink(missing_ok=True)
         writer, reader = self._connect(), self._connect()
         self._known.clear()
         self._reader.close()

@@ -262,6 +262,7 @@ class Storm:
             if any(event.state is State.RUNNING for event in events):
                 self.report.back_s.append(time.monotonic() - began)
                 return
+            cursor = events[-1].cursor if events else cursor  # there may be more than are told at once
             if not events and not any(row.get("queued") for row in self.stage.store.queues()):
                 return  # there is nothing to hand out
             time.sleep(0.01)
