@@ -529,7 +529,7 @@ class Client(concurrent.futures.Executor):
         if os.getpid() == engine.pid:
             if not wait:
                 engine.store.hurry(_HURRY_S)
-            engine.flush()
+            engine.flush(wait=wait)
             if cancel_futures:
                 engine.feed.cancel_all(running=False)
             if wait:

@@ -262,10 +262,15 @@ class Outbox:
         return True
 
     def close(self) -> None:
-        """Send what is left and stop."""
-        self.flush()
+        """Send what is left and stop; what there was no room for is refused."""
+        self.flush(wait=False)
         self._closed = True
         self._kick.set()
+        with self._sending:
+            held, self._held = self._held, []
+        for entry in held:
+            refused = entry[1] if isinstance(entry, tuple) else entry.fail
+            refused(self._full.get(_queue(entry)) or next(iter(self._full.values())))
 
 
 def _queue(entry: _Entry) -> str:

@@ -158,7 +158,7 @@ def test_a_wait_in_the_middle_keeps_dependencies_in_order(tmp_path: Path) -> Non
 
 
 _SCRIPT = """
-import os, sys
+import sys
 from taskflow import Client
 client = Client(sys.argv[1], workers=0)
 view = client.options(max_pending=10)
@@ -166,8 +166,9 @@ try:
     while True:
         view.submit(abs, 1)
 except KeyboardInterrupt:
-    print("interrupted", flush=True)
-os._exit(0)
+    print("interrupted")
+client.purge()
+client.shutdown(wait=False)
 """
 
 
