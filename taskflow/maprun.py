@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
 
 from taskflow.codec import Reference
-from taskflow.errors import ConfigError, StoreError, WorkerLost, nearest
+from taskflow.errors import ConfigError, StoreError, TaskCancelled, WorkerLost, nearest
 from taskflow.future import Future, decode
 from taskflow.ids import NodeId, RunId
 from taskflow.ranges import Ranges
@@ -264,8 +264,13 @@ class MapRun(Waiting, Iterator[R], Reference):
         """Why items are missing at the end of a map over an iterator: what that raised, for one."""
         if self._stream is not None and self._stream.error is not None:
             return self._stream.error
-        found = self._engine.store.values([self._feeder])[self._feeder] if self._feeder is not None else []
-        if not found or found[0].state is State.SUCCEEDED:
+        if self._feeder is None:
+            return None
+        found = self._engine.store.values([self._feeder])[self._feeder]
+        if not found:  # only a cancel ends a map before its iterator is closed
+            told = f"{self.label} was cancelled after {self.width:,} items of its iterator."
+            return TaskCancelled(told, reason="the map was cancelled")
+        if found[0].state is State.SUCCEEDED:
             return None
         if found[0].state not in (State.DEAD, State.EXPIRED):
             return decode(self._engine, found[0], None)[1]

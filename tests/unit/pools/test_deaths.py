@@ -110,7 +110,7 @@ def test_what_a_dead_child_printed_is_kept(bench: Workbench) -> None:
 
 
 def test_only_the_item_of_a_range_that_ran_is_lost(open_bench: Open) -> None:
-    bench = open_bench(1, again=False)
+    bench = open_bench(1)
 
     def work(x: int) -> int:
         if x == 40:
@@ -118,19 +118,11 @@ def test_only_the_item_of_a_range_that_ran_is_lost(open_bench: Open) -> None:
             os._exit(9)
         return x
 
-    lease = bench.array(work, range(100))
-    bench.start(lease)
-    bench.until(lambda: any(o.kind == Kind.LOST for o in bench.outcomes.get(lease.key.node, ())))
-    bench.until(lambda: covered(bench, lease) == 100)
+    (outcomes,) = bench.run(bench.array(work, range(100)))
 
-    (lost,) = [o for o in bench.outcomes[lease.key.node] if o.kind == Kind.LOST]
+    (lost,) = [o for o in outcomes if o.kind == Kind.LOST]
     assert (lost.lo, lost.hi) == (40, 41)
-    assert all(o.kind in (Kind.LOST, Kind.SUCCEEDED) for o in bench.outcomes[lease.key.node])
-
-
-def covered(bench: Workbench, lease) -> int:
-    done = sum(o.hi - o.lo for o in bench.outcomes.get(lease.key.node, ()))
-    return done + sum(o.hi - o.lo for key, o in bench.released if key.node == lease.key.node)
+    assert all(o.kind in (Kind.LOST, Kind.SUCCEEDED) for o in outcomes)
 
 
 def test_a_poisoned_item_does_not_stop_the_others(bench: Workbench) -> None:
