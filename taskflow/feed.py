@@ -14,13 +14,13 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from taskflow.errors import NoSuchRun, ResultExpired, RunLost, StoreError
 from taskflow.ids import NodeId
 from taskflow.ports import Bell, WatchPort
-from taskflow.records import Event, Plan, Segment
+from taskflow.records import Event, Heard, Plan, Segment
 from taskflow.states import TERMINAL
 
 __all__ = ["Feed", "Listener", "run_lost"]
@@ -155,9 +155,18 @@ class Feed:
             self.unwatch(node, listener)
             raise run_lost(error) from error
 
-    def pump(self) -> int:
-        """Read and tell what happened; how many events that were, `BATCH` when there may be more."""
+    def pump(self, heard: Heard = Heard()) -> int:  # noqa: B008 - it cannot be changed
+        """Read and tell what happened; how many events that were, `BATCH` when there may be more.
+
+        Args:
+            heard: What the bell said of it, which then need not be read.
+        """
         with self._lock:
+            if heard.events and heard.after <= self._cursor:
+                events = [event for event in heard.events if event.cursor > self._cursor]
+                self._tell(events, heard.values)
+                self._cursor = max(self._cursor, heard.events[-1].cursor)
+                return len(events)
             try:
                 events = self._store.events(self._cursor, limit=BATCH)
             except ResultExpired:
@@ -235,10 +244,10 @@ class Feed:
         poll.register(self._wake_read, select.POLLIN)
         try:
             while not self._ending.is_set():
-                bell.hush()
+                heard = bell.hush()
                 try:
                     self.look_back()
-                    told = self.pump() if self._listeners else self._skip()
+                    told = self.pump(heard) if self._listeners else self._skip()
                 except StoreError as error:
                     if self._ending.is_set():
                         return
@@ -279,7 +288,7 @@ class Feed:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 64)
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _tell(self, events: Sequence[Event], known: Mapping[NodeId, list[Segment]] | None = None) -> None:
         done: dict[NodeId, None] = {}
         for event in events:
             name = NodeId(event.node or event.run)
@@ -289,7 +298,9 @@ class Feed:
                 else:
                     listener.happened(event)
         if done:
-            values = self._store.values(list(done))
+            known = known or {}
+            unknown = [node for node in done if node not in known]
+            values = {**known, **(self._store.values(unknown) if unknown else {})}
             for node in done:
                 for listener in self._listeners.get(node, ()):
                     if listener.wants_values:

@@ -14,6 +14,7 @@ from taskflow.records import (
     Call,
     Edge,
     Event,
+    Heard,
     ItemView,
     Lease,
     LeaseKey,
@@ -251,8 +252,9 @@ class Bell(Protocol):
         """Readable when it rang."""
         ...
 
-    def hush(self) -> None:
-        """Be silent until it rings again; call it *before* looking."""
+    def hush(self) -> Heard:
+        """Be silent until it rings again; call it *before* looking. What was said with the rings, which need
+        not be anything."""
         ...
 
     def close(self) -> None:

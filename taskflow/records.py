@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from taskflow.ids import NodeId, RunId, WorkerId
@@ -26,6 +27,7 @@ __all__ = [
     "Event",
     "Failure",
     "Growth",
+    "Heard",
     "ItemView",
     "Kind",
     "Lease",
@@ -226,6 +228,8 @@ class Want:
             of a node so that all slots finish together.
         turns: How many of the slots each queue is offered before the others; what they leave is offered to
             all queues, one after the other. Without it the queues are one: by priority, then by age.
+        standing: As long as slots are left, the store may carry out the same claim once more by itself, when
+            there is work, and say so by the worker's bell.
     """
 
     worker: WorkerId
@@ -236,6 +240,7 @@ class Want:
     batch_s: float = 0.05
     share: int = 2
     turns: tuple[int, ...] = ()
+    standing: bool = False
 
 
 class LeaseKey(NamedTuple):
@@ -403,6 +408,25 @@ class Segment(NamedTuple):
     fence: int
     array: bool = False
     single: bool = False
+
+
+class Heard(NamedTuple):
+    """What a bell said besides that it rang: it spares the listener a question, and need not come.
+
+    Args:
+        is_turn: There may be something to claim, and nothing else: nothing was cancelled, workers are not
+            told anything.
+        leases: What the store gave to a worker whose `Want` was standing.
+        after: The cursor before the first of `events`.
+        events: All that has happened since `after`, when it is known.
+        values: Outcomes of some of the nodes that have ended, by the id that was asked for.
+    """
+
+    is_turn: bool = False
+    leases: tuple[Lease, ...] = ()
+    after: int = 0
+    events: tuple[Event, ...] = ()
+    values: Mapping[NodeId, list[Segment]] = MappingProxyType({})
 
 
 class Call(NamedTuple):

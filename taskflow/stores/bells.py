@@ -15,6 +15,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from taskflow.records import Heard
+
 __all__ = ["Bells", "PipeBell", "SocketBell"]
 
 _LONGEST_ADDRESS = 100
@@ -36,11 +38,12 @@ class SocketBell:
         """Readable when it rang."""
         return self._socket.fileno()
 
-    def hush(self) -> None:
+    def hush(self) -> Heard:
         """Be silent until it rings again."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 self._socket.recv(64)
+        return Heard()
 
     def close(self) -> None:
         """Stop listening."""
@@ -153,11 +156,12 @@ class PipeBell:
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b"!")
 
-    def hush(self) -> None:
+    def hush(self) -> Heard:
         """Be silent until it rings again."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self._read, 4096):
                 pass
+        return Heard()
 
     def close(self) -> None:
         """Stop listening."""

@@ -16,9 +16,10 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     limits  limits:due          what is counted by name, and when something is to be done about it
     shut:LIMIT                  lanes in which nothing can be claimed until a limit calls back
     alarm  todo  runs  ended    what is due, what is still to be released, runs by age, by end
-    events  cursor  seq         what happened, and two counters
+    events  cursor  seq  said   what happened, two counters, and up to where clients were told
     b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
     c:WORKER                    what its last claim gave, for when the answer was lost
+    want:WORKER                 the claim that it left standing, carried out when it is its turn
     once:NONCE                  what another verb answered, likewise
     cl:RUN                      clones of a rerun by what they are clones of
     stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
@@ -38,6 +39,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from taskflow.blobs.redis import HELD_S
@@ -46,6 +49,7 @@ from taskflow.ids import NodeId, RunId, new_id
 from taskflow.machine.needs import check_acyclic
 from taskflow.records import (
     Failure,
+    Heard,
     Lease,
     LeaseKey,
     Note,
@@ -67,9 +71,9 @@ from taskflow.stores.redis_records import (
     plan_to,
     settlement_to,
     unpack,
-    want_to,
 )
 from taskflow.stores.redis_rerun import Copy
+from taskflow.stores.redis_said import handed, news
 
 __all__ = ["RedisStore"]
 
@@ -230,8 +234,14 @@ class RedisStore(RedisReads):
 
     def claim(self, want: Want, /) -> list[Lease]:
         """See `WorkPort.claim`."""
-        told, answer = self._step("claim", want_to(want))
-        return self._leases(told, answer)
+        asked = self._standing.ask(want)
+        (told, again), answer = self._step("claim", asked)
+        self._standing.answered(asked)
+        return self._leases(told, answer) + (self._claim_rest(want, len(told)) if again else [])
+
+    def _claim_rest(self, want: Want, given: int) -> list[Lease]:
+        """What was answered was given before: there may be more by now."""
+        return self.claim(replace(want, slots=want.slots - given)) if given < want.slots else []
 
     def _leases(self, told: Sequence[Sequence[Any]], answer: Sequence[bytes]) -> list[Lease]:
         """The leases that make sense; the others fail at once, unopened."""
@@ -266,9 +276,14 @@ class RedisStore(RedisReads):
         for settlement in done:
             if settlement.grow is not None:
                 check_acyclic(settlement.grow.nodes)
-        given = [[settlement_to(s, values) for s in done], want_to(want) if want is not None else False]
-        (lost, told), answer = self._step("feed" if _only_feeds(done) else "settle", given, values)
+        asked = self._standing.ask(want) if want is not None else False
+        given = [[settlement_to(s, values) for s in done], asked]
+        (lost, told, again), answer = self._step("feed" if _only_feeds(done) else "settle", given, values)
+        if isinstance(asked, list):
+            self._standing.answered(asked)
         leases = self._leases(told, answer)
+        if want is not None and again:
+            leases += self._claim_rest(want, len(told))
         return Settled(frozenset(done[number - 1].key for number in lost), leases)
 
     def reap(self, /, *, limit: int = 1000) -> float | None:
@@ -379,7 +394,10 @@ class RedisStore(RedisReads):
 
     def listen(self, topic: str, /, *, worker: str | None = None) -> RedisBell:
         """See `Store.listen`. That of a worker rings when it is its turn, or when all are called."""
-        return RedisBell(self._link, (topic,) if worker is None else (f"work:{worker}", "urgent"))
+        if worker is not None:
+            given = partial(handed, self._standing, worker, self._leases)
+            return RedisBell(self._link, (f"work:{worker}", "urgent"), given)
+        return RedisBell(self._link, (topic,), news if topic == "ends" else _only_rings)
 
     def hurry(self, within_s: float, /) -> None:
         """See `Store.hurry`."""
@@ -388,6 +406,10 @@ class RedisStore(RedisReads):
     def close(self) -> None:
         """Let go of the connections."""
         self._link.close()
+
+
+def _only_rings(said: Sequence[tuple[bytes, bytes]]) -> Heard:
+    return Heard()
 
 
 def _only_feeds(done: Sequence[Settlement]) -> bool:

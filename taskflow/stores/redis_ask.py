@@ -26,6 +26,7 @@ from taskflow.links.redis import RedisLink
 from taskflow.machine.admitting import queue_full
 from taskflow.ports import Blobs
 from taskflow.stores.redis_records import pack, unpack
+from taskflow.stores.redis_said import Standing
 from taskflow.stores.redis_scripts import moves
 
 __all__ = ["RedisAsk"]
@@ -58,6 +59,7 @@ class RedisAsk:
         self._blobs = cached(url, self._link)
         self.blobs: Blobs = self._blobs
         self._kept: dict[str, tuple[str, ...]] = {}
+        self._standing = Standing()
         self._check_server()
         if self._link.address.blobs:
             self._blobs.far.choose(self._link.address.blobs)

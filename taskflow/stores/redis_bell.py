@@ -8,13 +8,18 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from taskflow.links.redis import RedisLink
+from taskflow.links.resp import Replies
+from taskflow.records import Heard
 
 __all__ = ["RedisBell"]
+
+Said = tuple[bytes, bytes]
+"""A channel, and what was said on it."""
 
 _AGAIN_S = 0.5
 _SILENT_S = 5.0
@@ -25,13 +30,17 @@ _SUBSCRIBED_S = 3.0
 class RedisBell:
     """One listener's bell; see `ports.Bell`.
 
-    What is said on the channel does not matter, so nothing is parsed. A connection that was lost is made anew
+    A connection that was lost is made anew
     on the same descriptor, which is readable whenever that is to be tried, and once more when it is made:
     nobody knows what was published meanwhile. One that was silent for long is asked whether it still is one.
     """
 
-    def __init__(self, link: RedisLink, topics: Sequence[str]) -> None:
+    def __init__(
+        self, link: RedisLink, topics: Sequence[str], understand: Callable[[Sequence[Said]], Heard]
+    ) -> None:
         self._link = link
+        self._understand = understand
+        self._replies = Replies()
         self._channels = [link.key(topic) for topic in topics]
         self._pubsub: Any = None
         self._quiet, self._loud = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -46,17 +55,22 @@ class RedisBell:
         self._ask()
         return self._fd
 
-    def hush(self) -> None:
+    def hush(self) -> Heard:
         """Be silent until it rings again."""
         self._mend()
         if self._pubsub is None:
-            return
+            return Heard()
         try:
-            if _drain(self._pubsub.connection._sock):
-                self._heard_at = time.monotonic()
-        except (OSError, AttributeError):
+            said = list(map(_said, self._replies.take(_drained(self._pubsub.connection._sock))))
+        except (OSError, AttributeError, ValueError):
             self._lose()
             self._mend()
+            return Heard()
+        if said:
+            self._heard_at = time.monotonic()
+        messages = [one for one in said if one is not None]
+        # The answer to a ping is none: a connection may have been made anew, and anything been missed.
+        return self._understand(messages) if len(messages) == len(said) else Heard()
 
     def close(self) -> None:
         """Stop listening."""
@@ -119,7 +133,7 @@ class RedisBell:
         except BaseException:
             pubsub.close()
             raise
-        self._pubsub = pubsub
+        self._pubsub, self._replies = pubsub, Replies()
         self._heard_at = time.monotonic()
 
     def _lose(self) -> None:
@@ -136,22 +150,30 @@ def _is_readable(fd: int, within_s: float) -> bool:
     return bool(poll.poll(within_s * 1000))
 
 
-def _drain(sock: socket.socket) -> bool:
-    """Read what there is; whether that was anything.
+def _said(reply: Any) -> Said | None:
+    """Channel and text of a message; `None` for any other reply."""
+    if isinstance(reply, list) and len(reply) == 3 and reply[0] == b"message":
+        return reply[1], reply[2]
+    return None
+
+
+def _drained(sock: socket.socket) -> bytes:
+    """What there is to read.
 
     Raises:
         OSError: The connection is lost.
     """
     before = sock.gettimeout()
     sock.settimeout(0.0)
-    heard = False
+    parts = []
     try:
         while True:
-            if not sock.recv(65536):
+            part = sock.recv(65536)
+            if not part:
                 raise ConnectionResetError("the server closed the subscription")
-            heard = True
+            parts.append(part)
     except (BlockingIOError, ssl.SSLWantReadError):
-        return heard
+        return b"".join(parts)
     finally:
         with suppress(OSError):
             sock.settimeout(before)

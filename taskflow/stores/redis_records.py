@@ -6,7 +6,6 @@ it: they stand beside it, and are named by their number.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -194,11 +193,12 @@ def _outcome(outcome: Outcome, values: Values) -> list[Any]:
     return [lo, hi, str(kind), number, _or_false(error), delay_s, started_at, took_s, _or_false(log), spared]
 
 
-def want_to(want: Want) -> list[Any]:
-    """What a worker asks, for the verbs ``claim`` and ``settle``; asked again it has the same nonce."""
+def want_to(want: Want, nonce: str, standing: str | None = None) -> list[Any]:
+    """What a worker asks, for the verbs ``claim`` and ``settle``: under which nonce, and under which one the
+    server may claim the same once more."""
     return [
         want.worker, list(want.queues), want.slots, want.lease_s, dict(want.pace_s), want.batch_s, want.share,
-        os.urandom(8).hex(), list(want.turns),
+        nonce, list(want.turns), _or_false(standing),
     ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ import select
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from math import ceil, inf
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from taskflow.errors import TaskflowError
 from taskflow.ids import WorkerId
 from taskflow.ports import Pool, Store
 from taskflow.records import (
+    Heard,
     Kind,
     Lease,
     LeaseKey,
@@ -148,7 +150,7 @@ class Worker:
         self._trusted_until = self._renew_at = inf
         self._renewed_at = self._reaped_at = -inf
         self._renew_gap_s = RENEW_GAP_S
-        self._busy_at = self._swept_at = now
+        self._busy_at = self._swept_at = self._listened_at = now
         self._sweep_at = now + SWEEP_IDLE_S
         self._stop_at: float | None = None
         self._later = False
@@ -268,18 +270,18 @@ class Worker:
         ready = self._poll.poll(ceil(rest * 1000))
         if self._clock() - before > rest + PAUSE_S:
             self._was_paused()
-        rang = False
+        heard: Heard | None = None
         for fd, _ in ready:
             if fd == self._polled[0]:
-                self._bell.hush()
-                rang = True
+                heard = self._bell.hush()
             elif fd == self._wake_r:
                 _drain(fd)
             elif fd == self._parent_fd:
                 self._hear_parent(fd)
-        if rang:
-            self._on_bell()
-        return rang
+        if heard is not None:
+            self._on_bell(heard)
+        self._listened_at = before
+        return heard is not None
 
     def _watch(self) -> None:
         """Wait for the pool's descriptors of this moment: children come and go."""
@@ -308,12 +310,23 @@ class Worker:
                 self._steward.resize(int(number))
                 self._dry, self._announce_at = False, self._clock()
 
-    def _on_bell(self) -> None:
+    def _on_bell(self, heard: Heard) -> None:
         """There may be work, a lease may have been cancelled, something may be due sooner than thought."""
         self._dry = False
+        if heard.leases:
+            self._receive(heard.leases)
+        if heard.is_turn:
+            return
         self._renew_at = min(self._renew_at, self._renewed_at + self._renew_gap_s)
         self._steward.look_soon()
         self._reap_soon()
+
+    def _receive(self, leases: Sequence[Lease]) -> None:
+        """The store claimed for us, at some moment since this worker last listened."""
+        self._take(leases, self._listened_at)
+        if self.is_stopping:
+            self._ended += [one for lease in leases for one in self._holding.settled(released(lease.key))]
+            self._unread = [lease for lease in self._unread if self._holding.has(lease.key)]
 
     def _reap_soon(self) -> None:
         self._reap_at = min(self._reap_at, self._reaped_at + REAP_GAP_S)
@@ -424,8 +437,11 @@ class Worker:
 
     def _tend(self) -> None:
         """Be what is wanted; others should hear of it soon."""
-        if self._patience.ask(self._steward.tend, self._spare()):
+        news, leases = self._patience.ask(self._steward.tend, self._spare())
+        if news:
             self._announce_at, self._dry = self._clock(), False
+        if leases:
+            self._receive(leases)
         shutdown = self._steward.wish.shutdown
         if shutdown is not None and (self._stop_at is None or shutdown == "now"):
             log.info("told to leave", extra={"action": "stop", "worker": self.name})
@@ -478,7 +494,7 @@ class Worker:
         if delays:
             self._reap_at = min(self._reap_at, self._clock() + min(delays))
 
-    def _take(self, leases: list[Lease], began: float) -> None:
+    def _take(self, leases: Sequence[Lease], began: float) -> None:
         if leases:
             if not self._holding:
                 self._trusted_until = began + self._trust_s
@@ -618,7 +634,8 @@ class Worker:
         began = self._clock()
         try:
             self._patience.ask(self._store.announce, self._view(), gone=True)
-            leases = self._patience.ask(self._store.claim, self._want(max(1, self._pool.free())))
+            want = replace(self._want(max(1, self._pool.free())), standing=False)
+            leases = self._patience.ask(self._store.claim, want)
         except Away:
             return True
         if leases:
@@ -630,6 +647,8 @@ class Worker:
         until = self._clock() + LAST_WORD_S
         while True:
             try:
+                given = self._patience.ask(self._store.claim, self._steward.nothing())
+                self._ended += [released(lease.key) for lease in given]
                 if self._ended:
                     self._settle(None)
                 self._patience.ask(self._store.announce, self._view(), gone=True)

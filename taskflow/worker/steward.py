@@ -16,7 +16,7 @@ from taskflow.codec.signing import Purpose
 from taskflow.errors import ConfigError, Untrusted
 from taskflow.ids import WorkerId
 from taskflow.ports import Pool, Store
-from taskflow.records import Want
+from taskflow.records import Lease, Want
 from taskflow.worker.agenda import REST_S
 from taskflow.worker.queues import Turns
 from taskflow.worker.scaling import Scaler
@@ -89,7 +89,14 @@ class Steward:
             turns = (slots, *self._turns.next(slots))
         elif queues.strict:
             turns = (slots,) + (0,) * len(queues.names)
-        return Want(self._name, self._names, slots, lease_s, pace_s, share=share, turns=turns)
+        stands = not self._alone
+        return Want(
+            self._name, self._names, slots, lease_s, pace_s, share=share, turns=turns, standing=stands
+        )
+
+    def nothing(self) -> Want:
+        """What it asks of the store to be given nothing any more: it hears what was given meanwhile."""
+        return Want(self._name, self._names, 0)
 
     def took(self, slots: int) -> None:
         """So many slots were filled by a claim."""
@@ -110,19 +117,22 @@ class Steward:
 
     # ── what is wanted ───────────────────────────────────────────────────────────────
 
-    def tend(self, spare: int) -> bool:
-        """Look what is wanted, and how large the load is; whether others should know what has changed.
+    def tend(self, spare: int) -> tuple[bool, list[Lease]]:
+        """Look what is wanted, and how large the load is.
+
+        Returns:
+            Whether others should know what has changed, and what was given before it changed.
 
         Args:
             spare: Slots that are free and for which there is nothing.
         """
-        self._follow()
+        given = self._follow()
         self._scale(spare)
         self._looked_at = now = self._clock()
         rests = self._scaler is None or (spare >= self._pool.slots <= self._scaler.least)
         self.at = now + (REST_S if rests else SCALE_GAP_S)
         news, self._news = self._news, False
-        return news
+        return news, given
 
     def resize(self, slots: int) -> None:
         """Whoever started the worker wants it to have so many slots."""
@@ -152,23 +162,24 @@ class Steward:
             said["status"] = "drained"
         return said
 
-    def _follow(self) -> None:
+    def _follow(self) -> list[Lease]:
         found = self._store.steering(self.revision)
         if found is None or found.revision == self._refused:
-            return
+            return []
         try:
             self._wishes = self._read(found.body, found.revision)
         except (Untrusted, ConfigError, ValueError, TypeError) as error:
             log.error("orders refused: %s", error, extra={"action": "refuse", "worker": self._name})
             self._refused = found.revision
             self.revision = max(self.revision, 0)
-            return
+            return []
         self.revision, self._news = found.revision, True
-        before, served = self.takes_work, self._names
+        before, served, nothing = self.takes_work, self._names, self.nothing()
         self._become(wish(self._start, self._wishes.settings, self._name, self._started_at))
         if (before and not self.takes_work) or not set(served) <= set(self._names):
             # Whoever was called for work that is not its any more passes the call on.
-            self._store.claim(Want(self._name, served, 0))
+            return self._store.claim(nothing)
+        return []
 
     def _read(self, body: bytes, revision: int) -> Wishes:
         if not body:

@@ -286,7 +286,7 @@ def test_after_a_run_is_forgotten_keys_and_objects_are_those_of_before(url: str,
         store.blobs.sweep((), age_s=-60)
         assert objects(folder) == []
         left = {key for key, ttl_s in keys(store).items() if ttl_s == -1}
-        assert left <= before | {b"seq", b"cursor", b"events", b"meta"}
+        assert left <= before | {b"seq", b"cursor", b"said", b"events", b"meta"}
 
 
 def test_on_s3_too_what_no_run_needs_goes(url: str, bucket: str) -> None:

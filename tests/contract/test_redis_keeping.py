@@ -21,7 +21,7 @@ from taskflow.testing import ManualClock
 from tests.servers import RedisServer, running
 
 _numbers = count()
-BASE = {b"meta", b"seq", b"cursor", b"events"}
+BASE = {b"meta", b"seq", b"cursor", b"said", b"events"}
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +139,13 @@ def test_a_sweep_gives_all_of_an_ended_run_a_time_to_go(store: RedisStore, codec
 
 def test_a_claim_that_is_asked_again_gives_the_same_again(store: RedisStore) -> None:
     store.submit([Plan(RunId("run"), tuple(Node(NodeId(f"n{i}"), "fn", b"args") for i in range(4)))])
-    want = want_to(Want(WorkerId("w"), ("default",), 2))
+    want = want_to(Want(WorkerId("w"), ("default",), 2), "nonce")
 
-    first, again = store._step("claim", want), store._step("claim", want)
+    ((first, repeated), values), ((again, is_again), others) = (store._step("claim", want) for _ in range(2))
     other = store.claim(Want(WorkerId("w"), ("default",), 2))
 
-    assert first == again
+    assert (first, values[1:]) == (again, others[1:])
+    assert (repeated, is_again) == (False, True)
     assert [lease.key.node for lease in other] == ["n2", "n3"]
 
 
@@ -152,13 +153,13 @@ def test_a_claim_that_is_asked_again_does_not_give_what_was_lost_meanwhile(
     store: RedisStore, clock: ManualClock
 ) -> None:
     store.submit([Plan(RunId("run"), (Node(NodeId("n"), "fn", b"args"),))])
-    want = want_to(Want(WorkerId("w"), ("default",), 1))
+    want = want_to(Want(WorkerId("w"), ("default",), 1), "nonce")
     store._step("claim", want)
     clock.advance(16)
     store.reap()
     (lease,) = store.claim(Want(WorkerId("other"), ("default",), 1))
 
-    assert store._step("claim", want)[0] == []
+    assert store._step("claim", want)[0][0] == []
     assert lease.delivery == 2
 
 

@@ -424,11 +424,9 @@ def test_an_answer_that_is_lost_doubles_nothing(stage: ServerStage, verb: str) -
 
 def test_a_claim_whose_answer_was_lost_costs_one_delivery_at_most(stage: ServerStage) -> None:
     way = stage.proxy()
-    stage.worker(2, via=way)
-    stage.until_ready(1)
     fault = way.fault("claim", "after")
-
     node = stage.send(tasks.square, stage.ledger.path, 0.0, 3)
+    stage.worker(2, via=way)
 
     assert stage.result(node) == 9
     assert fault.happened == 1

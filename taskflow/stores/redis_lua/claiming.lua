@@ -1,7 +1,8 @@
 -- How work is handed out, and held: `machine.claiming`.
 --
--- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce, turns}. A worker whose slots are not
--- filled is idle: it is called when there is more. One that leaves work behind calls another.
+-- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce, turns, standing}. A worker whose slots are
+-- not filled is idle: it is called when there is more. One that leaves work behind calls another. With a nonce for
+-- `standing` a claim that left slots free is kept, to be carried out under that nonce when the worker would be called.
 
 local RANGE_MAX, RANGE_FLOOR_S, PACE_MIN_S = 65536, 0.001, 1e-6
 
@@ -125,11 +126,15 @@ end
 
 local CLAIM_KEPT_S = 120
 
--- A worker that asks again with the same nonce has not heard the answer, and gets it again.
+-- A worker that asks again with the same nonce has not heard the answer, and gets it again; also gives whether it did.
 function M.claim(want)
   local leases = given_before(want)
-  if leases then return leases end
-  leases = M.claim_anew(want)
+  if leases then return leases, true end
+  return M.claim_noted(want), false
+end
+
+function M.claim_noted(want)
+  local leases = M.claim_anew(want)
   if #leases > 0 then
     local keys = {}
     for i, one in ipairs(leases) do keys[i] = {one[1][1], one[1][2], one[1][3], one[1][4]} end
@@ -138,10 +143,19 @@ function M.claim(want)
   return leases
 end
 
-local function note_idle(want, is_idle)
+local function note_idle(want, slots)
+  local is_idle, key = slots > 0, P .. 'want:' .. want[1]
   for _, queue in ipairs(want[2]) do
-    R.later(is_idle and 'SADD' or 'SREM', P .. 'idle:' .. queue, want[1])
-    if is_idle then R.later('EXPIRE', P .. 'idle:' .. queue, IDLE_KEPT_S) end
+    if not R.owner(queue) then
+      R.later(is_idle and 'SADD' or 'SREM', P .. 'idle:' .. queue, want[1])
+      if is_idle then R.later('EXPIRE', P .. 'idle:' .. queue, IDLE_KEPT_S) end
+    end
+  end
+  if is_idle and want[10] then
+    local kept = {want[1], want[2], slots, want[4], want[5], want[6], want[7], want[10], {}, false}
+    R.later('SET', key, pack(kept), 'EX', IDLE_KEPT_S)
+  else
+    R.later('DEL', key)
   end
 end
 
@@ -224,7 +238,7 @@ function M.claim_anew(want)
       if slots <= 0 and has_some(queue) then R.call_more(queue) end
     end
   end
-  note_idle(want, slots > 0)
+  note_idle(want, slots)
   return leases
 end
 

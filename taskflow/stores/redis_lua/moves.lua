@@ -161,26 +161,68 @@ end
 
 local MOST_STRIKES = 32
 
-local function register(name, body, flags)
-  local function step(keys, args, values)
-    return pcall(function()
-      R.open(keys[1], args)
+local MOST_HANDED, MOST_BYTES_HANDED, CLAIM_STANDS_S = 8, 262144, 600
+
+-- Carry out the claim that a worker left standing, when its turn has come, and tell it. Should that be lost, the worker
+-- finds it under the same nonce. Gives whether it was given anything.
+local function hand_to(worker, raw)
+  local channel, values, want = P .. 'work:' .. worker, {}, unpacked(raw)
+  if call('PUBSUB', 'NUMSUB', channel)[2] == 0 then return false end
+  local leases = M.claim_noted(want)
+  if #leases == 0 then
+    R.later('SET', P .. 'want:' .. worker, raw, 'EX', CLAIM_STANDS_S)
+    return false
+  end
+  local message = R.framed({want[8], answer_leases(leases, values)}, values)
+  R.later('PUBLISH', channel, #message <= MOST_BYTES_HANDED and message or '')
+  return true
+end
+
+-- Before what was queued is written: who found nothing to claim, and left its claim standing, is given of it.
+local function hand_over(popped)
+  local queues, calls = R.called()
+  for _, queue in ipairs(queues) do
+    local own = R.owner(queue)
+    while calls[queue] > 0 and #popped < MOST_HANDED do
+      local worker = own or call('SPOP', P .. 'idle:' .. queue)
+      if not worker then break end
+      if not own then popped[#popped + 1] = {queue, worker} end
+      local want = call('GET', P .. 'want:' .. worker)
+      local given = want and hand_to(worker, want)
+      if not given and not own then call('SADD', P .. 'idle:' .. queue, worker) end
+      if not given or own then break end
+    end
+  end
+end
+
+-- Run a step; a row that makes no sense is struck off, and the step done anew, for it has written nothing.
+local function attempt(prefix, args, body)
+  local values, well, result
+  for _ = 0, MOST_STRIKES do
+    local popped = {}
+    values = {''}
+    well, result = pcall(function()
+      R.open(prefix, args)
       local answer = body(unpacked(args[2]), values)
+      hand_over(popped)
       R.finish()
       return answer
     end)
+    if well or not R.suspect or (type(result) == 'table' and result.kind) then break end
+    for _, one in ipairs(popped) do call('SADD', P .. 'idle:' .. one[1], one[2]) end
+    R.strike(R.suspect)
   end
+  return well, result, values
+end
 
+local function claim(want, values)
+  local leases, again = M.claim(want)
+  return {answer_leases(leases, values), again}
+end
+
+local function register(name, body, flags)
   local function callback(keys, args)
-    local values = {''}
-    local well, result = step(keys, args, values)
-    for _ = 1, MOST_STRIKES do
-      -- A step that fails has written nothing: without the row that makes no sense it is done anew.
-      if well or not R.suspect or (type(result) == 'table' and result.kind) then break end
-      R.strike(R.suspect)
-      values = {''}
-      well, result = step(keys, args, values)
-    end
+    local well, result, values = attempt(keys[1], args, body)
     if well then
       if result == nil then result = false end
       values[1] = pack({true, result})
@@ -208,7 +250,7 @@ end
 
 local function settle(a, values)
   local lost = M.settle(a[1])
-  return {lost, a[2] and answer_leases(M.claim(a[2]), values) or {}}
+  return {lost, unpack(a[2] and claim(a[2], values) or {{}, false})}
 end
 
 local function queues_of(nodes)
@@ -240,7 +282,7 @@ end)
 register('purge', function(a) return M.purge(a[1], a[2], a[3]) end)
 register('rerun', function(a) return M.rerun(a[1], a[2], a[3]) end)
 register('clone_piece', function(a) return M.clone_piece(a) end)
-register('claim', function(want, values) return answer_leases(M.claim(want), values) end)
+register('claim', claim)
 register('settle', settle)
 register('feed', settle, {})
 register('renew', function(a) return M.renew(a[1], a[2]) end)

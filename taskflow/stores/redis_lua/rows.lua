@@ -1001,13 +1001,68 @@ function R.call_more(queue) calls[queue] = math.max(0, calls[queue] or 0) + 2 en
 -- Who found nothing to claim waits for its turn; whoever is not there any more is passed over.
 local function wake()
   for queue, items in pairs(calls) do
-    local key = P .. 'idle:' .. queue
-    while items > 0 do
-      local worker = call('SPOP', key)
+    local own = R.owner(queue)
+    if own and items > 0 then call('PUBLISH', P .. 'work:' .. own, '') end
+    while not own and items > 0 do
+      local worker = call('SPOP', P .. 'idle:' .. queue)
       if not worker then break end
       items = items - call('PUBLISH', P .. 'work:' .. worker, '')
     end
   end
+end
+
+-- The worker that a queue belongs to, and that nobody else claims from.
+function R.owner(queue) return string.match(queue, '^worker/(.+)$') end
+
+-- Of which queues something may be claimed that nobody was called for, and how much.
+function R.called()
+  local found = {}
+  for queue, items in pairs(calls) do
+    if items > 0 then found[#found + 1] = queue end
+  end
+  return found, calls
+end
+
+-- A message: what was packed, and bytes beside it.
+function R.framed(head, blobs)
+  local sizes = {}
+  for i, blob in ipairs(blobs) do sizes[i] = #blob end
+  local packed = pack({head, sizes})
+  return struct.pack('>I4', #packed) .. packed .. table.concat(blobs)
+end
+
+local MOST_SAID, MOST_ENDS_SAID, MOST_BYTES_SAID = 64, 4, 4096
+
+-- What calls gave that ended in this step, when those are few and small; the bytes go to `blobs`.
+local function outcomes_said(blobs)
+  local found, size = {}, 0
+  for _, row in ipairs(changed) do
+    local s = not row.array and row.segments[1]
+    if s then
+      size = size + #(s.value or '') + #(s.error or '')
+      if #found == MOST_ENDS_SAID or row.final or size > MOST_BYTES_SAID then return {} end
+      if s.value then blobs[#blobs + 1] = s.value end
+      found[#found + 1] = {
+        row.id, s.origin or row.id, s.lo, s.hi, s.state, s.error or false, s.fence, 0, s.single, s.value and #blobs or false,
+      }
+    end
+  end
+  return found
+end
+
+-- Clients are told what has happened since they were told something, so that they need not ask.
+local function tell_ends(last)
+  local said, message = tonumber(call('GET', P .. 'said') or '0'), ''
+  if last - said <= MOST_SAID then
+    local steps, blobs = {}, {}
+    for i, entry in ipairs(call('XRANGE', P .. 'events', '(' .. number(said) .. '-0', '+')) do
+      steps[i], blobs[i] = {entry[1], entry[2][2]}, entry[2][4]
+    end
+    local outcomes = outcomes_said(blobs)
+    message = R.framed({said, steps, outcomes}, blobs)
+  end
+  call('SET', P .. 'said', number(last))
+  call('PUBLISH', P .. 'ends', message)
 end
 
 local function tell()
@@ -1017,10 +1072,10 @@ local function tell()
     local id = string.format('%.0f-0', last)
     call('XADD', P .. 'events', 'MAXLEN', '~', EVENT_ENTRIES_KEPT, id, 'at', number(R.now), 'b', pack(R.events))
     call('PUBLISH', P .. 'watch', '')
-    if ended then call('PUBLISH', P .. 'ends', '') end
+    if ended then tell_ends(last) end
   end
   if R.freed then call('PUBLISH', P .. 'urgent', '') end
-  if R.freed or next(calls) then call('PUBLISH', P .. 'work', '') end
+  if R.freed or #R.called() > 0 then call('PUBLISH', P .. 'work', '') end
   wake()
 end
 
