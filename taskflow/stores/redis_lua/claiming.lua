@@ -144,6 +144,7 @@ function M.claim_noted(want)
 end
 
 local function note_idle(want, slots)
+  R.asked[want[1]] = true
   local is_idle, key = slots > 0, P .. 'want:' .. want[1]
   for _, queue in ipairs(want[2]) do
     if not R.owner(queue) then

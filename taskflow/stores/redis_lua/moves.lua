@@ -187,10 +187,13 @@ local function hand_over(popped)
       local worker = own or call('SPOP', P .. 'idle:' .. queue)
       if not worker then break end
       if not own then popped[#popped + 1] = {queue, worker} end
-      local want = call('GET', P .. 'want:' .. worker)
-      local given = want and hand_to(worker, want)
-      if not given and not own then call('SADD', P .. 'idle:' .. queue, worker) end
-      if not given or own then break end
+      if not R.asked[worker] then
+        local want = call('GET', P .. 'want:' .. worker)
+        local given = want and hand_to(worker, want)
+        if not given and not own then call('SADD', P .. 'idle:' .. queue, worker) end
+        if not given then break end
+      end
+      if own then break end
     end
   end
 end

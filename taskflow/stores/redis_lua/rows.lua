@@ -26,6 +26,7 @@ function R.open(prefix, args)
   seq, seq_before, locks = nil, nil, {}
   limits, changed_limits, shut, calls, ended = {}, {}, {}, {}, false
   R.freed, R.ranges_ended, R.events, R.suspect = false, {}, {}, nil
+  R.asked = {} -- workers that have claimed in this step: they know what they have
   R.begun = {} -- by run: how many of what was held back for it have begun in this step
   if args[1] ~= '' then
     R.now = tonumber(args[1])
