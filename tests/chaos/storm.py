@@ -137,6 +137,8 @@ class Storm:
         self._ways = [self.stage.proxy() for _ in range(3)]
         self._clients: dict[int, subprocess.Popen[bytes]] = {}
         self._stopped: list[tuple[float, Any]] = []
+        self._living: list[int] = []
+        self._hiring = threading.Lock()
         self._ending = threading.Event()
         self._troubles: list[BaseException] = []
         self._began = time.monotonic()
@@ -146,11 +148,18 @@ class Storm:
         ends = Ends(self.stage.store)
         threads = [
             threading.Thread(target=self._watched, args=(deed,), daemon=True)
-            for deed in (self._kill_workers, self._kill_servers, self._spoil_network, self._kill_a_client)
+            for deed in (
+                self._kill_workers,
+                self._supervise,
+                self._kill_servers,
+                self._spoil_network,
+                self._kill_a_client,
+            )
         ]
         try:
             for number in range(self.size.workers):
                 self._hire(number)
+            self._living = list(range(self.size.workers))
             for number in range(self.size.clients):
                 self._start_client(number)
             for thread in threads:
@@ -217,12 +226,11 @@ class Storm:
         return self.size.spread_s / max(1, count) * 0.9
 
     def _kill_workers(self) -> None:
-        living = list(range(self.size.workers))
         chance = random.Random(self.size.seed + 1)
         for _ in self._every(self._gap_s(self.size.worker_kills), "worker kills", self.size.worker_kills):
             self._wake_stopped()
-            place = chance.randrange(len(living))
-            worker = self.stage.workers[living[place]]
+            place = chance.randrange(self.size.workers)
+            worker = self.stage.workers[self._living[place]]
             if chance.random() < 0.1 and worker.poll() is None:
                 os.kill(worker.pid, signal.SIGSTOP)
                 self._stopped.append((time.monotonic() + 2 * LEASE_S, worker))
@@ -230,11 +238,22 @@ class Storm:
             elif worker.poll() is None:
                 worker.kill()
                 self.report.happened["worker kills"] += 1
-            else:  # 69: there was no server when it started
-                self.report.happened[f"workers that ended with {worker.poll()}"] += 1
-            self._hire(len(self.stage.workers))
-            living[place] = len(self.stage.workers) - 1
+            self._replace(place)
         self._wake_stopped(everyone=True)
+
+    def _replace(self, place: int) -> None:
+        with self._hiring:
+            self._hire(len(self.stage.workers))
+            self._living[place] = len(self.stage.workers) - 1
+
+    def _supervise(self) -> None:
+        """Start anew who found no server when it started, as those who look after processes do."""
+        for _ in self._every(0.2):
+            for place, number in enumerate(list(self._living)):
+                ended = self.stage.workers[number].poll()
+                if ended is not None and ended >= 0:
+                    self.report.happened[f"workers that ended with {ended}"] += 1
+                    self._replace(place)
 
     def _wake_stopped(self, everyone: bool = False) -> None:
         for at, worker in list(self._stopped):
