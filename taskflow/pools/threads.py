@@ -71,9 +71,10 @@ class Threads:
 
     def _obey(self, number: int) -> None:
         slot, thread = self._child.slots.get(number), self._threads.get(number)
-        if slot is None or thread is None or not slot.calling:
+        if slot is None or thread is None:
             return
-        what = slot.lane.take_wish()
+        slot.alarm.append("wish")  # Its thread looks at it when the call begins, which may be just now.
+        what = slot.lane.take_wish() if slot.calling else 0
         if what:
             slot.order(what)
             kind = SoftTimeLimitExceeded if what == SOFT else TaskCancelled
