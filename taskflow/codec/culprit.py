@@ -70,7 +70,7 @@ class _Search:
                 return
             try:
                 pack(value, self._position, kept=[] if self._refs else None)
-            except Exception as error:  # noqa: BLE001 - that it fails is what is looked for
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - that it fails is what is looked for
                 yield kind, name, value, error
 
     def follow(

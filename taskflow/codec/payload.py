@@ -272,7 +272,7 @@ class Codec:
             numbers = {key: number for number, key in enumerate(shared)}
             packed = pack((fn, *treated), shared=numbers, source_chars=_MOST_SOURCE_CHARS)
             return packed, list(shared.values())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _pass_on(error)
             raise cannot_pickle(error, [("function", label, fn), ("variable", "retry", treated)]) from error
 
@@ -306,7 +306,7 @@ class Codec:
         shared = self._objects.loader(top["blobs"]) if top["linked"] else None
         try:
             fn, retry, breaker = _unpack_inline(rest, None, shared)
-        except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - unpickling runs the user's code
             _explain(f"The function {top['name']!r}", error)
         cwd = top["cwd"] if top.get("host") == host() else place or working_directory()
         return Loaded(fn, retry, top["name"], cwd, breaker)
@@ -361,7 +361,7 @@ class Codec:
                 numbers = {key: number for number, key in enumerate(shared)}
                 kept.clear()
                 packed = pack((args, kwargs), position, shared=numbers, kept=kept)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _pass_on(error)
             roots = _numbered("argument", "args", 0, args)
             roots += [("argument", name, value) for name, value in kwargs.items()]
@@ -402,7 +402,7 @@ class Codec:
             return args, kwargs
         try:
             packed = pack((args, kwargs))
-        except Exception as error:  # noqa: BLE001 - the reason is told where it is sent by itself
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the reason is told where it is sent by itself
             _pass_on(error)
             return None
         return None if packed.buffers or packed.size > _ITEM_MAX else Snapshot(packed.pickle)
@@ -418,7 +418,7 @@ class Codec:
         flags, body = self._open_value(_ARGS, fn.encode(), value)
         try:
             args, kwargs = _loads(body) if not flags else self._unpack(flags, body, inputs)
-        except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - unpickling runs the user's code
             _explain("The arguments", error)
         return args, kwargs or {}
 
@@ -430,7 +430,7 @@ class Codec:
         try:
             plain = kind in CONTAINERS and len(item) < _LOOK_MAX and is_plain(item)
             return max(1, len(_dumps(item, 5)) if plain else pack(item).size)
-        except Exception as error:  # noqa: BLE001 - whoever stores it tells the reason
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whoever stores it tells the reason
             _pass_on(error)
             return 1
 
@@ -552,7 +552,7 @@ class Codec:
         """
         try:
             return self._objects.put(pack(obj), of=obj)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _pass_on(error)
             raise cannot_pickle(error, [("variable", "data", obj)]) from error
 
@@ -593,7 +593,7 @@ class Codec:
         kept: list[Blob] = []
         try:
             packed = pack(obj, kept=kept)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _pass_on(error)
             raise cannot_pickle(error, roots()) from error
         if most is not None and packed.size > most:
@@ -630,7 +630,7 @@ class Codec:
         flags, body = self._open_value(purpose, context.encode(), value)
         try:
             return _loads(body) if not flags else self._unpack(flags, body, None)
-        except Exception as error:  # noqa: BLE001 - unpickling runs the user's code
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - unpickling runs the user's code
             _explain(what, error)
 
     def _unpack(self, flags: int, body: bytes, inputs: Inputs | None) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import resource
 import struct
 from collections.abc import Callable, Iterator
@@ -19,10 +20,11 @@ from typing import Any
 import msgpack
 import pytest
 
+import taskflow
 from taskflow.client import Client
 from taskflow.codec import Codec, Key, Keyring
 from taskflow.codec.signing import HEADER, TAG, Purpose
-from taskflow.errors import RemoteError, TaskflowError, Untrusted
+from taskflow.errors import CannotPickle, RemoteError, TaskflowError, Untrusted
 from taskflow.future import Future
 from taskflow.records import Failure
 from taskflow.worker.process import Process, spawn
@@ -528,6 +530,21 @@ def test_row_9_a_blob_of_absurd_size_is_refused(scene: Scene, size: Any) -> None
     assert scene.goes_on()
 
 
+def test_row_10_nothing_that_comes_from_a_store_unfolds() -> None:
+    """Only files that a task was told to read are decompressed, bit by bit."""
+    package = Path(taskflow.__file__).parent
+    unfolding = re.compile(
+        r"^\s*(?:import|from) +(zlib|gzip|bz2|lzma|zstandard|lz4|blosc|snappy)\b", re.MULTILINE
+    )
+    users = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if unfolding.search(path.read_text(encoding="utf-8"))
+    }
+    assert users == {"workflow/hashing.py"}  # a checksum
+    assert "decompress" not in (package / "workflow/hashing.py").read_text(encoding="utf-8")
+
+
 class Bomb:
     """Does something when it is loaded, by who has the key: a legal client with an odd object."""
 
@@ -557,6 +574,93 @@ def test_rows_11_and_15_a_bomb_that_was_signed_ends_its_own_task_only(scene: Sce
         call.result(WAIT_S)
 
     assert call.done()
+    assert scene.goes_on()
+
+
+# ── 16: objects with odd manners ─────────────────────────────────────────────────────
+
+
+class Odd:
+    """Raises whatever is asked of it, but can travel."""
+
+    def _refuse(self, *_: Any) -> Any:
+        raise RuntimeError("nobody should have asked")
+
+    __repr__ = __str__ = __eq__ = __len__ = __bool__ = __iter__ = __getitem__ = __format__ = _refuse
+    __hash__ = _refuse  # type: ignore[assignment]
+    __contains__ = __lt__ = __add__ = __call__ = __int__ = __index__ = __dir__ = _refuse
+
+
+class Untravelled:
+    """Cannot be pickled, in one way or another."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def __repr__(self) -> str:
+        raise RuntimeError("nobody should have asked")
+
+    def __reduce__(self) -> Any:
+        if self.how == "recurses":
+            return self.__reduce__()
+        if self.how == "raises":
+            raise ValueError("not this one")
+        if self.how == "exits":
+            raise SystemExit(3)
+        return 7
+
+
+class Mourned:
+    """Raises when it is forgotten."""
+
+    def __del__(self) -> None:
+        raise RuntimeError("it was not time")
+
+
+@pytest.mark.parametrize("where", ["argument", "item", "captured"])
+def test_row_16_nothing_is_asked_of_an_argument(scene: Scene, where: str) -> None:
+    scene.work()
+    odd = Odd()
+
+    if where == "item":
+        (name,) = scene.client.map(lambda x: type(x).__name__, [odd])
+    else:
+        fn = (lambda: type(odd).__name__) if where == "captured" else (lambda x: type(x).__name__)
+        name = scene.submit(fn, *([odd] if where == "argument" else [])).result(WAIT_S)
+
+    assert name == "Odd"
+
+
+def test_row_16_nothing_is_asked_of_a_result_or_of_what_an_exception_holds(scene: Scene) -> None:
+    scene.work()
+
+    def fail(x: Any) -> None:
+        local = x  # noqa: F841 - it is in the frame
+        raise ValueError(x)
+
+    assert type(scene.submit(Odd).result(WAIT_S)) is Odd
+    error = scene.submit(fail, Odd()).exception(WAIT_S)
+    assert type(error).__name__ in ("ValueError", "RemoteError")
+    assert scene.goes_on()
+
+
+@pytest.mark.parametrize("how", ["recurses", "raises", "exits", "gives nonsense"])
+def test_row_16_what_cannot_travel_is_named_before_anything_is_stored(scene: Scene, how: str) -> None:
+    before = len(scene.client.runs())
+
+    with pytest.raises(CannotPickle, match=r"argument (1|2)|argument 'x'|args\[1\]|\bx\b"):
+        scene.client.submit(pow, 2, Untravelled(how))
+    with pytest.raises(CannotPickle, match=r"item"):
+        scene.client.map(abs, [1, Untravelled(how)])
+
+    assert len(scene.client.runs()) == before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_row_16_what_raises_when_it_is_forgotten_harms_nobody(scene: Scene) -> None:
+    scene.work()
+
+    assert scene.submit(lambda x: type(x).__name__, Mourned()).result(WAIT_S) == "Mourned"
     assert scene.goes_on()
 
 
