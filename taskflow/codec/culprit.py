@@ -24,7 +24,7 @@ _MOST_S = 2.0
 
 
 def cannot_pickle(
-    error: Exception, roots: Iterable[tuple[str, str, Any]], position: Position | None = None
+    error: BaseException, roots: Iterable[tuple[str, str, Any]], position: Position | None = None
 ) -> CannotPickle:
     """The error to raise in place of what pickling raised.
 
@@ -63,7 +63,7 @@ class _Search:
         self._refs = refs
         self._ends_at = time.monotonic() + _MOST_S
 
-    def failing(self, parts: Iterable[tuple[str, str, Any]]) -> Iterator[tuple[str, str, Any, Exception]]:
+    def failing(self, parts: Iterable[tuple[str, str, Any]]) -> Iterator[tuple[str, str, Any, BaseException]]:
         """The parts that cannot be pickled, as they are found."""
         for kind, name, value in islice(parts, _MOST_CHILDREN):
             if time.monotonic() > self._ends_at:
@@ -74,8 +74,8 @@ class _Search:
                 yield kind, name, value, error
 
     def follow(
-        self, found: tuple[str, str, Any, Exception]
-    ) -> tuple[list[tuple[str, str, Any]], Any, Exception]:
+        self, found: tuple[str, str, Any, BaseException]
+    ) -> tuple[list[tuple[str, str, Any]], Any, BaseException]:
         """From a part that fails down to the smallest that does."""
         path: list[tuple[str, str, Any]] = []
         seen: set[int] = set()
@@ -130,7 +130,7 @@ def _spell(path: list[tuple[str, str, Any]]) -> str:
     return text
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"[:300]
     except Exception:  # noqa: BLE001

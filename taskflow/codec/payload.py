@@ -672,14 +672,14 @@ def _numbered(kind: str, name: str, lo: int, objects: Iterable[Any]) -> list[tup
     return [(kind, f"{name}[{lo + i}]", obj) for i, obj in enumerate(objects)]
 
 
-def _pass_on(error: Exception) -> None:
+def _pass_on(error: BaseException) -> None:
     if isinstance(error, (MemoryError, SoftTimeLimitExceeded)) or (
         isinstance(error, TaskflowError) and not isinstance(error, CannotPickle)
     ):
         raise error
 
 
-def _explain(what: str, error: Exception) -> NoReturn:
+def _explain(what: str, error: BaseException) -> NoReturn:
     """Raise what unpickling raised, in the words of the one who waits for it."""
     if isinstance(error, (TaskflowError, MemoryError, SoftTimeLimitExceeded)):
         raise error
