@@ -169,14 +169,17 @@ class Sentinel(RedisServer):
 
     Args:
         master: A server with a port.
+        password: Of the sentinel itself.
     """
 
-    def __init__(self, master: RedisServer) -> None:
+    def __init__(self, master: RedisServer, password: str = "") -> None:
         super().__init__(master.kind, free_port())
+        self.password = password or None
         (self.folder / "conf").write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.folder}\nlogfile {self.folder / 'log'}\n"
             f"sentinel monitor mymaster 127.0.0.1 {master.port} 1\n"
             "sentinel down-after-milliseconds mymaster 300\nsentinel failover-timeout mymaster 3000\n"
+            + (f"requirepass {password}\n" if password else "")
         )
 
     @property
@@ -191,7 +194,7 @@ class Sentinel(RedisServer):
         """A plain client of the sentinel."""
         import redis
 
-        return redis.Redis("127.0.0.1", self.port)
+        return redis.Redis("127.0.0.1", self.port, password=self.password)
 
 
 class Proxy:

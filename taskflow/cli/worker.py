@@ -1,8 +1,8 @@
 """Start a worker here: it takes work from the store and runs it in child processes, until Ctrl-C.
 
 The first Ctrl-C (or SIGTERM) lets running calls end, the second stops them; what did not end goes back to
-the store. The exit code is 0 after a stop that was asked for, 69 when the store cannot be opened, 70 when
-the worker was stuck.
+the store. The exit code is 0 after a stop that was asked for, 69 when the store cannot be opened (in the time
+of --wait-for-store), 70 when the worker was stuck.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ _OPTIONS = (
     (("--keep-days",), "D", "forget ended runs after so long (7)"),
     (("--keep-gb",), "GB", "forget the oldest while the store is larger (4)"),
     (("--lease",), "S", "work of a lost worker is free after so long (15)"),
+    (("--wait-for-store",), "S", "when there is no server, look for it for so long (0)"),
     (("--loglevel",), "LEVEL", "debug, info (the default), warning or error"),
 )
 """Flags, what they take, and help; `taskflow.worker.process` checks the values."""

@@ -51,6 +51,7 @@ GUIDE_S = 1.0
 OPTIONS = frozenset(
     {"namespace", "blobs", "allow_eviction", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"}
 )
+GUARDED = frozenset({"sentinel_username", "sentinel_password"})
 _YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _WORDS = {"allow_eviction": tuple(_YES_NO), "ssl_cert_reqs": ("required", "optional", "none")}
 SCHEMES = {
@@ -170,6 +171,7 @@ class Address:
         path: Of the socket, for ``unix``.
         service: What sentinels call the master.
         username, password: Of the server.
+        guides: User name and password of the sentinels, by the names that redis-py has for them.
         namespace: Stores of several names share a server and know nothing of each other.
         allow_eviction: Use a server that may throw our keys away.
         tls: Files of certificates, by the names that redis-py has for them.
@@ -184,6 +186,7 @@ class Address:
     service: str = ""
     username: str | None = None
     password: str | None = None
+    guides: Mapping[str, str] = field(default_factory=dict)
     namespace: str = "default"
     allow_eviction: bool = False
     tls: Mapping[str, str] = field(default_factory=dict)
@@ -200,7 +203,8 @@ def parse(url: str) -> Address:
     """Read the URL of a Redis store.
 
     ``redis://user:password@host:6379/0?namespace=team`` · ``rediss://…`` · ``redis+socket:///run/redis.sock?db=1``
-    · ``redis+sentinel://host:26379,host:26379/mymaster/0`` · ``redis+cluster://host:7000,host:7001``
+    · ``redis+sentinel://host:26379,host:26379/mymaster/0?sentinel_password=…``
+    · ``redis+cluster://host:7000,host:7001``
 
     Raises:
         ConfigError: An unknown option (the nearest is named), or a part that cannot be read.
@@ -238,6 +242,7 @@ def parse(url: str) -> Address:
         service,
         unquote(username) or None,
         unquote(password) or None,
+        {name.removeprefix("sentinel_"): options[name] for name in GUARDED & options.keys()},
         options.get("namespace", "default"),
         _YES_NO[options.get("allow_eviction", "0").lower()],
         {name: value for name, value in options.items() if name.startswith("ssl_")},
@@ -248,6 +253,7 @@ def parse(url: str) -> Address:
 
 def _check_options(kind: str, options: Mapping[str, str]) -> None:
     known = {"namespace", "blobs", "allow_eviction", "db"} if kind == "unix" else OPTIONS
+    known |= GUARDED if kind == "sentinel" else set()
     for name in options.keys() - known:
         raise ConfigError(f"A Redis store has no option {name!r}.{nearest(name, known)}")
     namespace = options.get("namespace", "default")
@@ -305,7 +311,7 @@ def _client(address: Address, hosts: list[tuple[str, int]], answer_s: float) -> 
         from redis import sentinel
 
         watchers: Any = sentinel.Sentinel  # redis-py has no types for these
-        brief = {"retry": common["retry"], **_GUIDED}
+        brief = {"retry": common["retry"], **_GUIDED, **address.guides}
         found = watchers(list(address.hosts), sentinel_kwargs=brief, db=address.db, **common)
         return found.master_for(address.service)
     if address.kind == "cluster":

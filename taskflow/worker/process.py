@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from taskflow import faults
 from taskflow.cores import memory_limit_bytes
-from taskflow.errors import ConfigError, StoreError, TaskflowError
+from taskflow.errors import ConfigError, StoreError, StoreUnavailable, TaskflowError
 from taskflow.links import shown
 from taskflow.worker import trust
 from taskflow.worker.card import worker_name
@@ -48,6 +48,7 @@ STUCK_S = 60.0
 STORE_WAIT_S = 2.0
 STORE_ANSWER_S = 5.0
 LEAST_ANSWER_S = 1.0
+LOOK_AGAIN_S = 0.5
 
 log = logging.getLogger("taskflow.worker")
 
@@ -246,6 +247,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if pool is not None:
             pool.close(drain_s=0.0)
         return EXIT_NO_STORE if isinstance(error, StoreError) else EXIT_USAGE
+    except KeyboardInterrupt:  # while there was no store
+        if pool is not None:
+            pool.close(drain_s=0.0)
+        return 0
     return _serve(options, store, pool)
 
 
@@ -311,6 +316,21 @@ def _share_of_memory(slots: int) -> int:
 
 
 def _store(options: argparse.Namespace) -> Store:
+    """The store, when it is there, or comes in time."""
+    until, told = time.monotonic() + options.wait_for_store, False
+    while True:
+        try:
+            return _open(options)
+        except StoreUnavailable as error:
+            if time.monotonic() >= until:
+                raise
+            if not told:
+                log.warning("%s Waiting for it.", error, extra={"action": "wait"})
+            told = True
+            time.sleep(LOOK_AGAIN_S)
+
+
+def _open(options: argparse.Namespace) -> Store:
     from taskflow.stores import open_store
 
     # Leases are renewed when a third of their time is over. A server that falls silent is noticed within
@@ -459,6 +479,13 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         default=15.0,
         metavar="S",
         help="work of a dead worker is free after so long",
+    )
+    add(
+        "--wait-for-store",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="when there is no server, look for it for so long (0)",
     )
     add("--loglevel", type=_level, default=None, help="debug, info, warning, error")
     add("--detach", action="store_true", help=argparse.SUPPRESS)

@@ -246,3 +246,42 @@ def test_a_worker_that_ends_by_sigterm_gives_back_what_it_had(
     elsewhere.start()
 
     assert list(run) == list(range(6))
+
+
+def test_a_worker_may_come_before_its_server(tmp_path: Path) -> None:
+    server = RedisServer("valkey")
+    url = f"{server.url}?namespace=early"
+    command = [sys.executable, "-m", "taskflow", "worker", url, "-n", "1"]
+    log = tmp_path / "log"
+    with log.open("wb") as told:
+        worker = subprocess.Popen([*command, "--wait-for-store", "60"], cwd=ROOT, stderr=told)
+    try:
+        until(lambda: "Waiting for it" in log.read_text(), log.read_text)
+        assert b"There is no answer" in log.read_bytes()
+        server.start()
+        with taskflow.Client(url) as client:
+            assert client.submit(pow, 2, 5).result(DEADLINE_S) == 32
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(DEADLINE_S) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+        server.kill()
+
+
+@pytest.mark.parametrize(("seconds", "code"), [("0", 69), ("60", 0)])
+def test_a_worker_without_a_server_leaves(tmp_path: Path, seconds: str, code: int) -> None:
+    url = f"redis+socket://{tmp_path}/none"
+    command = [sys.executable, "-m", "taskflow", "worker", url, "-n", "1", "--wait-for-store", seconds]
+    log = tmp_path / "log"
+    with log.open("wb") as told:
+        worker = subprocess.Popen(command, cwd=ROOT, stderr=told)
+    try:
+        if code == 0:
+            until(lambda: "Waiting for it" in log.read_text(), log.read_text)
+            worker.send_signal(signal.SIGINT)
+        assert worker.wait(DEADLINE_S) == code
+        assert b"Traceback" not in log.read_bytes()
+    finally:
+        worker.kill()
+        worker.wait()

@@ -75,6 +75,24 @@ def test_a_master_that_the_sentinels_do_not_know_is_named(
         RedisStore(sentinel.url.replace("mymaster", "other"))
 
 
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+def test_sentinels_may_have_a_password_of_their_own(kind: str) -> None:
+    with ExitStack() as stack:
+        master = stack.enter_context(closing(RedisServer(kind, free_port()).start()))
+        sentinel = stack.enter_context(closing(Sentinel(master, "s&cret")))
+        sentinel.start()
+        until(lambda: sentinel.client().sentinel_master("mymaster")["num-slaves"] == 0)
+
+        works(f"{sentinel.url}?sentinel_password=s%26cret")
+        with closing(RedisStore(f"{sentinel.url}?sentinel_password=s%26cret")) as store:
+            assert "cret" not in store._link.address.shown
+        with pytest.raises((ConfigError, StoreUnavailable)) as refused:
+            RedisStore(f"{sentinel.url}?sentinel_password=wrong")
+        assert "wrong" not in str(refused.value)
+    with pytest.raises(ConfigError, match="no option 'sentinel_password'"):
+        RedisStore(f"{master.url}?sentinel_password=x")
+
+
 def test_a_sentinel_is_not_taken_for_a_server(watched: tuple[RedisServer, RedisServer, Sentinel]) -> None:
     _, _, sentinel = watched
 
