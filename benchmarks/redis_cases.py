@@ -53,7 +53,7 @@ def crews(subject: Subject, scale: float) -> Iterator[Figures]:
         subject.workers = count
         subject.start()
         warm(subject, "submit")
-        check(subject.submit(work.increment, range(20 * count)), list(range(1, 20 * count + 1)))
+        check(subject.submit(work.processor_millisecond, range(20 * count)), list(range(1, 20 * count + 1)))
         used_s, began = _used_s(), perf_counter()
         answer = subject.submit(work.processor_millisecond, items)
         took_s, used_s = perf_counter() - began, _used_s() - used_s
