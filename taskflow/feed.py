@@ -44,6 +44,10 @@ class Listener(Protocol):
         """What has ended of the node; told only to those that want values."""
         ...
 
+    def caught_up(self, known: Sequence[Segment], /) -> None:
+        """All that has ended by now was told; some of the outcomes need not be read."""
+        ...
+
     def look(self) -> None:
         """Read the state itself: events may have been missed."""
         ...
@@ -290,6 +294,7 @@ class Feed:
 
     def _tell(self, events: Sequence[Event], known: Mapping[NodeId, list[Segment]] | None = None) -> None:
         done: dict[NodeId, None] = {}
+        others: dict[Listener, NodeId] = {}
         for event in events:
             name = NodeId(event.node or event.run)
             for listener in self._listeners.get(name, ()):
@@ -297,8 +302,11 @@ class Feed:
                     done[name] = None
                 else:
                     listener.happened(event)
+                    others[listener] = name
+        known = known or {}
+        for listener, name in others.items():
+            listener.caught_up(known.get(name, ()))
         if done:
-            known = known or {}
             unknown = [node for node in done if node not in known]
             values = {**known, **(self._store.values(unknown) if unknown else {})}
             for node in done:

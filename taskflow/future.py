@@ -224,6 +224,9 @@ class Future(concurrent.futures.Future[R], Reference):
         if event.state is State.RUNNING:
             self.begun()
 
+    def caught_up(self, known: Sequence[Segment], /) -> None:
+        """See `feed.Listener`."""
+
     def begun(self) -> None:
         """A worker has taken it up."""
         with self._condition:

@@ -28,6 +28,7 @@ R = TypeVar("R")
 Errors = Literal["raise", "skip", "return"]
 
 _WINDOW = 65_536
+_NEAR_ITEMS = 64
 
 
 class MapRun(Waiting, Iterator[R], Reference):
@@ -68,6 +69,7 @@ class MapRun(Waiting, Iterator[R], Reference):
         self._ended = Ranges()
         self._over = width == 0
         self._waiting: dict[int, Future[R]] = {}
+        self._unread: list[tuple[int, int]] = []
         self._futures: weakref.WeakValueDictionary[int, Future[R]] = weakref.WeakValueDictionary()
         self._window: list[Segment] = []
         self._values: Iterator[R] = iter(())
@@ -134,9 +136,23 @@ class MapRun(Waiting, Iterator[R], Reference):
         if event.lo == event.hi:
             self._finish()
             return
-        self._note([(event.lo, event.hi)])
         if self._waiting_in(event.lo, event.hi):
-            self._settle(self._engine.store.values([self.node_id], lo=event.lo, hi=event.hi)[self.node_id])
+            self._unread.append((event.lo, event.hi))
+        self._note([(event.lo, event.hi)])
+
+    def caught_up(self, known: Sequence[Segment], /) -> None:
+        """See `feed.Listener`: what ended near each other is read together."""
+        if not self._unread:
+            return
+        self._settle(known)
+        unread = sorted(part for part in self._unread if self._waiting_in(*part))
+        self._unread = []
+        at = 0
+        while at < len(unread):
+            lo, hi = unread[at]
+            while at < len(unread) and unread[at][0] <= hi + _NEAR_ITEMS:
+                hi, at = max(hi, unread[at][1]), at + 1
+            self._settle(self._engine.store.values([self.node_id], lo=lo, hi=hi)[self.node_id])
 
     def ended(self, segments: Sequence[Segment], /) -> None:
         """See `feed.Listener`."""
@@ -172,6 +188,7 @@ class MapRun(Waiting, Iterator[R], Reference):
             self._stream.stop()
 
     def _finish(self) -> None:
+        self.caught_up(())
         self._leave_feed()
         self._end()
         if self._waiting:  # items that never were: their node was skipped or cancelled as a whole

@@ -48,6 +48,9 @@ class Run(Waiting):
             self._leave_feed()
             self._end()
 
+    def caught_up(self, known: Sequence[Segment], /) -> None:
+        """See `feed.Listener`."""
+
     def _leave_feed(self) -> None:
         self._engine.feed.unwatch(NodeId(self.run_id), self)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskflow.ids import NodeId
-from taskflow.records import Event, Heard, Lease, Want
+from taskflow.records import Event, Heard, Lease, Segment, Want
 from taskflow.stores.redis_records import events_from, segment_from, unpack, want_to
 
 __all__ = ["Standing", "handed", "news"]
@@ -71,7 +71,7 @@ def handed(standing: Standing, worker: str, leases: Leases, said: Sequence[tuple
 def news(said: Sequence[tuple[bytes, bytes]]) -> Heard:
     """What clients were told; nothing when a part of it is missing."""
     after, events = 0, list[Event]()
-    values: dict[NodeId, Any] = {}
+    values: dict[NodeId, list[Segment]] = {}
     try:
         for _, message in said:
             (before, steps, outcomes), blobs = _unframed(message)
@@ -82,7 +82,7 @@ def news(said: Sequence[tuple[bytes, bytes]]) -> Heard:
                 events += events_from(int(step.split("-")[0]), float(at), body)
             for name, *told, number in outcomes:
                 segment = segment_from([*told, number], [b"", *blobs])
-                values[NodeId(name)] = [segment]
+                values.setdefault(NodeId(name), []).append(segment)
     except _SENSELESS:
         return Heard()
     if not events or events[0].cursor != after + 1 or events[-1].cursor - after != len(events):

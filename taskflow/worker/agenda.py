@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import inf
 from typing import NamedTuple
 
-__all__ = ["REST_S", "Seen", "Step", "decide", "rest_s"]
+__all__ = ["REST_S", "Seen", "Step", "decide", "gathers", "rest_s"]
 
 REST_S = 10.0
 """The longest sleep: a worker says now and then that it lives, and looks whether a ring was lost."""
@@ -26,6 +26,7 @@ class Seen(NamedTuple):
         notes: Whether there is something to note.
         dry: The last claim left slots free, and nothing has rung since.
         store_at: The store was away; it is not asked before this. 0 when it answered the last time.
+        settle_at: Outcomes gather until then, as long as every slot has work.
         trusted_until: When the leases can no longer be relied upon.
         renew_at, tend_at, reap_at, announce_at, sweep_at: When these are due.
         pool_at: When the pool wants to be asked though nothing is readable.
@@ -41,6 +42,7 @@ class Seen(NamedTuple):
     notes: bool = False
     dry: bool = False
     store_at: float = 0.0
+    settle_at: float = 0.0
     trusted_until: float = inf
     renew_at: float = inf
     tend_at: float = inf
@@ -94,7 +96,7 @@ def decide(seen: Seen) -> Step:
         >>> decide(Seen(now=5.0, free=2)).claim, decide(Seen(now=5.0, free=2, dry=True)).claim
         (2, 0)
     """
-    now, free, held, ended, unread, notes, dry, store_at, trusted_until, renew_at, tend_at, *_ = seen
+    now, free, held, ended, unread, notes, dry, store_at, _, trusted_until, renew_at, tend_at, *_ = seen
     *_, reap_at, announce_at, sweep_at, _, idle_at, stop_at = seen
     quiet = not (held or ended or unread)
     leave = quiet and now >= idle_at if stop_at is None else quiet or now >= stop_at
@@ -104,7 +106,7 @@ def decide(seen: Seen) -> Step:
     claims = stop_at is None and not unread and (ended or not dry)
     return Step(
         False,
-        ended > 0,
+        ended > 0 and not gathers(seen),
         free if claims and free > 0 else 0,
         unread > 0,
         notes,
@@ -117,6 +119,16 @@ def decide(seen: Seen) -> Step:
     )
 
 
+def gathers(seen: Seen) -> bool:
+    """Whether outcomes may wait for others: the store was told some just now, and no slot wants for work.
+
+    Example:
+        >>> gathers(Seen(now=5.0, held=3, ended=2, settle_at=5.002))
+        True
+    """
+    return seen.now < seen.settle_at and seen.held > 0 and seen.free <= 0 and seen.stop_at is None
+
+
 def rest_s(seen: Seen) -> float:
     """How long to sleep when nothing rings, 0 when there is something to do.
 
@@ -126,7 +138,7 @@ def rest_s(seen: Seen) -> float:
     """
     if any(decide(seen)):
         return 0.0
-    now, _, held, ended, unread, _, _, store_at, trusted_until, renew_at, tend_at, *_ = seen
+    now, _, held, ended, unread, _, _, store_at, settle_at, trusted_until, renew_at, tend_at, *_ = seen
     *_, reap_at, announce_at, sweep_at, pool_at, idle_at, stop_at = seen
     quiet = not (held or ended or unread)
     own = min(pool_at, idle_at if quiet and stop_at is None else inf, inf if stop_at is None else stop_at)
@@ -134,5 +146,6 @@ def rest_s(seen: Seen) -> float:
     if now < store_at:
         alarm = min(own, store_at)
     else:
+        own = min(own, settle_at if ended else inf)
         alarm = min(own, tend_at, reap_at, announce_at, renew_at if held else inf, sweep_at if quiet else inf)
     return min(max(0.0, alarm - now), REST_S)

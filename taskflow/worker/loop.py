@@ -39,7 +39,7 @@ from taskflow.records import (
     Want,
     WorkerView,
 )
-from taskflow.worker.agenda import REST_S, Seen, Step, decide, rest_s
+from taskflow.worker.agenda import REST_S, Seen, Step, decide, gathers, rest_s
 from taskflow.worker.card import Card, worker_name
 from taskflow.worker.holding import Holding, failed, refused, released
 from taskflow.worker.inputs import Inputs, Ready
@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 
 TRUST_MARGIN_S = 2.0
 RENEW_GAP_S = 0.05
+GATHER_SHARE = 4.0
+GATHER_MOST_S = 0.005
 REAP_GAP_S = 0.1
 PAUSE_S = 3.0
 QUIET_S = 1.0
@@ -148,6 +150,7 @@ class Worker:
         now = clock()
         self._reap_at = self._announce_at = now
         self._trusted_until = self._renew_at = inf
+        self._settle_at = 0.0
         self._renewed_at = self._reaped_at = -inf
         self._renew_gap_s = RENEW_GAP_S
         self._busy_at = self._swept_at = self._listened_at = now
@@ -262,11 +265,15 @@ class Worker:
 
     def _wait(self, timeout_s: float | None) -> bool:
         """Sleep until something is readable or due; whether the bell rang."""
-        rest = rest_s(self._seen())
+        seen = self._seen()
+        rest = rest_s(seen)
         if timeout_s is not None:
             rest = min(rest, timeout_s)
         self._watch()
         before = self._clock()
+        if seen.ended and gathers(seen):  # those that report would wake it one by one
+            time.sleep(rest)
+            rest = 0.0
         ready = self._poll.poll(ceil(rest * 1000))
         if self._clock() - before > rest + PAUSE_S:
             self._was_paused()
@@ -366,6 +373,7 @@ class Worker:
             bool(self._notes),
             self._dry,
             self._patience.until,
+            self._settle_at,
             self._trusted_until,
             self._renew_at,
             self._steward.at,
@@ -423,6 +431,8 @@ class Worker:
         else:
             leases = self._settle(want)
             self._reap_soon()
+            now = self._clock()
+            self._settle_at = now + min(GATHER_SHARE * (now - began), GATHER_MOST_S)
         if want is not None:
             self._take(leases, began)
             self._steward.took(min(slots, len(leases)))

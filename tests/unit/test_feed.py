@@ -33,6 +33,9 @@ class Ear:
     def happened(self, event: Event, /) -> None:
         self.heard.append(event.state)
 
+    def caught_up(self, known: Sequence[Segment], /) -> None:
+        pass
+
     def ended(self, segments: Sequence[Segment], /) -> None:
         self.values = list(segments)
         self.over.set()

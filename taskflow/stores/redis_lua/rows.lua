@@ -1032,19 +1032,19 @@ function R.framed(head, blobs)
   return struct.pack('>I4', #packed) .. packed .. table.concat(blobs)
 end
 
-local MOST_SAID, MOST_ENDS_SAID, MOST_BYTES_SAID = 64, 4, 4096
+local MOST_SAID, MOST_ENDS_SAID, MOST_BYTES_SAID = 64, 16, 4096
 
 -- What calls gave that ended in this step, when those are few and small; the bytes go to `blobs`.
 local function outcomes_said(blobs)
   local found, size = {}, 0
   for _, row in ipairs(changed) do
-    local s = not row.array and row.segments[1]
-    if s then
+    for _, s in ipairs((not row.array or row.singles) and row.segments or {}) do
       size = size + #(s.value or '') + #(s.error or '')
       if #found == MOST_ENDS_SAID or row.final or size > MOST_BYTES_SAID then return {} end
       if s.value then blobs[#blobs + 1] = s.value end
       found[#found + 1] = {
-        row.id, s.origin or row.id, s.lo, s.hi, s.state, s.error or false, s.fence, 0, s.single, s.value and #blobs or false,
+        row.id, s.origin or row.id, s.lo, s.hi, s.state, s.error or false, s.fence, row.array and 1 or 0, s.single,
+        s.value and #blobs or false,
       }
     end
   end

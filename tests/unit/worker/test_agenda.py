@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,3 +101,21 @@ def test_a_draining_worker_leaves_when_its_hands_are_empty_or_its_time_is_up() -
     assert not decide(draining).leave
     assert decide(draining._replace(held=0)).leave
     assert decide(draining._replace(now=30.0)).leave
+
+
+@pytest.mark.parametrize(
+    ("seen", "settles"),
+    [
+        (Seen(now=1.0, held=3, ended=2, settle_at=1.003), False),
+        (Seen(now=1.004, held=3, ended=2, settle_at=1.003), True),
+        (Seen(now=1.0, held=3, ended=2, settle_at=1.003, free=1), True),
+        (Seen(now=1.0, held=0, ended=2, settle_at=1.003), True),
+        (Seen(now=1.0, held=3, ended=2, settle_at=1.003, stop_at=9.0), True),
+    ],
+    ids=["gathers", "long enough", "a slot is free", "nothing runs", "it leaves"],
+)
+def test_outcomes_gather_while_all_slots_have_work(seen: Seen, settles: bool) -> None:
+    step = decide(seen)
+
+    assert step.settle is settles
+    assert rest_s(seen) == pytest.approx(0.0 if settles else 0.003)
