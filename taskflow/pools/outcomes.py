@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcomes", "Reports"]
 
 _LATE_S = 0.05
+_REPORT_ITEMS, _REPORT_ITEMS_MOST, _REPORT_BYTES = 3000, 24_000, 28_000
 
 
 class Reports:
@@ -80,6 +81,8 @@ class Outcomes:
         cut: The first entry and index of the message that were given back; `None` when nothing was.
         retiring: Whether this process should take no more.
         cancelled: Whether the running item was told to end.
+        report_items: After so many quick items of a range their results are told, as many as stand in a row of
+            the store without a blob.
     """
 
     def __init__(self, codec: Codec, lane: Lane, reports: Reports, leak: Leak | None, url: str) -> None:
@@ -90,6 +93,7 @@ class Outcomes:
         self.calling = False
         self.retiring = False
         self.cancelled = False
+        self.report_items = _REPORT_ITEMS
         self._codecs = self._codec = codec
         self._reports = reports
         self._leak = leak
@@ -171,6 +175,12 @@ class Outcomes:
                 self._emit_range(at, index, index + 1, [result], loaded, log)
             return
         self._emit(at, lo, hi, Kind.SUCCEEDED, value, began=began, took=took, log=log, growth=growth)
+        if hi - lo >= _REPORT_ITEMS:
+            is_blob = (
+                len(value) < hi - lo
+            )  # a value is no smaller than its results, but the name of a blob is
+            fit = (hi - lo) // 2 if is_blob else (hi - lo) * _REPORT_BYTES // len(value)
+            self.report_items = min(max(fit, _REPORT_ITEMS), _REPORT_ITEMS_MOST)
 
     def add(self, sig: Any) -> None:
         """Let what waits for the running item wait for a signature too, once the item has succeeded."""

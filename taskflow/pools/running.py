@@ -32,7 +32,6 @@ EXPAND, EXPAND_FN = "**expand", "**expand_fn"
 
 _QUICK_S = 0.0002
 _BLOCK_ITEMS = 128
-_REPORT_ITEMS = 3000
 _SHARED_KEPT = 8
 _ENTRY, _INDEX, _START = Lane.ENTRY, Lane.INDEX, Lane.START
 
@@ -245,7 +244,7 @@ class Running(Outcomes):
             elif log is not None or growth is not None:
                 self._emit_range(at, base, index - 1, out[:-1], loaded)
                 self._emit_range(at, index - 1, index, out[-1:], loaded, log, growth)
-            elif len(out) >= _REPORT_ITEMS or self._reports.are_late(now):
+            elif len(out) >= self.report_items or self._reports.are_late(now):
                 self._emit_range(at, base, index, out, loaded)
                 self._reports.flush_late(now)
             else:
