@@ -81,8 +81,8 @@ class Outcomes:
         cut: The first entry and index of the message that were given back; `None` when nothing was.
         retiring: Whether this process should take no more.
         cancelled: Whether the running item was told to end.
-        report_items: After so many quick items of a range their results are told, as many as stand in a row of
-            the store without a blob.
+        report_items: After so many quick items of a range their results are told: as many as stand in a row
+            of the store without a blob.
     """
 
     def __init__(self, codec: Codec, lane: Lane, reports: Reports, leak: Leak | None, url: str) -> None:
