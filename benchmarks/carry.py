@@ -114,6 +114,8 @@ def _crew(url: str, workers: int) -> Iterator[Any]:
         client.shutdown(wait=False)
         for worker in started:
             worker.stop()
+        for worker in started:
+            worker.wait(30)
 
 
 def _memory(path: str) -> int:

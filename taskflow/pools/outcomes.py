@@ -176,9 +176,7 @@ class Outcomes:
             return
         self._emit(at, lo, hi, Kind.SUCCEEDED, value, began=began, took=took, log=log, growth=growth)
         if hi - lo >= _REPORT_ITEMS:
-            is_blob = (
-                len(value) < hi - lo
-            )  # a value is no smaller than its results, but the name of a blob is
+            is_blob = len(value) < hi - lo  # its name is shorter than any results are
             fit = (hi - lo) // 2 if is_blob else (hi - lo) * _REPORT_BYTES // len(value)
             self.report_items = min(max(fit, _REPORT_ITEMS), _REPORT_ITEMS_MOST)
 
