@@ -212,9 +212,9 @@ class Feed:
                 if node not in self._unsent:
                     listener.lost(error if isinstance(error, ResultExpired) else run_lost(error))
 
-    def _skip(self) -> int:
+    def _skip(self, heard: Heard) -> int:
         """Nobody listens: what happens meanwhile is passed over."""
-        newest = self._store.events(-1)
+        newest = heard.events[-1:] or self._store.events(-1)
         with self._lock:
             if not self._listeners and newest:
                 self._cursor = newest[0].cursor
@@ -251,7 +251,7 @@ class Feed:
                 heard = bell.hush()
                 try:
                     self.look_back()
-                    told = self.pump(heard) if self._listeners else self._skip()
+                    told = self.pump(heard) if self._listeners else self._skip(heard)
                 except StoreError as error:
                     if self._ending.is_set():
                         return
