@@ -134,6 +134,16 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """What ``%load_ext taskflow`` calls."""
+    import_module("taskflow.notebook.extension").load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """What ``%unload_ext taskflow`` calls."""
+    import_module("taskflow.notebook.extension").unload(shell)
+
+
 def __dir__() -> list[str]:
     """The public names, loaded or not."""
     return [*__all__, "__version__"]

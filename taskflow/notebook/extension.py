@@ -1,0 +1,64 @@
+"""What ``%load_ext taskflow`` does: registers the magics, and says in a line which runs have not ended."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import taskflow.client as clients
+from taskflow.errors import TaskflowError
+from taskflow.notebook.magics import TaskflowMagics
+from taskflow.notebook.words import completions
+
+__all__ = ["load", "unload"]
+
+log = logging.getLogger(__name__)
+
+_CELLS = ("task", "parallel", "on_workers", "workflow")
+
+
+def load(shell: Any) -> None:
+    """Register the magics in a shell; once more changes nothing."""
+    if _is_loaded(shell):
+        return
+    shell.register_magics(TaskflowMagics)
+    shell.set_hook("complete_command", lambda _, event: completions(event.line), str_key="%taskflow")
+    told = found()
+    if told:
+        print(told)
+
+
+def unload(shell: Any) -> None:
+    """Take the magics away; the client and what it has sent stay."""
+    for kind, names in (("line", ("taskflow", "task")), ("cell", _CELLS)):
+        for name in names:
+            shell.magics_manager.magics[kind].pop(name, None)
+
+
+def found() -> str:
+    """A line about runs of your own store that have not ended; nothing when there is no such store yet."""
+    from pathlib import Path
+
+    from taskflow.stores import default_url, open_store
+
+    url = default_url()
+    if clients._default is not None or not url.startswith("sqlite:///"):
+        return ""
+    if not Path(url.removeprefix("sqlite:///").partition("?")[0]).exists():
+        return ""
+    try:
+        store = open_store(url, wait_s=0.5)
+        live = store.runs(limit=1000, states=("blocked", "waiting", "queued", "running"))
+        store.close()
+    except TaskflowError as error:  # whoever uses the store is told
+        log.debug("the store was not looked at: %s", error)
+        return ""
+    if not live:
+        return ""
+    runs = "1 run has" if len(live) == 1 else f"{len(live)} runs have"
+    name = live[0].name or live[0].id
+    return f"taskflow: {runs} not ended, the newest is {name}. %taskflow attach goes on with it."
+
+
+def _is_loaded(shell: Any) -> bool:
+    return "taskflow" in shell.magics_manager.magics["line"]
