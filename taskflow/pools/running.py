@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -257,7 +257,7 @@ class Running(Outcomes):
         self._emit_range(at, self._ended_lo, index, out, loaded)
 
     def _block(
-        self, call: Callable[[Any], Any], items: list[Any], lo: int, index: int, size: int, out: list[Any]
+        self, call: Callable[[Any], Any], items: Sequence[Any], lo: int, index: int, size: int, out: list[Any]
     ) -> tuple[int, BaseException | None]:
         """Run up to `size` items; gives the index behind the last that succeeded, and what stopped it."""
         ints, alarm, append = self.lane.ints, self.alarm, out.append

@@ -34,8 +34,11 @@ class Stash:
             if len(self._pages) > PAGES_KEPT:
                 self._pages.popitem(last=False)
 
-    def items(self, codec: Codec, fn: str, node: str, lo: int, hi: int) -> list[Any] | None:
-        """Items ``[lo, hi)`` of an array node, or `None` when a page of them is not here."""
+    def items(self, codec: Codec, fn: str, node: str, lo: int, hi: int) -> Sequence[Any] | None:
+        """Items ``[lo, hi)`` of an array node, or `None` when a page of them is not here.
+
+        The numbers of a range are made one by one: so they stay in the cache of the processor.
+        """
         found: list[Any] = []
         while lo < hi:
             key = next((k for k, v in self._pages.items() if k[0] == node and k[1] <= lo < v[0]), None)
@@ -46,10 +49,13 @@ class Stash:
             given, items = self._loaded.pop(loaded, (end, []))
             if lo < given:
                 items = codec.load_items(fn, begin, value)
-            found += items[lo - begin : hi - begin]
             if hi < end:
                 self._loaded[loaded] = hi, items
             if len(self._loaded) > _LOADED_KEPT:
                 self._loaded.popitem(last=False)
+            part = items[lo - begin : hi - begin]
+            if type(part) is range and hi <= end and not found:
+                return part
+            found += part
             lo = end
         return found

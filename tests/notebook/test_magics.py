@@ -53,6 +53,7 @@ def new_shell() -> InteractiveShell:
     config = Config()
     config.HistoryManager.enabled = False
     config.IPCompleter.use_jedi = False
+    config.InteractiveShell.warn_venv = False
     return InteractiveShell(config=config)
 
 
