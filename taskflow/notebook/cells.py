@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import linecache
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -78,27 +78,24 @@ def each(words: str, source: str, names: dict[str, Any], label: str = "cell") ->
     return items, made
 
 
-def steps(source: str, names: dict[str, Any]) -> list[tuple[str, Callable[..., Any], Collection[str]]]:
-    """The steps of a workflow that a cell spells: name, function, and the steps that it needs.
+def steps(source: str, names: dict[str, Any]) -> list[tuple[str, Callable[..., Any]]]:
+    """The steps of a workflow that a cell spells: names, and functions of the steps that they need.
 
     A step is ``name: expression`` or a function; either needs the steps that it names.
 
     Raises:
         UsageError: A line is neither.
     """
-    found: list[tuple[str, Callable[..., Any], Collection[str]]] = []
+    found: list[tuple[str, Callable[..., Any]]] = []
     for statement in _parsed(source, "workflow").body:
-        known = [name for name, _, _ in found]
         match statement:
             case ast.AnnAssign(target=ast.Name(id=name), annotation=value, value=None):
-                needs = [word for word in known if word in _read(value)]
+                needs = [word for word, _ in found if word in _read(value)]
                 answer = ast.copy_location(ast.Return(value), value)
-                found.append((name, _function(name, needs, [answer], source, names), needs))
+                found.append((name, _function(name, needs, [answer], source, names)))
             case ast.FunctionDef(name=name):
-                module = ast.Module([statement], [])
-                space = _compiled(module, source, name, names)
-                parameters = [arg.arg for arg in statement.args.posonlyargs + statement.args.args]
-                found.append((name, space[name], [word for word in parameters if word in known]))
+                space = _compiled(ast.Module([statement], []), source, name, names)
+                found.append((name, space[name]))
             case _:
                 raise UsageError(f"line {statement.lineno} is no step: write name: expression, or a function")
     return found

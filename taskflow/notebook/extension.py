@@ -9,6 +9,7 @@ import taskflow.client as clients
 from taskflow.errors import TaskflowError
 from taskflow.notebook.magics import TaskflowMagics
 from taskflow.notebook.words import completions
+from taskflow.states import LIVE
 
 __all__ = ["load", "unload"]
 
@@ -48,7 +49,7 @@ def found() -> str:
         return ""
     try:
         store = open_store(url, wait_s=0.5)
-        live = store.runs(limit=1000, states=("blocked", "waiting", "queued", "running"))
+        live = store.runs(limit=1000, states=sorted(LIVE))
         store.close()
     except TaskflowError as error:  # whoever uses the store is told
         log.debug("the store was not looked at: %s", error)

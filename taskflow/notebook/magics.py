@@ -121,7 +121,7 @@ class TaskflowMagics(Magics):
         parser.add_argument("-r", "--run", action="store_true", help="run it too")
         options = parser.read(line)
         made = Workflow(options.name)
-        for name, fn, _ in steps(cell, self._names):
+        for name, fn in steps(cell, self._names):
             made.task(fn, name=name)
         return self._keep(options.name, made.run(self.session.client) if options.run else made)
 

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from IPython.core.error import UsageError
 
 from taskflow.errors import nearest
-from taskflow.notebook.parsing import Parser, split
+from taskflow.notebook.parsing import Parser
 from taskflow.notebook.session import Session
+from taskflow.states import FAILURES, LIVE
 
-__all__ = ["WORDS", "Word", "say"]
+__all__ = ["WORDS", "Word", "completions", "say"]
 
 
 class Word(NamedTuple):
@@ -70,7 +71,11 @@ def _declare_start(parser: Parser) -> None:
 
 
 def _start(session: Session, options: Namespace) -> Any:
-    terms = {name: getattr(options, name) for name in ("workers", "pool", "queues") if getattr(options, name)}
+    terms = {
+        name: getattr(options, name)
+        for name in ("workers", "pool", "queues")
+        if getattr(options, name) is not None
+    }
     if options.detach:
         terms["detach"] = True
     client, is_new = session.start(options.url, **terms)
@@ -98,7 +103,7 @@ def _status(session: Session, options: Namespace) -> Any:
     client = session.started
     if client is None:
         return print("There is no client yet: %taskflow start, or just use one.")
-    live = len(client.runs(limit=1000, states=_LIVE))
+    live = len(client.runs(limit=1000, states=sorted(LIVE)))
     workers = client._engine.store.workers()
     slots = sum(worker.slots for worker in workers)
     print(f"{client!r}: {live} runs have not ended; {len(workers)} workers with {slots} slots.")
@@ -129,9 +134,6 @@ def _value(text: str) -> Any:
 
 # ── looking ──────────────────────────────────────────────────────────────────────────
 
-_LIVE = ("blocked", "waiting", "queued", "running")
-_FAILED = ("failed", "dead", "expired")
-
 
 def _declare_runs(parser: Parser) -> None:
     parser.add_argument("match", nargs="?", default="", help="part of the name, or how the id begins")
@@ -142,7 +144,7 @@ def _declare_runs(parser: Parser) -> None:
 
 
 def _runs(session: Session, options: Namespace) -> Any:
-    states = (*(_FAILED if options.failed else ()), *(_LIVE if options.live else ()))
+    states = sorted((FAILURES if options.failed else frozenset()) | (LIVE if options.live else frozenset()))
     tags = {name: _value(value) for name, _, value in (tag.partition("=") for tag in options.tag)}
     return session.client.runs(limit=options.limit, states=states, match=options.match, tags=tags or None)
 
@@ -167,27 +169,23 @@ def _logs(session: Session, options: Namespace) -> Any:
     return None
 
 
-def _graph(session: Session, options: Namespace) -> Any:
-    return session.client.attach(options.id)
-
-
 def _why(session: Session, options: Namespace) -> Any:
     handle = _handle(session, options.id)
     state = handle.state
-    if state in _LIVE:
+    if state in LIVE:
         return print(f"{options.id} is {state}. {session.client._engine.why_waiting()}")
     error = handle.exception() if hasattr(handle, "exception") else None
     return print(f"{options.id} is {state}." + (f" {type(error).__name__}: {error}" if error else ""))
 
 
 def _handle(session: Session, name: str) -> Any:
-    """A task when it is one, else a run."""
+    """A run, or a task of one."""
     from taskflow.errors import NoSuchRun
 
     client = session.client
     try:
         return client.attach(name)
-    except (NoSuchRun, LookupError):
+    except NoSuchRun:
         return client.future(name)
 
 
@@ -239,7 +237,7 @@ _ALL = (
     Word("scale", "have more or fewer workers", _declare_scale, _scale),
     Word("runs", "the newest runs, as a table", _declare_runs, _runs),
     Word("attach", "the handle of a run, also after a restart", _declare_attach, _attach),
-    Word("graph", "a run as a graph", _declare_id, _graph),
+    Word("graph", "a run as a graph", _declare_id, _attach),
     Word("logs", "what tasks have printed", _declare_id, _logs),
     Word("why", "why a task waits, or failed", _declare_id, _why),
     Word("cancel", "cancel runs or tasks", _declare_ids, _cancel),
@@ -257,7 +255,5 @@ WORDS: dict[str, Word] = {word.name: word for word in _ALL}
 
 def completions(words: str) -> list[str]:
     """What may come next in a line of ``%taskflow``."""
-    line = split(words.partition("%taskflow")[2])
-    if (len(line) <= 1 and not words.endswith(" ")) or not line:
-        return list(WORDS)
-    return []
+    line = words.partition("%taskflow")[2].split()
+    return [] if len(line) > 1 or (line and words.endswith(" ")) else list(WORDS)
