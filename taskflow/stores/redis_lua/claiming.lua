@@ -143,9 +143,12 @@ function M.claim_noted(want)
   return leases
 end
 
+-- Keep a claim, to be carried out when it is the worker's turn.
+function M.stand(worker, packed) R.later('SET', P .. 'want:' .. worker, packed, 'EX', IDLE_KEPT_S) end
+
 local function note_idle(want, slots)
   R.asked[want[1]] = true
-  local is_idle, key = slots > 0, P .. 'want:' .. want[1]
+  local is_idle = slots > 0
   for _, queue in ipairs(want[2]) do
     if not R.owner(queue) then
       R.later(is_idle and 'SADD' or 'SREM', P .. 'idle:' .. queue, want[1])
@@ -154,9 +157,9 @@ local function note_idle(want, slots)
   end
   if is_idle and want[10] then
     local kept = {want[1], want[2], slots, want[4], want[5], want[6], want[7], want[10], {}, false}
-    R.later('SET', key, pack(kept), 'EX', IDLE_KEPT_S)
+    M.stand(want[1], pack(kept))
   else
-    R.later('DEL', key)
+    R.later('DEL', P .. 'want:' .. want[1])
   end
 end
 

@@ -161,7 +161,7 @@ end
 
 local MOST_STRIKES = 32
 
-local MOST_HANDED, MOST_BYTES_HANDED, CLAIM_STANDS_S = 8, 262144, 600
+local MOST_HANDED, MOST_BYTES_HANDED = 8, 262144
 
 -- Carry out the claim that a worker left standing, when its turn has come, and tell it. Should that be lost, the worker
 -- finds it under the same nonce. Gives whether it was given anything.
@@ -170,7 +170,7 @@ local function hand_to(worker, raw)
   if call('PUBSUB', 'NUMSUB', channel)[2] == 0 then return false end
   local leases = M.claim_noted(want)
   if #leases == 0 then
-    R.later('SET', P .. 'want:' .. worker, raw, 'EX', CLAIM_STANDS_S)
+    M.stand(worker, raw)
     return false
   end
   local message = R.framed({want[8], answer_leases(leases, values)}, values)
@@ -178,23 +178,27 @@ local function hand_to(worker, raw)
   return true
 end
 
--- Before what was queued is written: who found nothing to claim, and left its claim standing, is given of it.
+-- Give of a queue to one who found nothing to claim, and left its claim standing; gives whether to try the next.
+local function hand_to_one(queue, popped)
+  local own = R.owner(queue)
+  local worker = own or call('SPOP', P .. 'idle:' .. queue)
+  if not worker then return false end
+  if not own then popped[#popped + 1] = {queue, worker} end
+  if not R.asked[worker] then
+    local want = call('GET', P .. 'want:' .. worker)
+    if not (want and hand_to(worker, want)) then
+      if not own then call('SADD', P .. 'idle:' .. queue, worker) end
+      return false
+    end
+  end
+  return not own
+end
+
+-- Before what was queued is written.
 local function hand_over(popped)
   local queues, calls = R.called()
   for _, queue in ipairs(queues) do
-    local own = R.owner(queue)
-    while calls[queue] > 0 and #popped < MOST_HANDED do
-      local worker = own or call('SPOP', P .. 'idle:' .. queue)
-      if not worker then break end
-      if not own then popped[#popped + 1] = {queue, worker} end
-      if not R.asked[worker] then
-        local want = call('GET', P .. 'want:' .. worker)
-        local given = want and hand_to(worker, want)
-        if not given and not own then call('SADD', P .. 'idle:' .. queue, worker) end
-        if not given then break end
-      end
-      if own then break end
-    end
+    while calls[queue] > 0 and #popped < MOST_HANDED and hand_to_one(queue, popped) do end
   end
 end
 
