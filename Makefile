@@ -17,6 +17,7 @@ ARGS ?=
 JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2) + 2)))
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+LABEXT := $(VENV)/share/jupyter/labextensions/taskflow-lab
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 # Tests start hundreds of processes, and each would compile the package anew where this is set.
@@ -36,12 +37,19 @@ help:  ## Show this list
 demo: $(VENV)/.package  ## Install into .venv and take a census of the standard library
 	@$(BIN)/python examples/stdlib_census.py
 
-test: lint types floors  ## Check everything: lint, types, floors, tests (what CI runs)
-	@$(PYTEST) $(ARGS)
+test: lint types floors tests engines  ## Check everything: lint, types, floors, tests (what CI runs)
 
 # ── the parts of them ────────────────────────────────────────────────────────────────
 
 setup: $(VENV)/.tools  ## Make .venv with the package (editable) and all tools
+
+lab: setup  ## Build the panel of JupyterLab (needs node ≥ 20.19) and put it into .venv
+	@$(BIN)/python hatch_build.py
+	@rm -rf $(LABEXT) && mkdir -p $(dir $(LABEXT)) && cp -r jupyter_ext/labextension $(LABEXT)
+
+pages: setup  ## Write docs/settings.md and docs/coming-from-celery.md anew, from what is here
+	@$(BIN)/python docs/settings_page.py
+	@$(BIN)/python docs/celery_page.py
 
 fmt: setup  ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only .
@@ -57,8 +65,12 @@ types: setup  ## Check types, strictly
 floors: setup  ## Check that imports only go down (ARCHITECTURE.md)
 	@$(BIN)/lint-imports --no-logo
 
-tests: setup  ## Run all tests, without lint and types
-	@$(PYTEST) $(ARGS)
+tests: setup  ## Run all tests but those of engines, without lint and types
+	@$(MAKE) --silent lab || echo "the tests in a browser are skipped without the panel, and fail in CI"
+	@$(PYTEST) --ignore=tests/engines $(ARGS)
+
+engines: setup  ## Run calls on real clusters of Dask, Ray and Celery; each file of tests has clusters of its own
+	@$(BIN)/python -m pytest -n 3 --dist loadfile tests/engines $(ARGS)
 
 unit: setup  ## Run the quick tests: rules, values, architecture
 	@$(PYTEST) tests/unit tests/architecture $(ARGS)
@@ -74,6 +86,12 @@ chaos: setup  ## Kill workers, servers and connections under 40,000 calls (ARGS=
 
 acceptance: setup  ## Run the public API from end to end
 	@$(PYTEST) tests/acceptance $(ARGS)
+
+notebooks: setup  ## Run the example notebooks, and write down what they say (ARGS="notebooks/01-quickstart.ipynb")
+	@$(BIN)/python -m tests.notebooks.execute $(ARGS)
+
+binder: setup  ## Go the steps of Binder in a clean clone, and run a notebook there; needs no Docker
+	@$(BIN)/python -m tests.binder.rehearsal
 
 mutation: setup  ## Change the rules in many small ways, and see that the tests notice (ARGS="--sample 100")
 	@$(BIN)/python tests/model/mutate.py $(ARGS)
@@ -94,7 +112,7 @@ clean:  ## Remove environments, caches and build output
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup fmt lint types floors tests unit contract crash chaos acceptance mutation bench bench-quick bench-redis bench-growth clean
+.PHONY: help demo test setup lab pages fmt lint types floors tests unit contract crash chaos acceptance notebooks binder mutation bench bench-quick bench-redis bench-growth clean
 
 # ── stamps: a second run does none of this ───────────────────────────────────────────
 
@@ -120,10 +138,10 @@ $(RIVALS)/.made: benchmarks/rivals.txt
 
 $(VENV)/.package: $(VENV)/.made pyproject.toml
 	@echo "installing the package"
-	@$(PIP) install --editable .
+	@TASKFLOW_LABEXT=skip $(PIP) install --editable .
 	@touch $@
 
 $(VENV)/.tools: $(VENV)/.made pyproject.toml
 	@echo "installing the package and its tools"
-	@$(PIP) install --editable ".[test,dev]"
+	@TASKFLOW_LABEXT=skip $(PIP) install --editable ".[test,dev]"
 	@touch $@ $(VENV)/.package

@@ -148,7 +148,7 @@ def frames(subject: Subject, scale: float) -> Iterator[Figures]:
     for key, fn in (("small", work.summary), ("full", work.widened), ("heavy", work.ranked)):
         subject.frames(fn, tiny)
         call = partial(subject.frames, fn, parts)
-        yield {f"frame_{key}_s": median_s(call, _like(fn, parts), _concat, before=partial(_touch, whole))}
+        yield {f"frame_{key}_s": median_s(call, _like(fn, parts), _concat, before=partial(touch, whole))}
 
 
 def frames_put(subject: Subject, scale: float) -> Iterator[Figures]:
@@ -159,7 +159,7 @@ def frames_put(subject: Subject, scale: float) -> Iterator[Figures]:
     there = subject.put(parts)
     for key, fn in (("small", work.summary), ("full", work.widened)):
         call = partial(subject.frames, fn, there)
-        yield {f"frame_{key}_put_s": median_s(call, _like(fn, parts), _concat, before=partial(_touch, whole))}
+        yield {f"frame_{key}_put_s": median_s(call, _like(fn, parts), _concat, before=partial(touch, whole))}
 
 
 # ── ranges: quick, middling and slow items, untuned ──────────────────────────────────
@@ -213,7 +213,7 @@ def median_s(
     return statistics.median(took)
 
 
-def _touch(frame: Any) -> None:
+def touch(frame: Any) -> None:
     """Use as much memory as five frames take, and give it back.
 
     A virtual machine gets memory that it never used, or gave back a while ago, at half a gigabyte a second:

@@ -82,7 +82,7 @@ def look_around(subjects: Sequence[str], rivals: Path) -> Setting:
             setting.missing[name] = "not installed"
             continue
         setting.pythons[name] = python
-        found = _versions(python, (*subject.packages, *_COMMON))
+        found = versions_of(python, (*subject.packages, *_COMMON))
         if subject.packages and found[subject.packages[0]] is None:
             setting.missing[name] = "not installed"
         for package, version in found.items():
@@ -92,7 +92,8 @@ def look_around(subjects: Sequence[str], rivals: Path) -> Setting:
     return setting
 
 
-def _versions(python: str, packages: Sequence[str]) -> dict[str, str | None]:
+def versions_of(python: str, packages: Sequence[str]) -> dict[str, str | None]:
+    """The versions of distributions in the environment of an interpreter; `None` for what is not there."""
     done = subprocess.run([python, "-c", _ASK, *packages], capture_output=True, text=True, check=True)
     found: dict[str, str | None] = json.loads(done.stdout)
     return found

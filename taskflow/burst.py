@@ -144,7 +144,7 @@ class Bursts:
         return bool(self._going_on)
 
     def add(
-        self, fn: Callable[..., Any], item: Any, options: Options, meta: Mapping[str, Any]
+        self, fn: Callable[..., Any], item: Any, options: Options, meta: Callable[[], Mapping[str, Any]]
     ) -> Future[Any]:
         """Hand over a call together with those that come at the same time.
 
@@ -152,19 +152,22 @@ class Bursts:
             fn: The function.
             item: Its arguments; see `Codec.snapshot`.
             options: How it is treated.
-            meta: What a run of such calls says of itself.
+            meta: Tells what a run of such calls says of itself; asked once for each run, not for each call.
         """
         engine = self._engine
         digest = engine.codec.function(self._applied_to(fn), retry=options.retries, breaker=options.judge)
         engine.was_interrupted = False
-        return engine.outbox.gather(digest, options, item, lambda: self._begin(fn, digest, options, meta))
+        return engine.outbox.gather(digest, options, item, lambda: self._begin(fn, digest, options, meta()))
 
     def over(self, burst: Burst) -> None:
         """All calls of a burst have ended."""
         self._going_on.discard(burst)
 
-    def retry(self, future: Future[Any]) -> Future[Any]:
-        """Submit a call of a burst anew, and none of the others; it draws the same random numbers.
+    def retry(
+        self, future: Future[Any], fn: Callable[..., Any] | None = None, *, name: str | None = None
+    ) -> Future[Any]:
+        """Submit a call of a burst anew, perhaps of an edited function, and none of the others; it draws the
+        same random numbers. With a name, which becomes its id, that is done once.
 
         Raises:
             TaskflowError: It has not failed.
@@ -176,10 +179,10 @@ class Bursts:
         args, kwargs = engine.call_of(future.node_id, future.index)
         view = next(n for n in engine.store.snapshot(future.run_id)[0].nodes if n.id == future.node_id)
         loaded = engine.codec.load_function(call.fn)
-        applied = cast("Applied", loaded.fn)
-        digest = engine.codec.function(applied.func, retry=loaded.retry, breaker=loaded.breaker)
+        fn = fn or cast("Applied", loaded.fn).func
+        digest = engine.codec.function(fn, retry=loaded.retry, breaker=loaded.breaker)
         node = Node(
-            NodeId(new_id()),
+            NodeId(name or new_id()),
             digest,
             engine.codec.dump_args(digest, args, kwargs),
             queue=view.queue,

@@ -10,20 +10,27 @@ import concurrent.futures
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from taskflow import ending, hooks
 from taskflow.crew import Crew, Terms, slots_of
 from taskflow.errors import ConfigError, UsageError, nearest
 from taskflow.links import shown
 from taskflow.pools import context
+from taskflow.pools.promises import ENGINES
+from taskflow.ports import WHOLE
+from taskflow.shells import wants_frames
 from taskflow.stores import default_url, is_private, is_shared, place_of
 from taskflow.worker.queues import Queues
 
 if TYPE_CHECKING:
+    from taskflow.alerts import Alerts
+    from taskflow.arrivals import Arrivals
+    from taskflow.beat import Schedules
     from taskflow.canvas import Signature
     from taskflow.control import Control
     from taskflow.engine import Engine
+    from taskflow.events import Events
     from taskflow.future import Future
     from taskflow.maprun import Errors, MapRun
     from taskflow.ref import Ref
@@ -35,7 +42,7 @@ __all__ = ["Client", "get_client"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_POOLS = ("process", "thread", "async", "inline")
+_POOLS = ("process", "thread", "async", "inline", *ENGINES)
 _MODES = ("local", "inline")
 _SERIALIZERS = ("auto", "json")
 _NO_OWN_WORKERS = (
@@ -56,7 +63,10 @@ class Client(concurrent.futures.Executor):
             URL``.
         mode: ``"inline"`` runs everything in the calling thread, over a store in memory, by the same
             engine: breakpoints work.
-        pool: ``"process"``; ``"thread"`` or ``"async"`` run all slots in one child process.
+        pool: ``"process"``; ``"thread"`` or ``"async"`` run all slots in one child process; ``"dask"``,
+            ``"ray"`` or ``"celery"`` have a cluster run them that is already there.
+        pool_url: The address of the cluster, such as ``tcp://host:8786``, or a cluster or client of Dask;
+            `workers` then bounds how much of it is used.
         queues: What the workers that this process starts serve: names, or text as for ``taskflow worker -Q``,
             perhaps with weights: ``"high:3,default:1"``. All clients of a store in this process share them.
         strict_queues: The first of them before the next, whatever the priorities.
@@ -83,7 +93,8 @@ class Client(concurrent.futures.Executor):
         *,
         workers: int | str = "auto",
         mode: Literal["local", "inline"] | None = None,
-        pool: Literal["process", "thread", "async", "inline"] = "process",
+        pool: Literal["process", "thread", "async", "inline", "dask", "ray", "celery"] = "process",
+        pool_url: str | Any | None = None,
         queues: str | Sequence[str] = ("default",),
         strict_queues: bool = False,
         detach: bool = False,
@@ -91,8 +102,8 @@ class Client(concurrent.futures.Executor):
         cancel_on_interrupt: bool = True,
         serializer: Literal["auto", "json"] = "auto",
     ) -> None:
-        if pool not in _POOLS:
-            raise ConfigError(f"There is no pool {pool!r}.{nearest(pool, _POOLS)}")
+        pool_url = _address(pool_url)
+        _check_pool(pool, pool_url)
         if mode is not None and mode not in _MODES:
             raise ConfigError(f"There is no mode {mode!r}.{nearest(mode, _MODES)}")
         if serializer not in _SERIALIZERS:
@@ -102,7 +113,7 @@ class Client(concurrent.futures.Executor):
             raise ConfigError(f"threads={threads} is not possible: use a number above 0, or None.")
         if url is None and context.inside():
             url = context.current().url or None
-        terms = Terms(pool, Queues.parse(queues, strict=strict_queues), detach, threads)
+        terms = Terms(pool, pool_url or "", Queues.parse(queues, strict=strict_queues), detach, threads)
         shared = None if plain else _inline_engine(url)
         self._is_guest = shared is not None
         if shared is not None:
@@ -111,14 +122,16 @@ class Client(concurrent.futures.Executor):
             self._engine = _open(None, Crew.join("", 0, terms), plain)
         else:
             place = url or default_url()
-            slots = slots_of(workers, others=plain or context.inside() or is_shared(place))
+            slots = _own_slots(workers, pool, others=plain or context.inside(), shared=is_shared(place))
             if plain and slots:
                 raise ConfigError(_NO_OWN_WORKERS)
             self._engine = _open(url, _begin(place, slots, terms), plain)
         from taskflow.policy import JSON_QUEUE, Options
         from taskflow.sending import Sender
 
-        self._sender = Sender(self._engine, Options(queue=JSON_QUEUE) if plain else Options())
+        self._sender = Sender(
+            self._engine, Options(queue=JSON_QUEUE) if plain else Options(frames=wants_frames() or None)
+        )
         if not self._is_guest:
             self._engine.cancel_on_interrupt = cancel_on_interrupt
             ending.engines.add(self._engine)
@@ -132,7 +145,8 @@ class Client(concurrent.futures.Executor):
 
     @property
     def _max_workers(self) -> int:
-        return self._engine.crew.slots or sum(w.slots for w in self._engine.store.workers()) or 1
+        own = self._engine.crew.slots
+        return own if 0 < own < WHOLE else sum(w.slots for w in self._engine.store.workers()) or 1
 
     def options(self, **options: Any) -> Client:
         """The same client with other options for what is submitted through it; see `Options`.
@@ -154,7 +168,8 @@ class Client(concurrent.futures.Executor):
         """Call a function elsewhere; all keywords are the function's.
 
         A future anywhere in the arguments makes the call wait for it; its value goes straight to the
-        worker.
+        worker. With ``options(memo=...)`` a call that succeeded before is not made again: its future is the
+        one of then.
 
         Raises:
             CannotPickle: The function or an argument cannot travel; nothing was sent.
@@ -190,6 +205,9 @@ class Client(concurrent.futures.Executor):
         A generator, or whatever else has no length, is read in a thread of the client as results are taken,
         and not far beyond: it may be endless, and memory stays as it is. Who waits for the whole lets it be
         read to its end. What it raises is raised where its item would have been.
+
+        With ``options(memo=...)`` items that succeeded in earlier runs have succeeded when this returns, and
+        only the others run.
 
         Args:
             fn: What to call.
@@ -263,18 +281,32 @@ class Client(concurrent.futures.Executor):
 
     def gather(self, futures: Any, errors: Errors = "raise") -> Any:
         """The values of futures, in the nesting of lists, tuples and dicts they come in; see `gather`."""
+        __tracebackhide__ = True
         from taskflow.gathering import gather
 
         return gather(futures, errors)
 
+    @overload
     def as_completed(
-        self, futures: Iterable[Future[R]] | MapRun[R], with_results: bool = False
-    ) -> Iterator[Any]:
-        """The futures as they end; with `with_results` pairs of future and value."""
+        self, futures: Iterable[Future[R]] | MapRun[R], with_results: Literal[False] = False
+    ) -> Arrivals[Future[R]]: ...
+
+    @overload
+    def as_completed(
+        self, futures: Iterable[Future[R]] | MapRun[R], with_results: Literal[True]
+    ) -> Iterator[tuple[Future[R], R]]: ...
+
+    def as_completed(self, futures: Iterable[Future[R]] | MapRun[R], with_results: bool = False) -> Any:
+        """The futures as they end, for ``for`` and ``async for``.
+
+        Args:
+            futures: What was submitted.
+            with_results: Give pairs of future and value, for ``for`` only.
+        """
         from taskflow.gathering import as_completed
 
-        for future in as_completed(futures):
-            yield (future, future.result()) if with_results else future
+        found = as_completed(futures)
+        return ((future, future.result()) for future in found) if with_results else found
 
     def future(self, id: str) -> Future[Any]:  # noqa: A002 - what the attribute of a future is called
         """The future of a task, by its id or a unique prefix of it, from whatever process it was sent.
@@ -286,13 +318,26 @@ class Client(concurrent.futures.Executor):
 
         return future_by_id(self._engine, id)
 
+    def events(self, after: int | None = None) -> Events:
+        """What happens in the store, as it happens, whoever sent it: ``for event in client.events()``, or
+        ``async for``.
+
+        Args:
+            after: The `Events.cursor` from which to go on; by default from now.
+        """
+        from taskflow.events import Events
+
+        self._engine.flush()
+        return Events(self._engine.store, after)
+
     def attach(self, run: str | None = None) -> Any:
         """The handle of a run that was sent by another process, or by this one before a restart.
 
         What has ended is kept, what has not goes on: workers are started if need be.
 
         Args:
-            run: Its id or a unique prefix; the newest run that has not ended by default.
+            run: Its id, a unique prefix of it, or its name: then it is the newest of that name. By default
+                the newest that has not ended.
 
         Returns:
             A `MapRun`, a `WorkflowRun`, a `Future`: what the submit gave.
@@ -341,11 +386,21 @@ class Client(concurrent.futures.Executor):
                 changed += not thing.done() and bool(thing.cancel())
         return changed
 
-    def retry(self, what: Any) -> Any:
-        """Submit what failed anew: a future, a run's handle, or an id; gives the new handle."""
+    def retry(self, what: Any, fn: Callable[..., Any] | None = None) -> Any:
+        """Submit what failed anew; gives the new handle.
+
+        Args:
+            what: A future, a run's handle, or an id.
+            fn: Run it with this function, as it was edited; what succeeded is kept. For calls and maps.
+
+        Raises:
+            UsageError: Nothing has failed; or with `fn`, it has not ended, or is no call or map.
+        """
         from taskflow.canvas.shape import split_id
         from taskflow.future import Future
 
+        if fn is not None:
+            return self._retry_edited(what, fn)
         if isinstance(what, Future):
             return what.retry()
         if not isinstance(what, str):
@@ -358,6 +413,22 @@ class Client(concurrent.futures.Executor):
         if not names:
             raise UsageError(f"Nothing of run {run} has failed: there is nothing to retry.")
         return self.attach(new)
+
+    def _retry_edited(self, what: Any, fn: Callable[..., Any]) -> Any:
+        from taskflow.canvas.shape import split_id
+        from taskflow.future import Future
+        from taskflow.maprun import MapRun
+
+        if isinstance(what, str):
+            what = self.attach(what) if split_id(what)[1] is None else self.future(what)
+        if isinstance(what, Future):
+            return what.retry(fn)
+        if isinstance(what, MapRun):
+            return what.retry_failed(fn)
+        raise UsageError(
+            f"An edited function takes the place of that of a call or map, and this is {type(what).__name__}:"
+            " send it again; with memo=True a workflow keeps the results of steps that did not change."
+        )
 
     def scale(self, workers: int) -> None:
         """Have so many slots in the embedded workers; what runs is not interrupted."""
@@ -384,10 +455,49 @@ class Client(concurrent.futures.Executor):
 
         return Control(self._engine.store, keyring=self._engine.codec.keyring)
 
+    @property
+    def schedules(self) -> Schedules:
+        """What runs by itself: add, change, pause and remove it here; a beat (``taskflow beat``) sends it.
+
+        Raises:
+            UsageError: The client has no key (``serializer="json"``).
+
+        Example:
+            ``client.schedules.add("report", report, taskflow.crontab(0, 9, "mon"), tz="Asia/Tokyo")``
+        """
+        from taskflow.beat import Schedules
+        from taskflow.beat.schedules import Home
+
+        engine = self._engine
+        if engine.plain:
+            raise UsageError("Schedules are sealed, and this client has no key: use one that has.")
+        sender = self._sender
+        return Schedules(
+            Home(
+                engine.store, engine.codec, sender.drawn, engine.send, self.attach, lambda: not engine.closed
+            )
+        )
+
+    @property
+    def alerts(self) -> Alerts:
+        """Conditions on what happens in the store, and whom to tell when they hold.
+
+        Raises:
+            UsageError: The client has no key (``serializer="json"``).
+
+        Example:
+            ``client.alerts.add("failing", "failure_rate > 5% for 5m", notify=[Webhook(url)])``
+        """
+        from taskflow.alerts import Alerts
+
+        if self._engine.plain:
+            raise UsageError("Alerts are sealed, and this client has no key: use one that has.")
+        return Alerts(self._engine)
+
     def run(self, fn: Callable[..., R], /, *args: Any, workers: Iterable[str] | None = None) -> dict[str, R]:
         """Call a function once in every worker; gives the values by worker."""
         names = list(workers) if workers is not None else [w.id for w in self._engine.store.workers()]
-        futures = {name: self.options(queue=f"worker/{name}").submit(fn, *args) for name in names}
+        futures = {name: self.options(queue=f"worker/{name}", memo=False).submit(fn, *args) for name in names}
         return {name: future.result() for name, future in futures.items()}
 
     def scatter(self, data: R) -> Ref[R]:
@@ -495,6 +605,32 @@ class Client(concurrent.futures.Executor):
 
         return _table(dead_rows(self._engine.store, limit))
 
+    def requeue(self, letters: Any = None, *, limit: int = 1000) -> list[Any]:
+        """Run dead letters again, each once: asked for again, it is what was sent the first time.
+
+        What gave no value in their runs is submitted anew, as a new run each; what succeeded is kept. A call
+        that was sent together with others is run again by itself. The letters stay in the list, until
+        retention removes their runs.
+
+        Args:
+            letters: Rows of `dead_letters` (so a part of its table), or ids of runs or tasks; all dead
+                letters when nothing is given.
+            limit: The newest so many of them, when nothing is given.
+
+        Returns:
+            The handles of what was sent: futures, `MapRun`s, `WorkflowRun`s.
+
+        Raises:
+            UsageError: A run has not ended, or something else was given.
+            NoSuchRun: The store knows no such run; ResultExpired: it did.
+
+        Example:
+            ``client.requeue(letters[letters["error"].str.contains("Timeout")])``
+        """
+        from taskflow.letters import requeue
+
+        return requeue(self._engine, letters, limit)
+
     def doctor(self) -> Any:
         """Examine the store and the workers: one row for each finding (a DataFrame with pandas)."""
         from taskflow.observe.overview import finding_rows
@@ -541,14 +677,58 @@ class Client(concurrent.futures.Executor):
         self.shutdown(wait=kind is None or issubclass(kind, Exception))
         return False
 
+    def _repr_html_(self) -> str:
+        from taskflow.observe.overview import client_page
+
+        self._engine.flush()
+        return client_page(self._engine.store, self._engine.crew.slots % WHOLE)
+
     def __repr__(self) -> str:
-        return f"<Client {shown(self.url)}, {self._engine.crew.slots} slots of its own>"
+        crew = self._engine.crew
+        own = f"on {crew.terms.pool}" if crew.slots == WHOLE else f"{crew.slots} slots of its own"
+        return f"<Client {shown(self.url)}, {own}>"
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
     from taskflow.tables import rows_or_frame
 
     return rows_or_frame(rows)
+
+
+def _address(cluster: Any) -> str | None:
+    """The address of a cluster; a cluster and a client of Dask know it.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    if cluster is None or isinstance(cluster, str):
+        return cluster
+    address = getattr(cluster, "scheduler_address", None)
+    address = address or getattr(getattr(cluster, "scheduler", None), "address", None)
+    if not isinstance(address, str):
+        raise ConfigError(f"pool_url={cluster!r} is no address, nor a cluster that tells one.")
+    return address
+
+
+def _check_pool(pool: str, pool_url: str | None) -> None:
+    """Refuse a pool that is not known, or that lacks its address.
+
+    Raises:
+        ConfigError: The message is the cure.
+    """
+    if pool not in _POOLS:
+        raise ConfigError(f"There is no pool {pool!r}.{nearest(pool, _POOLS)}")
+    if pool in ENGINES and not pool_url:
+        raise ConfigError(f"pool={pool!r} needs pool_url=, the address of the cluster.")
+    if pool_url and pool not in ENGINES:
+        raise ConfigError(f"pool_url= is for the pools {', '.join(ENGINES)}, not for {pool!r}.")
+
+
+def _own_slots(workers: int | str, pool: str, *, others: bool, shared: bool) -> int:
+    """How many slots this process is to bring."""
+    if pool not in ENGINES:
+        return slots_of(workers, others=others or shared)
+    return WHOLE if workers == "auto" and not others else slots_of(workers, others=others)
 
 
 def _begin(url: str, slots: int, terms: Terms) -> Crew:
@@ -595,9 +775,27 @@ def get_client() -> Client:
     home = context.current().url if context.inside() else None
     if _inline_engine(home) is not None:  # the task runs in this process, whose own client may be another
         return Client(home)
-    if _default is None or _default._engine.closed or _default._engine.pid != os.getpid():
-        _default = Client()
-    return _default
+    found = open_client()
+    if found is None:
+        found = _default = Client()
+    return found
+
+
+def set_client(client: Client | None) -> Client | None:
+    """Make a client the one of those who name none; with `None` the next `get_client` makes one.
+
+    Returns:
+        The one before, which goes on; `None` when there was none, or it is closed.
+    """
+    global _default
+    before, _default = open_client(), client
+    return before
+
+
+def open_client() -> Client | None:
+    """The client that `get_client` would give, if it is there already: none is made."""
+    is_open = _default is not None and not _default._engine.closed and _default._engine.pid == os.getpid()
+    return _default if is_open else None
 
 
 def _eager_client() -> Client:
@@ -608,4 +806,10 @@ def _eager_client() -> Client:
     return _eager
 
 
-hooks.provide(get_client, _eager_client)
+def _promised(shape: Any, url: str) -> Any:
+    from taskflow.result.promised import promised
+
+    return promised(shape, url)
+
+
+hooks.provide(get_client, _eager_client, _promised)

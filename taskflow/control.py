@@ -1,4 +1,4 @@
-"""What workers are to be, while they run: more or fewer slots, other queues, drained, gone.
+"""What workers are to be, while they run: more or fewer slots, other queues, other limits, drained, gone.
 
 Nothing is sent to a worker. What is wanted is kept in the store, sealed with the user's key, and workers read
 it: those that run, within about a second, and those that start later. They say what they follow.
@@ -13,8 +13,11 @@ from typing import Any, Protocol
 
 from taskflow.codec import Keyring
 from taskflow.errors import StoreUnavailable, Untrusted, UsageError, nearest
-from taskflow.ids import WorkerId, new_id
-from taskflow.records import Steering, WorkerView
+from taskflow.ids import NodeId, WorkerId, new_id
+from taskflow.limits import RateLimit
+from taskflow.records import WORKERS, Posted, WorkerView
+from taskflow.result.revoking import Place as Marked
+from taskflow.result.revoking import revoke_marked
 from taskflow.worker.queues import Queues
 from taskflow.worker.steward import opened, sealed
 from taskflow.worker.wishes import ALL, Setting, What, Wishes
@@ -27,22 +30,23 @@ Workers = str | Iterable[str] | None
 ANSWER_S = 5.0
 ASK_GAP_S = 0.05
 MOST_SLOTS = 10_000
+MOST_NAME_CHARS = 512
 MOST_TRIES = 50
 
 
-class Place(Protocol):
+class Place(Marked, Protocol):
     """The part of a store that this needs."""
 
     def workers(self, /) -> list[WorkerView]:
         """See `StatusPort.workers`."""
         ...
 
-    def steering(self, known: int = -1, /) -> Steering | None:
-        """See `SteeringPort.steering`."""
+    def posted(self, name: str, known: int = -1, /) -> Posted | None:
+        """See `PostPort.posted`."""
         ...
 
-    def steer(self, revision: int, body: bytes, /) -> bool:
-        """See `SteeringPort.steer`."""
+    def post(self, name: str, revision: int, body: bytes, /) -> bool:
+        """See `PostPort.post`."""
         ...
 
 
@@ -174,6 +178,84 @@ class Control:
 
         return self._change(change, names, timeout, ends=now)
 
+    def revoke_by_stamped_headers(
+        self, headers: Mapping[str, Any], *, terminate: bool = False, reason: str = "revoked"
+    ) -> list[NodeId]:
+        """Cancel every task that is stamped so; it stays cancelled though no worker is up.
+
+        Args:
+            headers: Values by the name of the stamp, or tag; of a list of values, one is enough.
+            terminate: Stop also those that run.
+            reason: Told to who waits for the values.
+
+        Returns:
+            Those that had not ended.
+        """
+        return revoke_marked(self._store, headers, terminate, reason)
+
+    def restart(self, *, worker: Workers = None, timeout: float = ANSWER_S) -> Told:
+        """Start anew when what runs has ended: the code is read again, the name stays.
+
+        A worker that a client started for itself cannot: it leaves, and the client starts another.
+        """
+        meant = self._meant(worker)
+        names = [view.id for view in meant]
+
+        def change(wishes: Wishes, revision: int, name: str) -> Wishes:
+            now = time.time()
+            told = [Setting(revision, view.id, "restart", [view.started_at], now) for view in meant]
+            return wishes.having(told, name)
+
+        return self._change(change, names, timeout)
+
+    def rate(
+        self, task: str, rate: str | float | None, *, worker: Workers = None, timeout: float = ANSWER_S
+    ) -> Told:
+        """Start so many calls of a task in a second, in each worker; those that come sooner wait there.
+
+        Args:
+            task: Its name, as lists of runs show it.
+            rate: ``"10/m"``, ``"100/s"``, or a number of starts in a second; `None` for no bound. One that
+                counts over all workers is `RateLimit`.
+            worker: See `Control`.
+            timeout: See `Control`.
+
+        Raises:
+            ConfigError: The rate cannot be read.
+        """
+        per_s = None if rate is None else RateLimit(rate).per_s
+        return self._tell("rate", [_task(task), per_s], worker, timeout)
+
+    def time_limit(
+        self,
+        task: str,
+        soft: float | None = None,
+        hard: float | None = None,
+        *,
+        worker: Workers = None,
+        timeout: float = ANSWER_S,
+    ) -> Told:
+        """Give calls of a task that start from now on so much time, whatever they were sent with.
+
+        Args:
+            task: Its name, as lists of runs show it.
+            soft: Seconds until `SoftTimeLimitExceeded` is raised in it.
+            hard: Seconds until its child is killed. Without both what they were sent with counts again.
+            worker: See `Control`.
+            timeout: See `Control`.
+        """
+        for limit in (soft, hard):
+            if limit is not None and not limit > 0:
+                raise UsageError(f"{limit!r} s are no time: use a number above 0, or None for no limit.")
+        if soft is not None and hard is not None and soft >= hard:
+            raise UsageError(f"soft={soft:g} must be shorter than hard={hard:g}, or the task never sees it.")
+        return self._tell("time", [_task(task), soft, hard], worker, timeout)
+
+    def ask(self, *, worker: Workers = None, timeout: float = ANSWER_S) -> Told:
+        """Let workers say how they are, now; those that are well do within a second."""
+        names = [view.id for view in self._meant(worker)]
+        return self._change(lambda wishes, _, name: wishes.having((), name), names, timeout)
+
     def reset(self, *, worker: Workers = None, timeout: float = ANSWER_S) -> Told:
         """Forget what was told: to these workers, or with none named to any, so that all are as they were
         started."""
@@ -249,12 +331,12 @@ class Control:
                 return known.revision, wishes
             revision = known.revision + 1
             new = change(wishes.kept_for({view.id for view in self._store.workers()}), revision, name)
-            if self._store.steer(known.revision, sealed(self._ring(), new, revision)):
+            if self._store.post(WORKERS, known.revision, sealed(self._ring(), new, revision)):
                 return revision, new
         raise StoreUnavailable("Others change what is wanted of workers all the time: try again.")
 
-    def _wishes(self) -> tuple[Steering, Wishes]:
-        found = self._store.steering() or Steering(0, b"")
+    def _wishes(self) -> tuple[Posted, Wishes]:
+        found = self._store.posted(WORKERS) or Posted(0, b"")
         if not found.body:
             return found, Wishes()
         try:
@@ -301,6 +383,12 @@ def _slots(n: int) -> int:
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= MOST_SLOTS:
         raise UsageError(f"{n!r} slots are not possible: use a number from 1 to {MOST_SLOTS}.")
     return n
+
+
+def _task(name: str) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= MOST_NAME_CHARS:
+        raise UsageError(f"{name!r} is no name of a task.")
+    return name
 
 
 def _queue(text: str, weight: int | None) -> tuple[str, int | None]:

@@ -27,12 +27,14 @@ class Terms:
 
     Args:
         pool: How they run calls.
+        pool_url: The address of the cluster that runs them.
         queues: What they serve.
         detach: They outlive this process.
         threads: Threads that numeric libraries may use in a call; `None` shares the cores among the slots.
     """
 
     pool: str = "process"
+    pool_url: str = ""
     queues: Queues = DEFAULT
     detach: bool = False
     threads: int | None = None
@@ -118,6 +120,7 @@ class Crew:
             self.url,
             self.slots,
             pool=terms.pool,
+            pool_url=terms.pool_url,
             queues=terms.queues,
             detach=terms.detach,
             idle_exit_s=None if terms.detach else IDLE_EXIT_S,

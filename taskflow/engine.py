@@ -7,10 +7,10 @@ import os
 import shlex
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from taskflow import hooks
 from taskflow.burst import Bursts
 from taskflow.causes import Causes
 from taskflow.codec import Codec, Keyring, NamedCodec
@@ -18,6 +18,7 @@ from taskflow.errors import TaskflowError
 from taskflow.feed import Feed
 from taskflow.ids import NodeId, RunId, new_id
 from taskflow.links import shown
+from taskflow.observe import showing
 from taskflow.outbox import Outbox
 from taskflow.policy import FEEDERS
 from taskflow.pools import context
@@ -26,6 +27,7 @@ from taskflow.room import PatientBlobs, Room
 from taskflow.stores import default_url, open_store
 
 if TYPE_CHECKING:
+    from taskflow.backends import Keeper
     from taskflow.crew import Crew
     from taskflow.future import Future
     from taskflow.ports import Blobs, Store
@@ -55,6 +57,10 @@ class Engine:
         cancel_on_interrupt: Whether Ctrl-C in a wait cancels what was waited for.
         plain: Whether it has no key, and sends names.
         was_interrupted: Ctrl-C ended a wait, and nothing was sent since.
+        app: The app whose client it serves, if it is one's.
+        keeper: Where results are kept beside the store, if they are: for those that the store has forgotten.
+        header_errbacks: What is linked to a chord for errors runs for each failing member of its header too.
+        hoping: Called when nobody is left who could run what is pending: waits in event loops end there.
     """
 
     def __init__(
@@ -69,6 +75,10 @@ class Engine:
         self.pid = os.getpid()
         self.cancel_on_interrupt = True
         self.was_interrupted = False
+        self.header_errbacks = False
+        self.hoping: set[Callable[[], None]] = set()
+        self.app: Any = None
+        self.keeper: Keeper | None = None
         self.closed = False
         self._store: Store = _private_store() if inline else open_store(url or default_url())
         self.url = self._store.url
@@ -86,8 +96,8 @@ class Engine:
         self._named_queues: tuple[str, ...] = ("default",)
         self._driving: list[Worker] = []
         self._streams: set[Stream] = set()
-        if inline:
-            _inline_engines[self.url] = self
+        self._beside: list[Callable[[], None]] = []
+        hooks.opened(self)
 
     def _plain_codec(self, blobs: Blobs) -> Codec:
         from taskflow.canvas.allowing import of_this_process
@@ -149,6 +159,10 @@ class Engine:
             self._streams.discard(stream)
         return begun
 
+    def when_closed(self, stop: Callable[[], None], /) -> None:
+        """Have this called before the store is closed: something works beside."""
+        self._beside.append(stop)
+
     def begin(self) -> None:
         """See to it that somebody works."""
         if self.inline:
@@ -160,6 +174,9 @@ class Engine:
         """Now and then while something is waited for: the worker process may have been killed."""
         if not self.closed:
             self.crew.ensure()
+            if self.hoping and self.is_hopeless:
+                for despair in list(self.hoping):
+                    despair()
 
     def flush(self, *, wait: bool = True) -> None:
         """Return when everything that was posted is in the store; what that has no room for, without `wait`,
@@ -265,6 +282,7 @@ class Engine:
     def call_of(self, node: NodeId, index: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call, or of one item of a map; values of other tasks among them as `Output`s."""
         from taskflow.canvas.applied import Applied
+        from taskflow.canvas.calling import HEADERS
         from taskflow.plan import STAR, Output
 
         self.flush()
@@ -275,11 +293,13 @@ class Engine:
             lambda position, item: Output(call.inputs[position].parent, item, *call.inputs[position][1:]),
         )
         if not call.array:
+            kwargs.pop(HEADERS, None)
             return args, kwargs
         at = index or 0
         page = self.store.pages(node, at, at + 1)[0]
         item = self.codec.load_items(call.fn, page.lo, page.items)[at - page.lo]
         if isinstance(self.codec.load_function(call.fn).fn, Applied):
+            item[1].pop(HEADERS, None)
             return (*args, *item[0]), item[1]
         return (*item, *args) if kwargs.pop(STAR, False) else (item, *args), kwargs
 
@@ -343,7 +363,10 @@ class Engine:
     def interrupted(self, handles: Iterable[Future[Any] | Waiting]) -> None:
         """Ctrl-C ended a wait: cancel what it waited for, unless asked otherwise."""
         self.was_interrupted = True
-        if self.cancel_on_interrupt:
+        handles = list(handles)
+        shower = showing.shower()
+        leave = shower is not None and self.cancel_on_interrupt and shower.leaves_running(handles)
+        if self.cancel_on_interrupt and not leave:
             for name, index in dict.fromkeys(map(_wanted, handles)):
                 try:
                     self._store.cancel(name, index=index, reason="interrupted")
@@ -361,16 +384,42 @@ class Engine:
         new = RunId(new_id())
         return new, self.store.rerun(run, new)
 
-    def retry(self, future: Future[Any]) -> Future[Any]:
-        """Submit a failed task anew."""
-        from taskflow.future import Future
+    def mended(self, run: RunId, node: NodeId, fn: Callable[..., Any]) -> Plan | None:
+        """A call or map again, with an edited function for what failed; see `taskflow.mending`."""
+        from taskflow.mending import mended
 
+        self.flush()
+        return mended(self.store, self.codec, run, node, fn)
+
+    def retry(self, future: Future[Any], fn: Callable[..., Any] | None = None) -> Future[Any]:
+        """Submit a failed task anew, perhaps with an edited function."""
         if future.is_single:
-            return self.bursts.retry(future)
-        new, names = self.rerun(future.run_id)
-        if future.node_id not in names:
+            return self.bursts.retry(future, fn)
+        again = self._retried(future, fn)
+        if again is None:
             raise TaskflowError(f"{future!r} has not failed: there is nothing to retry.")
-        again: Future[Any] = Future(self, new, NodeId(names[future.node_id]), future.index, future.label)
+        return again
+
+    def _retried(self, future: Future[Any], fn: Callable[..., Any] | None) -> Future[Any] | None:
+        from taskflow.future import Future
+        from taskflow.maprun import MapRun
+
+        if future.index is not None:
+            old: MapRun[Any] = MapRun(self, future.run_id, future.node_id, None, future.label)
+            new = old.retry_failed(fn)
+            return None if new is old else new[future.index]
+        if fn is not None:
+            plan = self.mended(future.run_id, future.node_id, fn)
+            if plan is None:
+                return None
+            again: Future[Any] = Future(self, plan.run, plan.nodes[0].id, None, future.label)
+            self.feed.watch(again.node_id, again)
+            self.send(plan)
+            return again
+        run, names = self.rerun(future.run_id)
+        if future.node_id not in names:
+            return None
+        again = Future(self, run, NodeId(names[future.node_id]), None, future.label)
         self.feed.catch_up(again.node_id, again)
         self.begin()
         return again
@@ -434,25 +483,24 @@ class Engine:
         self.closed = True
         if os.getpid() != self.pid:
             return
+        while self._beside:
+            self._beside.pop()()
         for stream in list(self._streams):
             stream.stop("the client was closed", wait=True)
         self.outbox.close()
         self.crew.leave()
         self.feed.close()
-        _inline_engines.pop(self.url, None)
         while self._hands:
             self._hands.pop()[1].close()
         self._store.close()
 
 
-_inline_engines: weakref.WeakValueDictionary[str, Engine] = weakref.WeakValueDictionary()
 _inline_numbers = itertools.count(1)
 
 
 def inline_engine(url: str | None) -> Engine | None:
     """The open inline engine of this process with that URL: tasks that it runs use it too."""
-    found = _inline_engines.get(url) if url else None
-    return None if found is None or found.closed or found.pid != os.getpid() else found
+    return next((engine for engine in hooks.engines(url) if engine.inline), None) if url else None
 
 
 def _private_store() -> Store:

@@ -5,24 +5,30 @@
     TaskflowError
     ├─ UsageError                 the caller's mistake; raised before anything is stored
     │  ├─ ConfigError             unknown URL scheme, unknown option (names the nearest)
+    │  │  ├─ NotRegistered        also a KeyError: no task has that name here
+    │  │  └─ UnknownSetting       also an AttributeError and a KeyError: no setting has that name
     │  ├─ MissingExtra            also an ImportError; the message is the pip command
     │  ├─ WrongArguments          also a TypeError: the function cannot be called like this
     │  ├─ GraphError              a graph that cannot run
     │  │  ├─ CycleError           lists the cycle
     │  │  └─ UnknownNode
-    │  └─ PayloadError            bytes that may not, or cannot, be turned into objects
-    │     ├─ CannotPickle         names the variable that cannot travel
-    │     └─ Untrusted            unsigned, foreign or altered bytes; never unpickled
+    │  ├─ PayloadError            bytes that may not, or cannot, be turned into objects
+    │  │  ├─ CannotPickle         names the variable that cannot travel
+    │  │  └─ Untrusted            unsigned, foreign or altered bytes; never unpickled
+    │  └─ NoSuchSchedule          also a KeyError
     ├─ StoreError                 the store's side
     │  ├─ StoreUnavailable        safe to try again
     │  ├─ QueueFull               back-pressure: disk, memory or the queue is full
     │  ├─ Duplicate               another run holds the lock of a unique one
     │  ├─ LeaseLost               another worker owns the attempt
+    │  ├─ LockLost                others may have held the lock at the same time
     │  ├─ NoSuchRun               also a LookupError
     │  ├─ RunLost                 the store forgot what it had acknowledged
     │  ├─ ResultExpired
     │  └─ VersionMismatch         written by another Python or another release
     ├─ TaskError                  the task gave no value
+    │  ├─ MaxRetriesExceeded      it wanted another attempt, and had no more
+    │  ├─ CellFailed              a cell of a notebook that is a task
     │  ├─ TaskFailed              the task raised
     │  │  └─ RemoteError          its exception could not be rebuilt here
     │  ├─ TaskTimedOut            also a TimeoutError
@@ -38,7 +44,7 @@
     └─ InternalError              an invariant broke
 
 Raised inside a task, meant to be caught there: `SoftTimeLimitExceeded`. For a task to raise: `Skip` (also
-as `Ignore`), `Reject`.
+as `Ignore`), `Reject`, `Retry`.
 """
 
 from __future__ import annotations
@@ -50,6 +56,7 @@ from typing import Any
 
 __all__ = [
     "CannotPickle",
+    "CellFailed",
     "CircuitOpen",
     "ConfigError",
     "CycleError",
@@ -58,14 +65,19 @@ __all__ = [
     "Ignore",
     "InternalError",
     "LeaseLost",
+    "LockLost",
+    "MaxRetriesExceeded",
     "MissingExtra",
     "NoSuchRun",
+    "NoSuchSchedule",
+    "NotRegistered",
     "OOMKilled",
     "PayloadError",
     "QueueFull",
     "Reject",
     "RemoteError",
     "ResultExpired",
+    "Retry",
     "RunLost",
     "Skip",
     "SoftTimeLimitExceeded",
@@ -80,6 +92,7 @@ __all__ = [
     "TaskTimedOut",
     "TaskflowError",
     "UnknownNode",
+    "UnknownSetting",
     "Untrusted",
     "UpstreamFailed",
     "UsageError",
@@ -119,6 +132,19 @@ class ConfigError(UsageError):
     """An option, URL or key that cannot be used; the message names the nearest valid one."""
 
 
+class NotRegistered(ConfigError, KeyError):
+    """No task has that name here; the message names the nearest. Import the module that defines it."""
+
+    __str__ = Exception.__str__  # a KeyError would show its message in quotes
+
+
+class UnknownSetting(ConfigError, AttributeError, KeyError):
+    """A name that no setting has; the message names the nearest."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)
+
+
 class MissingExtra(UsageError, ImportError):
     """An optional package is needed; the message is the command that installs it."""
 
@@ -155,6 +181,12 @@ class Untrusted(PayloadError):
     """Unsigned, foreign or altered bytes; they were not unpickled."""
 
 
+class NoSuchSchedule(UsageError, KeyError):
+    """There is no schedule of that name; `taskflow schedules` lists those that there are."""
+
+    __str__ = Exception.__str__  # a KeyError shows what is missing, and this is a sentence
+
+
 class StoreError(TaskflowError):
     """The store could not do what was asked."""
 
@@ -183,6 +215,12 @@ class LeaseLost(StoreError):
     """Another worker owns the attempt; the result was dropped."""
 
 
+class LockLost(StoreError):
+    """What was held here, others may have held at the same time; `fence` is the number it had here."""
+
+    fence: int
+
+
 class NoSuchRun(StoreError, LookupError):
     """The store knows no run, node or item with that id."""
 
@@ -203,6 +241,25 @@ class VersionMismatch(StoreError):
 
 class TaskError(TaskflowError):
     """The task gave no value."""
+
+
+class MaxRetriesExceeded(TaskError):
+    """The task wanted another attempt, gave no exception to fail with, and had no attempts left."""
+
+
+class CellFailed(TaskError):
+    """A cell of a notebook that is a task raised, took too long, or ended its kernel.
+
+    `cell` is its number among those that run, from 1, and `source` its text; `ename`, `evalue` and
+    `traceback` are what the kernel said; `notebook` is where what ran up to there was written.
+    """
+
+    cell: int
+    source: str
+    ename: str
+    evalue: str
+    traceback: str
+    notebook: str
 
 
 class TaskFailed(TaskError):
@@ -306,8 +363,35 @@ class Reject(Exception):
         return str(self.reason) if self.reason is not None else "the task rejected its work"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+class Retry(Exception):
+    """Raise it in a task that wants to be run again: it waits in the store, not in a worker.
+
+    Args:
+        message: Told to who looks.
+        exc: What went wrong, and what the task fails with when it has no deliveries left.
+        delay_s: Seconds before the next attempt.
+    """
+
+    def __init__(
+        self, message: str | None = None, exc: BaseException | None = None, delay_s: float = 0.0
+    ) -> None:
+        super().__init__(message, exc, delay_s)
+        self.message = message
+        self.exc = exc
+        self.delay_s = delay_s
+
+    def __str__(self) -> str:
+        said = self.message or (f"{type(self.exc).__name__}: {self.exc}" if self.exc is not None else "")
+        return f"to be run again in {self.delay_s:g} s{': ' if said else ''}{said}"
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """Suggest the known word nearest to a mistyped one.
+
+    Args:
+        word: What was written.
+        known: What there is.
+        cutoff: How alike they must be, from 0 to 1.
 
     Returns:
         ``" Did you mean 'x'?"`` with a leading space, or an empty string.
@@ -316,5 +400,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
         >>> nearest("que", ["queue", "priority"])
         " Did you mean 'queue'?"
     """
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f" Did you mean {close[0]!r}?" if close else ""

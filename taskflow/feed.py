@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 BATCH = 5000
+LEAD_S = 0.05
+"""Who waits alone reads the bell for so long by himself, and then leaves it to the thread."""
+PARK_S = 0.01
+"""The thread leaves the bell to such waits as long as there are some at least this often."""
 
 
 class Listener(Protocol):
@@ -92,9 +96,15 @@ class Feed:
         self.idle.set()
         self._thread: threading.Thread | None = None
         self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
         self._ending = threading.Event()
         self._pid = os.getpid()
+        self._bell: Bell | None = None
+        self._ringing, self._waking = select.poll(), select.poll()
+        self._waking.register(self._wake_read, select.POLLIN)
+        self._reading = threading.Lock()  # who has it reads the bell: the thread does, unless it stands back
+        self._reading.acquire()
+        self._leads, self._is_asked, self._is_broken_off = 0, False, False
+        self._is_told_all = False  # whether the bell says what has happened
         self._unsent: set[NodeId] = set()
         self._doubted: set[NodeId] = set()
         self._epoch = store.epoch()
@@ -166,7 +176,8 @@ class Feed:
             heard: What the bell said of it, which then need not be read.
         """
         with self._lock:
-            if heard.events and heard.after <= self._cursor:
+            if self._is_all(heard):
+                self._is_told_all = True
                 events = [event for event in heard.events if event.cursor > self._cursor]
                 self._tell(events, heard.values)
                 self._cursor = max(self._cursor, heard.events[-1].cursor)
@@ -181,6 +192,62 @@ class Feed:
                 self._tell(events)
                 self._cursor = events[-1].cursor
             return len(events)
+
+    def lead(
+        self, node: NodeId, listener: Listener, done: Callable[[], bool], timeout_s: float | None = None
+    ) -> None:
+        """Read the bell in this thread for a moment: for one who waits alone, and need not be woken then.
+
+        The thread of the feed lets him when it has seen that there are such waits, and goes on whenever
+        nobody reads. So this may return at any time, and whoever calls it goes on waiting for `done`.
+
+        Args:
+            node: What is waited for.
+            listener: Who waits for it. When others wait too, they have the thread.
+            done: Whether the wait is over.
+            timeout_s: How long to wait at most, if that is less than `LEAD_S`.
+        """
+        if not self._is_alone(node, listener):
+            return
+        if not self._reading.acquire(blocking=False):
+            self._is_asked = True
+            return
+        self._is_broken_off = True
+        try:
+            self._leads += 1
+            until = time.monotonic() + (LEAD_S if timeout_s is None else min(timeout_s, LEAD_S))
+            while not done() and self._is_alone(node, listener) and self._rings(until - time.monotonic()):
+                if not self._pump_quickly():
+                    return
+            self._is_broken_off = False
+        except Exception:
+            log.debug("what a wait could not read is left to the feed", exc_info=True)
+        finally:
+            if self._listeners:
+                self._wake()
+            self._reading.release()
+
+    def _pump_quickly(self) -> bool:
+        """Tell what the bell says; `False` when it says too little, though mostly it says all.
+
+        To ask a server may take longer than who reads here has time.
+        """
+        heard = self._bell.hush() if self._bell is not None else Heard()
+        if self._is_told_all and not self._is_all(heard):
+            return False
+        while self.pump(heard) >= BATCH:
+            heard = Heard()
+        return True
+
+    def _is_all(self, heard: Heard) -> bool:
+        """Whether the store need not be read."""
+        return bool(heard.events) and heard.after <= self._cursor
+
+    def _is_alone(self, node: NodeId, listener: Listener) -> bool:
+        return len(self._listeners) == 1 and self._listeners.get(node) == (listener,)
+
+    def _rings(self, within_s: float) -> bool:
+        return within_s > 0 and bool(self._ringing.poll(within_s * 1000))
 
     def look_back(self) -> None:
         """Ask now and then whether the store may have forgotten something, and look for what is in doubt.
@@ -227,11 +294,14 @@ class Feed:
         self._ending.set()
         if self._pid != os.getpid():
             return
-        os.write(self._wake_write, b"!")
+        self._wake()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(5)
         os.close(self._wake_write)
         os.close(self._wake_read)
+
+    def _wake(self) -> None:
+        os.write(self._wake_write, b"!")
 
     def _start(self) -> None:
         with self._lock:
@@ -240,10 +310,11 @@ class Feed:
                 self._thread.start()
 
     def _run(self) -> None:
-        bell = self._bell()
+        bell = self._bell = self._listened()
         if bell is None:
             return
         poll = select.poll()
+        self._ringing.register(bell.fileno(), select.POLLIN)
         poll.register(bell.fileno(), select.POLLIN)
         poll.register(self._wake_read, select.POLLIN)
         try:
@@ -268,9 +339,10 @@ class Feed:
                 if told < BATCH and not self._ending.is_set():
                     self._rest(poll)
         finally:
+            self._bell = None
             bell.close()
 
-    def _bell(self) -> Bell | None:
+    def _listened(self) -> Bell | None:
         """A bell, as soon as the store gives one; `None` when it was closed meanwhile."""
         assert self._listen is not None
         while True:
@@ -283,14 +355,35 @@ class Feed:
                     log.warning("the feed could not read the store: %s", error)
 
     def _rest(self, poll: select.poll) -> None:
+        if self._is_asked and not self._stand_back():
+            return
         rang = poll.poll(POLL_S * 1000)
+        if (self._wake_read, select.POLLIN) in rang:
+            os.read(self._wake_read, 1)
         if not rang and self._listeners:
             try:
                 self._tick()
             except Exception:
                 log.exception("no worker could be started")
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_read, 64)
+
+    def _stand_back(self) -> bool:
+        """Leave the bell to those who wait alone, while there are such waits; for `POLL_S` at most.
+
+        Returns:
+            Whether they have told all that they had read.
+        """
+        self._is_asked, until, leads = False, time.monotonic() + POLL_S, -1
+        self._reading.release()
+        try:
+            while leads != self._leads and time.monotonic() < until:
+                leads = self._leads
+                if self._waking.poll(PARK_S * 1000):
+                    os.read(self._wake_read, 1)
+                    break
+        finally:
+            self._reading.acquire()
+        told, self._is_broken_off = not self._is_broken_off, False
+        return told
 
     def _tell(self, events: Sequence[Event], known: Mapping[NodeId, list[Segment]] | None = None) -> None:
         done: dict[NodeId, None] = {}

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import os
+import time
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from taskflow.codec import Reference
 from taskflow.errors import StoreError, TaskCancelled, WaitTimedOut
 from taskflow.ids import NodeId, RunId
+from taskflow.observe import showing
+from taskflow.observe.progress import Progress, progress_of
+from taskflow.observe.showing import bundle, shown_by
 from taskflow.pools import context
-from taskflow.records import Event, Failure, Segment
+from taskflow.records import Event, Failure, ItemView, Segment
 from taskflow.states import State
 
 if TYPE_CHECKING:
-    import asyncio
+    from types import TracebackType
 
     from taskflow.engine import Engine
 
-__all__ = ["Future", "decode", "end_of"]
+__all__ = ["Future", "decode"]
 
 R = TypeVar("R")
 
@@ -50,6 +53,7 @@ class Future(concurrent.futures.Future[R], Reference):
 
     wants_values = True
     is_single = False
+    _done_callbacks: list[Callable[..., object]]  # of the standard library, whose types leave it out
 
     def __init__(
         self, engine: Engine, run: RunId, node: NodeId, index: int | None = None, label: str = ""
@@ -62,6 +66,8 @@ class Future(concurrent.futures.Future[R], Reference):
         self.label = label
         self._reason = ""
         self._stopped = False
+        self._is_told = False
+        self._trace: TracebackType | None = None
 
     # ── names ────────────────────────────────────────────────────────────────────────
 
@@ -78,10 +84,20 @@ class Future(concurrent.futures.Future[R], Reference):
     def state(self) -> State:
         """Where the task stands, read from the store."""
         self._engine.flush()
-        for item in self._engine.store.items(self.node_id):
-            if item.lo <= (self.index or 0) < item.hi:
-                return item.state
-        return State.SKIPPED
+        item = self._item()
+        return item.state if item is not None else State.SKIPPED
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the task says it is, by ``taskflow.progress``, ``report`` or ``update_state``; `None` when
+        it said nothing, or does not run. Read from the store."""
+        self._engine.flush()
+        return progress_of(self._item())
+
+    def _item(self) -> ItemView | None:
+        index = self.index or 0
+        found = self._engine.store.items(self.node_id)
+        return next((item for item in found if item.lo <= index < item.hi), None)
 
     def running(self) -> bool:
         """Whether a worker runs it now; asks the store, for a start is not told at once."""
@@ -114,28 +130,46 @@ class Future(concurrent.futures.Future[R], Reference):
             WaitTimedOut: The wait ended, the task did not.
             TaskError: The task gave no value; when it raised, its own exception is raised instead.
         """
+        __tracebackhide__ = True  # asked for by the shells and test runners that show tracebacks
         self._wait(timeout)
         self._fetch()
-        return super().result(0)
+        self._tell()
+        error = self._exception
+        if error is None:
+            return super().result(0)
+        try:
+            # As it came: each time it is raised, Python puts the frames that it passes before those it has.
+            raise error.with_traceback(self._trace)
+        finally:
+            del self, error  # the frames are kept by what they raise: as the standard library does it
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or `None`; waits and raises as `result` does."""
+        __tracebackhide__ = True
         self._wait(timeout)
         self._fetch()
         return super().exception(0)
 
     def _wait(self, timeout: float | None) -> None:
         """Return when it has ended with a value or an error, raise when it was cancelled."""
+        __tracebackhide__ = True
         if not self.done():
             try:
                 self._block(timeout)
             except KeyboardInterrupt:
                 self._engine.interrupted([self])
-                raise
+                raise KeyboardInterrupt from None  # where in the wait it came is of no interest
         if self.cancelled():
             raise TaskCancelled(
                 f"{self.label or self.node_id} was cancelled: {self._reason}", reason=self._reason
             )
+
+    def _tell(self) -> None:
+        """In a notebook, print under the cell what the task has printed; once."""
+        shower = showing.shower()
+        if shower is not None and not self._is_told:
+            self._is_told = True
+            shower.ended(self)
 
     def _fetch(self) -> None:
         """Have a value here that stayed on the server until somebody asks for it."""
@@ -145,6 +179,7 @@ class Future(concurrent.futures.Future[R], Reference):
             with self._condition:
                 if self._result is far:
                     self._result, self._exception = value, error
+                    self._trace = None if error is None else error.__traceback__
 
     def _block(self, timeout: float | None) -> None:
         engine = self._engine
@@ -155,30 +190,35 @@ class Future(concurrent.futures.Future[R], Reference):
                 raise self._timed_out(timeout)
             return
         # Not by `super().exception`: that gives the TimeoutError of a task as if the wait had ended.
-        with context.lend(), self._condition:
-            if not engine.hold(self._condition, self.done, timeout):
-                raise self._timed_out(timeout)
+        with context.lend():
+            until = None if timeout is None else time.monotonic() + timeout
+            if not self._done_callbacks and not self._waiters:  # they are told by another thread than this
+                engine.feed.lead(self.node_id, self, self.done, timeout)
+            with self._condition:
+                if not engine.hold(self._condition, self.done, until and until - time.monotonic()):
+                    raise self._timed_out(timeout)
 
     def _timed_out(self, timeout: float | None) -> WaitTimedOut:
         after = "" if timeout is None else f" after {timeout:g} s"
         return WaitTimedOut(f"{self.label or 'the task'} had not ended{after}. {self._engine.why_waiting()}")
 
     def __await__(self) -> Generator[Any, None, R]:
-        """Wait without blocking the event loop."""
+        """Wait without blocking the event loop; a task that is cancelled meanwhile cancels this one."""
         return self._awaited().__await__()
 
     async def _awaited(self) -> R:
+        __tracebackhide__ = True
         import asyncio
 
-        self._engine.flush(wait=False)
-        if self._engine.inline:
+        from taskflow.awaiting import comes
+
+        engine = self._engine
+        if engine.inline:
             self._wait(None)
-        try:
-            await end_of(self.add_done_callback)
-        except asyncio.CancelledError:
-            if self._engine.cancel_on_interrupt:
-                self.cancel()
-            raise
+        elif not self.done() and not await comes(engine, self.add_done_callback, self.cancel):
+            raise await asyncio.to_thread(self._timed_out, None)
+        if type(self._result) is _Far:
+            await asyncio.to_thread(self._fetch)
         return self.result(0)
 
     # ── control ──────────────────────────────────────────────────────────────────────
@@ -202,9 +242,41 @@ class Future(concurrent.futures.Future[R], Reference):
         if running or not self.running():
             self.cancel()
 
-    def retry(self) -> Future[R]:
-        """Submit the task anew, after it failed; the new task's future."""
-        return self._engine.retry(self)
+    def retry(self, fn: Callable[..., R] | None = None) -> Future[R]:
+        """Submit the task anew, after it failed; the new task's future.
+
+        Args:
+            fn: The function as it was edited, with the same parameters; the same one by default. Of a map,
+                all items that failed run again with it.
+
+        Raises:
+            TaskflowError: It has not failed.
+        """
+        return self._engine.retry(self, fn)
+
+    def debug(self, *, fn: Callable[..., Any] | None = None, post_mortem: bool = True) -> Any:
+        """Run the call once more, here and now, with what it was given; a debugger opens where it raises.
+
+        It runs in this thread: breakpoints work. Nothing is written to the store; the task stays as it is.
+
+        Args:
+            fn: Run this in place of the function that was sent: the one that you have just edited.
+            post_mortem: Open a debugger; without it what the call raises is simply raised, for ``%debug``.
+
+        Returns:
+            What the call gave.
+
+        Raises:
+            UsageError: What it needs is not there yet, or never will be.
+            Exception: What the call raised, after the debugger was left.
+        """
+        __tracebackhide__ = True
+        from taskflow.debugging import debug
+
+        self._engine.flush()
+        return debug(
+            self._engine.store, self._engine.codec, self.node_id, self.index, fn, post_mortem=post_mortem
+        )
 
     def _cancelled(self, reason: str) -> None:
         with self._condition:
@@ -261,6 +333,7 @@ class Future(concurrent.futures.Future[R], Reference):
             if error is None:
                 self.set_result(value)
             else:
+                self._trace = error.__traceback__
                 self.set_exception(error)
         except concurrent.futures.InvalidStateError:
             pass  # it was cancelled in this moment
@@ -269,13 +342,25 @@ class Future(concurrent.futures.Future[R], Reference):
         """The task never reached the store."""
         self._engine.feed.unwatch(self.node_id, self)
         if not self.done():
-            self.set_exception(error)
+            self.take(None, error)
 
     def lost(self, error: StoreError, /) -> None:
         """See `feed.Listener`."""
         self.fail(error)
 
     # ── showing ──────────────────────────────────────────────────────────────────────
+
+    def _ipython_display_(self) -> None:
+        if self.index is not None:
+            raise NotImplementedError
+        shown_by(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """How it stands; of an item of a map only in text: the map shows the rest."""
+        self._engine.flush()
+        if self.index is not None:
+            return {"text/plain": repr(self)}
+        return bundle(self._engine.store, self.run_id, repr(self))
 
     def __repr__(self) -> str:
         return f"<Future {self.label or 'task'} {self.node_id[:13]}… {self._state.lower()}>"
@@ -286,35 +371,11 @@ class Future(concurrent.futures.Future[R], Reference):
         )
 
 
-async def end_of(tell: Callable[[Callable[..., None]], object]) -> None:
-    """Wait in an event loop until something has ended that calls back from another thread.
-
-    Args:
-        tell: Takes a function, and calls it when that is so, or at once.
-    """
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    gate = loop.create_future()
-
-    def over(*_: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
-            loop.call_soon_threadsafe(_open, gate)
-
-    tell(over)
-    await gate
-
-
-def _open(gate: asyncio.Future[None]) -> None:
-    if not gate.done():
-        gate.set_result(None)
-
-
 def decode(engine: Engine, segment: Segment, index: int | None) -> tuple[Any, BaseException | None]:
     """The value of a segment (of one item of it, when `index` is given) or its exception."""
     try:
         if segment.state is not State.SUCCEEDED:
-            return None, engine.causes.told(engine.codec.segment_error(segment), segment.node)
+            return None, engine.causes.told(engine.codec.segment_error(segment, frames=True), segment.node)
         found = engine.codec.load_segment(segment)
         return (found if index is None else found[index - segment.lo]), None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - rebuilding an object runs the user's code

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
-from taskflow.errors import WaitTimedOut
+from taskflow.arrivals import Arrivals
 from taskflow.future import Future
 from taskflow.maprun import Errors, MapRun, check_errors
-from taskflow.pools import context
 from taskflow.result import AsyncResult, ResultSet
 from taskflow.run import LEFT_OUT, Run, outcome
 from taskflow.workflowrun import WorkflowRun
@@ -28,6 +28,7 @@ def gather(futures: Any, errors: Errors = "raise") -> Any:
         futures: Futures, maps and runs, in containers; anything else is its own value.
         errors: ``"raise"``; ``"return"`` puts exceptions in place; ``"skip"`` leaves out what gave no value.
     """
+    __tracebackhide__ = True
     check_errors(errors)
     try:
         found = _collect(futures, errors)
@@ -39,26 +40,16 @@ def gather(futures: Any, errors: Errors = "raise") -> Any:
 
 def as_completed(
     futures: Iterable[Future[R]] | MapRun[R], timeout: float | None = None
-) -> Iterator[Future[R]]:
-    """The futures as they end; see `concurrent.futures.as_completed`.
+) -> Arrivals[Future[R]]:
+    """The futures as they end, see `concurrent.futures.as_completed`; for ``for`` and ``async for``.
 
     Raises:
         WaitTimedOut: After `timeout` seconds some had not ended.
     """
-    known = futures.futures if isinstance(futures, MapRun) else list(futures)
-    for engine in {future._engine for future in known}:
-        engine.flush(wait=False)
-        if engine.inline:
-            mine = [future for future in known if future._engine is engine]
-            engine.drive(lambda mine=mine: all(one.done() for one in mine), timeout)  # type: ignore[misc]
-    try:
-        with context.lend():
-            yield from concurrent.futures.as_completed(known, timeout)  # type: ignore[misc]
-    except TimeoutError as error:
-        raise WaitTimedOut(f"{error}. {known[0]._engine.why_waiting()}") from None
-    except KeyboardInterrupt:
-        _cancel_waited(known)
-        raise
+    if isinstance(futures, MapRun):
+        return futures.as_completed(timeout)
+    known = list(dict.fromkeys(futures))
+    return Arrivals(lambda: [(future, future) for future in known], timeout)
 
 
 def _cancel_waited(futures: Iterable[Any]) -> None:
@@ -69,17 +60,21 @@ def _cancel_waited(futures: Iterable[Any]) -> None:
 
 
 def _collect(futures: Any, errors: Errors) -> Any:
+    __tracebackhide__ = True
     if isinstance(futures, dict):
-        pairs = [(key, _collect(value, errors)) for key, value in futures.items()]
-        return {key: value for key, value in pairs if value is not LEFT_OUT}
+        # Collected outside of comprehensions: these are frames of their own before Python 3.12.
+        pairs = zip(futures, map(partial(_collect, errors=errors), futures.values()), strict=True)
+        return {key: value for key, value in list(pairs) if value is not LEFT_OUT}
     if isinstance(futures, list | tuple | set | frozenset):
-        values = [value for value in [_collect(one, errors) for one in futures] if value is not LEFT_OUT]
+        collected = list(map(partial(_collect, errors=errors), futures))
+        values = [value for value in collected if value is not LEFT_OUT]
         kind: Any = type(futures)
         return kind(*values) if hasattr(kind, "_fields") else kind(values)
     return _collect_one(futures, errors)
 
 
 def _collect_one(future: Any, errors: Errors) -> Any:
+    __tracebackhide__ = True
     if isinstance(future, MapRun):
         return future.results(errors)
     if isinstance(future, WorkflowRun):

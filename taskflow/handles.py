@@ -9,9 +9,10 @@ from taskflow.burst import SHAPE as BURST
 from taskflow.canvas.shape import split_id
 from taskflow.errors import NoSuchRun, UsageError
 from taskflow.future import Future
-from taskflow.ids import NodeId
+from taskflow.ids import NodeId, RunId
 from taskflow.lookup import Lookup
 from taskflow.maprun import MapRun
+from taskflow.ports import WatchPort
 from taskflow.records import EdgeMode, NodeView, RunView
 from taskflow.result.finding import result_of_run
 from taskflow.run import Run, arrays_of
@@ -37,7 +38,7 @@ def handle_of(engine: Engine, view: RunView) -> Any:
 
 
 def run_by_id(engine: Engine, run: str | None) -> RunView:
-    """A run, by its id, that of a node in it, or a unique prefix; the newest that has not ended by default.
+    """A run, by its id, that of a node in it, a unique prefix, or its name; by default the newest live one.
 
     Raises:
         NoSuchRun: The store knows no such run, or none that has not ended.
@@ -45,11 +46,21 @@ def run_by_id(engine: Engine, run: str | None) -> RunView:
     engine.flush()
     store = engine.store
     if run is not None:
-        return store.snapshot(store.find(run)[0])[0]
+        return store.snapshot(_id_of(store, run))[0]
     live = next((view for view in store.runs(limit=1000) if view.state not in TERMINAL), None)
     if live is None:
         raise NoSuchRun("There is no run that has not ended; `taskflow runs` lists those that have.")
     return store.snapshot(live.id)[0]
+
+
+def _id_of(store: WatchPort, run: str) -> RunId:
+    try:
+        return store.find(run)[0]
+    except NoSuchRun:
+        named = next((view for view in store.runs(limit=1000, match=run) if view.name == run), None)
+        if named is None:
+            raise
+        return named.id
 
 
 def future_by_id(engine: Engine, id: str) -> Future[Any]:  # noqa: A002 - what the attribute of a future is called

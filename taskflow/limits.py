@@ -10,12 +10,15 @@ import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, NamedTuple
+from enum import StrEnum
+from typing import Any, NamedTuple, Self, TypeVar
 
+from taskflow import guarding
 from taskflow.errors import ConfigError, nearest
 
-__all__ = ["CircuitBreaker", "ConcurrencyLimit", "Limit", "RateLimit", "limits_of", "name_of"]
+__all__ = ["BreakerWord", "CircuitBreaker", "ConcurrencyLimit", "Limit", "RateLimit", "limits_of", "name_of"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 Key = str | int | Callable[..., Any] | None
 _UNITS_S = {"s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0}
 _UNITS_S |= {"h": 3600.0, "hour": 3600.0, "d": 86_400.0, "day": 86_400.0}
@@ -49,6 +52,16 @@ class Limit(NamedTuple):
     probes: int = 1
     holds: bool = False
     alone: bool = False
+
+
+class BreakerWord(StrEnum):
+    """What is said to a breaker without a task: may I pass; it answered; it failed; be open; be closed."""
+
+    ENTER = "enter"
+    ANSWERED = "answered"
+    FAILED = "failed"
+    OPEN = "open"
+    CLOSE = "close"
 
 
 @dataclass(frozen=True)
@@ -133,8 +146,11 @@ class CircuitBreaker:
     `half_open` calls try it; one that succeeds closes the breaker, one that fails opens it again. All
     workers of the store share the state.
 
-    While it is open a new call fails at once with `CircuitOpen`; one that was tried before waits in its
-    queue, and so does everything with ``when_open="hold"``.
+    It is an option of tasks, ``breaker=``. While it is open a new call fails at once with `CircuitOpen`; one
+    that was tried before waits in its queue, and so does everything with ``when_open="hold"``.
+
+    Or it guards a part of a task, or of any program that has a client: as a decorator, also of coroutine
+    functions, or as a context manager. These ask the store before and tell it after, and raise `CircuitOpen`.
 
     Args:
         name: Tasks with the same name share the breaker.
@@ -145,6 +161,7 @@ class CircuitBreaker:
         counts: Exceptions that count as failures.
         ignore: Exceptions that do not; the service has answered.
         when_open: ``"fail"`` or ``"hold"``.
+        fallback: Called in place of a decorated function, with its arguments, while the breaker is open.
 
     Source:
         Nygard, "Release It!", 2007.
@@ -163,9 +180,12 @@ class CircuitBreaker:
     counts: tuple[type[BaseException], ...] | type[BaseException] = (Exception,)
     ignore: tuple[type[BaseException], ...] | type[BaseException] = ()
     when_open: str = "fail"
+    fallback: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        if self.fallback is not None and not callable(self.fallback):
+            raise ConfigError(f"fallback={self.fallback!r} is not possible: use a function, or None.")
         if self.failures < 1 or self.half_open < 1 or self.window <= 0 or self.reset_after <= 0:
             raise ConfigError(
                 "A CircuitBreaker needs failures and half_open of 1 or more, window and reset_after above 0."
@@ -193,6 +213,39 @@ class CircuitBreaker:
     def spares(self, error: BaseException) -> bool:
         """Whether an exception is no failure of the service."""
         return not isinstance(error, self.counts) or isinstance(error, self.ignore)
+
+    @property
+    def state(self) -> str:
+        """``"closed"``, ``"open"`` or ``"half-open"``, in the store of the task or client that asks."""
+        views = guarding.store().limits()
+        return next((v.state for v in views if (v.kind, v.name) == ("breaker", self.name)), "closed")
+
+    def open(self, for_s: float | None = None) -> None:
+        """Open it for so many seconds, `reset_after` unless told otherwise; then it is half open, as ever."""
+        limit = self.limit(self.name)
+        self._tell(limit if for_s is None else limit._replace(reset_s=float(for_s)), BreakerWord.OPEN)
+
+    def close(self) -> None:
+        """Close it, and forget the failures."""
+        self.tell(BreakerWord.CLOSE)
+
+    def tell(self, word: BreakerWord, took_s: float = 0.0) -> bool:
+        """Ask it, or tell it something; see `SharingPort.tell_breaker`."""
+        return self._tell(self.limit(self.name), word, took_s)
+
+    def _tell(self, limit: Limit, word: BreakerWord, took_s: float = 0.0) -> bool:
+        return bool(guarding.store().tell_breaker(limit, BreakerWord(word), took_s=took_s))
+
+    def __call__(self, fn: F) -> F:
+        """Guard a function, as a decorator."""
+        return guarding.guarded(self, fn)
+
+    def __enter__(self) -> Self:
+        guarding.enter(self)
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        guarding.leave(self, error)
 
 
 Rate = str | float | RateLimit

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from taskflow.errors import ConfigError
-from taskflow.records import Edge, Lock, Node
+from taskflow.records import STAYS, Edge, Lock, Node
 from taskflow.unique import Unique
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def _edge(edge: Edge) -> list[Any]:
 
 def _lock(unique: Unique, *parts: Any) -> Lock:
     digest = sha256(json.dumps(parts, separators=(",", ":")).encode("utf-8", "surrogatepass"))
-    return Lock(digest.hexdigest()[:40], unique.ttl, unique.on_duplicate)
+    stays = STAYS if unique.until == "expired" else ""
+    return Lock(stays + digest.hexdigest()[:40], unique.ttl, unique.on_duplicate)
 
 
 def _name(fn: Any) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
 
 from taskflow.codec import Reference
-from taskflow.errors import ConfigError, StoreError, TaskCancelled, WorkerLost, nearest
+from taskflow.errors import ConfigError, StoreError, TaskCancelled, UsageError, WorkerLost, nearest
 from taskflow.future import Future, decode
 from taskflow.ids import NodeId, RunId
+from taskflow.observe import showing
 from taskflow.ranges import Ranges
 from taskflow.records import Event, Failure, ItemView, NodeView, Segment
 from taskflow.states import TERMINAL, State
@@ -19,6 +21,7 @@ from taskflow.tables import rows_or_frame
 from taskflow.waiting import Waiting
 
 if TYPE_CHECKING:
+    from taskflow.arrivals import Arrivals
     from taskflow.engine import Engine
     from taskflow.stream import Stream
 
@@ -170,7 +173,7 @@ class MapRun(Waiting, Iterator[R], Reference):
         with self._changed:
             for lo, hi in ranges:
                 self._ended.add(lo, hi)
-            self._changed.notify_all()
+        self._wake()
         if self._stream is not None:
             self._stream.have_ended(self._ended.count)
         if self._width is not None and self._ended.count >= self._width:
@@ -191,10 +194,15 @@ class MapRun(Waiting, Iterator[R], Reference):
         self.caught_up(())
         self._leave_feed()
         self._end()
-        if self._waiting:  # items that never were: their node was skipped or cancelled as a whole
+        if waiting := list(self._waiting):  # whoever comes later sees that it is over, and looks himself
             self._settle(self._engine.store.values([self.node_id])[self.node_id])
-            for index, future in list(self._waiting.items()):
-                self._waiting.pop(index, None)
+            self._settle_those_that_never_were(waiting)
+
+    def _settle_those_that_never_were(self, indexes: Iterable[int]) -> None:
+        """Of these nothing is stored: their node was skipped or cancelled as a whole."""
+        for index in indexes:
+            future = self._waiting.pop(index, None)
+            if future is not None:
                 future.take(None, self._without_outcome(index))
 
     def _waiting_in(self, lo: int, hi: int) -> list[int]:
@@ -237,11 +245,18 @@ class MapRun(Waiting, Iterator[R], Reference):
         return chain.from_iterable(self._lists())
 
     def _lists(self) -> Iterator[Iterator[R]]:
+        __tracebackhide__ = True
         yield self._values
-        while self._go_on():
+        while self._shown_going_on():
             yield self._values
 
+    def _shown_going_on(self) -> bool:
+        __tracebackhide__ = True
+        with showing.during(self):
+            return self._go_on()
+
     def __next__(self) -> R:
+        __tracebackhide__ = True
         while True:
             for value in self._values:
                 return value
@@ -250,8 +265,9 @@ class MapRun(Waiting, Iterator[R], Reference):
 
     def _go_on(self) -> bool:
         """Have the values behind those that were handed out; `False` when there are none."""
+        __tracebackhide__ = True
         index = self._next
-        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        left = self._left_s()
         if not self._comes(index, left):
             if not self._told_end and (error := self._early_end()) is not None:
                 self._told_end = True
@@ -265,6 +281,10 @@ class MapRun(Waiting, Iterator[R], Reference):
         self._next = segment.hi
         self._values = iter(values[index - segment.lo :])
         return True
+
+    def _left_s(self) -> float | None:
+        """Seconds until iterating gives up."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _comes(self, index: int, timeout: float | None) -> bool:
         """Whether there is such an item; where that is not known, waits until it has ended."""
@@ -329,6 +349,7 @@ class MapRun(Waiting, Iterator[R], Reference):
         Raises:
             WaitTimedOut: The wait ended, the map did not.
         """
+        __tracebackhide__ = True
         if not self._over:
             self.is_needed()
         return super().wait(timeout, progress=progress is not False)
@@ -340,6 +361,7 @@ class MapRun(Waiting, Iterator[R], Reference):
             errors: ``"raise"`` raises what the first failed item raised; ``"skip"`` leaves failed items
                 out; ``"return"`` puts their exceptions in their place. What an iterator raised comes last.
         """
+        __tracebackhide__ = True
         check_errors(errors)
         self.wait()
         found: list[Any] = []
@@ -375,6 +397,39 @@ class MapRun(Waiting, Iterator[R], Reference):
         """Wait for all results without blocking the event loop."""
         self.is_needed()
         return self._awaited(self.results).__await__()
+
+    # ── iterating in an event loop ───────────────────────────────────────────────────
+
+    def __aiter__(self) -> AsyncIterator[R]:
+        """The results from here on, for ``async for``; see `__iter__`."""
+        return self
+
+    async def __anext__(self) -> R:
+        __tracebackhide__ = True
+        while True:
+            for value in self._values:
+                return value
+            if not await self._goes_on():
+                raise StopAsyncIteration
+
+    async def _goes_on(self) -> bool:
+        """The same as `_go_on`, which is asked only when nothing has to be waited for."""
+        __tracebackhide__ = True
+        import asyncio
+
+        if self._engine.inline:
+            return self._go_on()
+        index = self._next
+        if self._stream is not None:
+            self._stream.handed(index, self._ended.count)
+        async with showing.awaited(self):
+            while not self._is_known(index):
+                await self._come(partial(self._when, lambda: self._is_known(index)), self._left_s())
+        return await asyncio.to_thread(self._go_on)
+
+    def _is_known(self, index: int) -> bool:
+        """Whether an item has ended, or is none."""
+        return self._has(index) or (self._width is not None and index >= self._width)
 
     def partial(self) -> Any:
         """What has ended so far, as a table: ``index``, ``state``, ``value``, ``error``."""
@@ -431,25 +486,21 @@ class MapRun(Waiting, Iterator[R], Reference):
                     ended.append(index)
             found.append(future)
         if ended:
+            over = self._over  # before it is looked: what ended meanwhile is the feed's to tell
             values = self._engine.store.values([self.node_id], lo=ended[0], hi=ended[-1] + 1)
             self._settle(values[self.node_id])
-            for index in self._waiting_in(ended[0], ended[-1] + 1) if self._over else ():
-                self._waiting.pop(index).take(None, self._without_outcome(index))
+            self._settle_those_that_never_were(ended if over else ())
         return found
 
-    def as_completed(self) -> Iterator[Future[R]]:
-        """The futures of all items, each when it has ended."""
-        import concurrent.futures
+    def as_completed(self, timeout: float | None = None) -> Arrivals[Future[R]]:
+        """The futures of all items, each when it has ended; for ``for`` and ``async for``.
 
-        self._engine.flush()
-        futures = self.futures
-        if self._engine.inline:
-            self._engine.drive(lambda: self._over, None)
-        try:
-            yield from concurrent.futures.as_completed(futures)  # type: ignore[misc]
-        except KeyboardInterrupt:
-            self._engine.interrupted([self])
-            raise
+        Args:
+            timeout: Seconds to wait at most for all of them; then `WaitTimedOut` is raised.
+        """
+        from taskflow.arrivals import Arrivals
+
+        return Arrivals(lambda: [(future, future) for future in self.futures], timeout, whole=self)
 
     def items(self) -> list[ItemView]:
         """The rows of the result table; items with one story share a row."""
@@ -491,8 +542,23 @@ class MapRun(Waiting, Iterator[R], Reference):
 
     # ── control ──────────────────────────────────────────────────────────────────────
 
-    def retry_failed(self) -> MapRun[R]:
-        """Run the items that gave no value again; the new run has the results of the others already."""
+    def retry_failed(self, fn: Callable[..., R] | None = None) -> MapRun[R]:
+        """Run the items that gave no value again; the new run has the results of the others already.
+
+        Args:
+            fn: The function as it was edited, with the same parameters; the same one by default.
+
+        Returns:
+            The new run; this one, when nothing has failed.
+
+        Raises:
+            UsageError: With `fn`: the map has not ended, or it is a step of a larger run.
+
+        Example:
+            ``run = run.retry_failed(parse)``, after `parse` was fixed
+        """
+        if fn is not None:
+            return self._mended(fn)
         new, names = self._engine.rerun(self.id)
         if self.node_id not in names:
             return self
@@ -500,6 +566,39 @@ class MapRun(Waiting, Iterator[R], Reference):
         self._engine.feed.catch_up(again.node_id, again)
         self._engine.begin()
         return again
+
+    def _mended(self, fn: Callable[..., R]) -> MapRun[R]:
+        plan = self._engine.mended(self.id, self.node_id, fn)
+        if plan is None:
+            return self
+        (node,) = plan.nodes
+        again: MapRun[R] = MapRun(self._engine, plan.run, node.id, node.width, self.label)
+        self._engine.feed.watch(node.id, again)
+        self._engine.send(plan)
+        return again
+
+    def debug(
+        self, index: int | None = None, *, fn: Callable[..., Any] | None = None, post_mortem: bool = True
+    ) -> Any:
+        """Run one item once more, here and now; a debugger opens where it raises: see `Future.debug`.
+
+        Args:
+            index: Which item; the first that failed by default.
+            fn: Run this in place of the function that was sent: the one that you have just edited.
+            post_mortem: Open a debugger.
+
+        Raises:
+            UsageError: No item has failed, and none was named.
+
+        Example:
+            ``run.debug(3)``, and after editing the function ``run.debug(3, fn=parse)``
+        """
+        __tracebackhide__ = True
+        if index is None:
+            index = next((failed for failed, _ in self.failed), None)
+            if index is None:
+                raise UsageError(f"No item of {self!r} has failed: say which one to run, as in run.debug(0).")
+        return self[index].debug(fn=fn, post_mortem=post_mortem)
 
     def reduce(self, fn: Callable[[Any, Any], Any], *, tree: int | bool = True) -> Future[Any]:
         """Fold all results with a function of two, on workers.

@@ -40,6 +40,7 @@ __all__ = [
     "STAR",
     "Draft",
     "Fault",
+    "Filled",
     "Output",
     "Replaced",
     "has_reference",
@@ -121,7 +122,9 @@ class Draft:
         nodes: What was drawn so far, in order.
         alias: Ids that stand for others in this draft: a template that is compiled many times
             refers to its own parts by ids that are new in each plan.
+        functions: The functions that were drawn, by digest.
         locks: What the calls ask for that say of themselves to be unique.
+        tags: Those of nodes that have some.
         taken: Nodes of other runs that stand for parts of this one, by id: they are not drawn, and found.
     """
 
@@ -129,9 +132,11 @@ class Draft:
         self.codec = codec
         self.url = url
         self.nodes: list[Node] = []
+        self.functions: dict[str, Callable[..., Any]] = {}
         self.alias: Mapping[NodeId, NodeId] = {}
         self.taken: dict[NodeId, Node] = {}
         self.locks: list[tuple[Lock, Unique]] = []
+        self.tags: dict[NodeId, Mapping[str, Any]] = {}
         self._now = now
 
     def call(
@@ -347,6 +352,7 @@ class Draft:
         array: bool,
         paged: tuple[Page, ...],
     ) -> NodeId:
+        self.functions[digest] = fn
         if array and options.unique is not None:
             raise ConfigError(
                 f"{label or self.codec.describe(fn)} is unique, and cannot be one of many in a map or group:"
@@ -372,6 +378,8 @@ class Draft:
             label or options.label or self.codec.describe(fn),
         )
         self.nodes.append(node)
+        if options.tags:
+            self.tags[node.id] = options.tags
         return node.id
 
 
@@ -482,6 +490,9 @@ def pages(
     if type(items) is range and most == PAGE_ITEMS and not first:
         yield from _pages_of_range(codec, digest, items)
         return
+    if type(items) is list and len(items) == 1:  # as they come one by one: nothing is to be weighed
+        yield Page(first, first + 1, codec.dump_items(digest, first, items))
+        return
     head, items = _peek(items)
     source, lo = iter(items), first
     item_bytes: float = codec.weight(head)
@@ -529,12 +540,13 @@ class _Slot:
 
 
 @dataclass(frozen=True)
-class _Filled:
+class Filled:
     """A function whose items hold slots: they are filled from the list of inputs, its first argument."""
 
     func: Callable[..., Any]  # the name that `functools.partial` has for it: pools look through it
 
     def __call__(self, item: Sequence[Any], given: Sequence[Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call the function with what the slots stand for."""
         filled = [given[part.at] if type(part) is _Slot else part for part in item]
         return self.func(*filled, *args, **kwargs)
 
@@ -551,7 +563,7 @@ def _with_slots(
         return _Slot(len(given) - 1)
 
     slotted = [tuple(slot(part) for part in (item if star else (item,))) for item in items]
-    return _Filled(fn), slotted, given
+    return Filled(fn), slotted, given
 
 
 def has_reference(item: Any, star: bool) -> bool:

@@ -174,6 +174,7 @@ class Policy:
         unlocks: Its run lets go of its lock when this node starts.
         singles: Its items were submitted each by itself: each counts where what is pending is bounded.
         limits: What the whole store keeps to, by name.
+        frames: The first failures bring along what the frames of the worker held.
     """
 
     max_deliveries: int = 3
@@ -189,6 +190,7 @@ class Policy:
     unlocks: bool = False
     singles: bool = False
     limits: tuple[Limit, ...] = ()
+    frames: bool = False
 
     def to_json(self) -> str:
         """Only what differs from the defaults, so that most policies are ``{}``."""
@@ -251,12 +253,23 @@ class Options:
         after: Futures that must have succeeded first, though their values are not needed.
         key: Names the run: a second submit with the same key in the same store is the first one.
         unique: No two of a kind at once: `Unique()`, or `True` for that.
+        idempotency_key: A text, or a function of the call's arguments whose answer counts together with the
+            name of the task: a second submit with the same one is the first, for a day, also when that has
+            succeeded; when it failed, it is run anew. Short for ``unique=Unique(key, until="expired",
+            ttl=86_400)``.
         max_pending: Nothing new is taken while more calls than this have not ended in its queue; a map counts
             as one. `None` sets no bound. What a running task submits is always taken: to wait for room while
             it keeps a slot might be to wait for itself.
+        memo: Take the results of earlier runs in the same store, for a call or for items of a map, instead of
+            running them again: `True` where the same function succeeded with the same arguments, by its
+            fingerprint; ``"edited"`` where the function of that name did, whatever it was then. What failed,
+            is new or has changed runs, and what runs now is remembered. See docs/memo.md.
         when_full: What happens then, and when the disk or the memory of the store is full: ``"wait"`` as long
             as it takes; a number of seconds waits so long, and ``"raise"`` not at all, before `QueueFull` is
             raised. With these two a call is not sent together with others.
+        frames: The first failures of a run bring the frames of the worker along, with their variables, for
+            debuggers: these may hold secrets, and are kept as long as the result. `None` leaves it to the
+            client, which wants them in a notebook only.
     """
 
     queue: str = "default"
@@ -283,12 +296,20 @@ class Options:
     after: tuple[Any, ...] = ()
     key: str | None = None
     unique: Unique | bool | None = None
+    idempotency_key: str | Callable[..., Any] | None = None
     max_pending: int | None = 100_000
     when_full: Literal["wait", "raise"] | float = "wait"
+    frames: bool | None = None
+    memo: Literal["edited"] | bool = False
 
     def __post_init__(self) -> None:
         if self.unique is True or self.unique is False:
             object.__setattr__(self, "unique", Unique() if self.unique else None)
+        if self.idempotency_key is not None:
+            if self.unique is not None:
+                raise ConfigError("idempotency_key= is short for a unique=: use one of them.")
+            object.__setattr__(self, "unique", Unique(self.idempotency_key, until="expired", ttl=_DAY_S))
+            object.__setattr__(self, "idempotency_key", None)
         _check_options(self)
 
     def merge(self, **changes: Any) -> Options:
@@ -327,6 +348,7 @@ class Options:
             ignore_result=self.ignore_result,
             max_parallel=self.max_parallel,
             run_parallel=self.run_parallel,
+            frames=bool(self.frames),
         )
 
     @cached_property
@@ -386,6 +408,7 @@ class Options:
         return self.expires
 
 
+_DAY_S = 86_400.0
 FEEDERS = "client/"
 """How the queues begin from which no worker claims: of calls that a client makes itself."""
 
@@ -409,6 +432,11 @@ def _check_limits(o: Options) -> None:
             raise ConfigError(f"concurrency={most} is not possible: use a number above 0, or None.")
     if o.breaker is not None and not isinstance(o.breaker, CircuitBreaker):
         raise ConfigError(f"breaker={o.breaker!r} is not possible: use a CircuitBreaker.")
+    if o.breaker is not None and o.breaker.fallback is not None:
+        raise ConfigError(
+            "breaker= keeps tasks from running while it is open, and fallback= is for what runs: decorate the"
+            " function with the breaker instead."
+        )
 
 
 def _check_options(o: Options) -> None:
@@ -451,6 +479,18 @@ def _check_submitting(o: Options) -> None:
         raise ConfigError(
             f"when_full={o.when_full!r} is not known.{near} Use 'wait', 'raise' or a number of seconds."
         )
+    if o.memo is not False:
+        _check_memo(o)
+
+
+def _check_memo(o: Options) -> None:
+    if o.memo is not True and o.memo != "edited":
+        raise ConfigError(
+            f"memo={o.memo!r} is not known.{nearest(str(o.memo), ['edited'])} Use True, 'edited' or False."
+        )
+    for name in ("key", "unique", "after", "countdown", "eta"):
+        if getattr(o, name) not in (None, ()):
+            raise ConfigError(f"memo= and {name}= exclude each other: what is remembered is there at once.")
 
 
 _POSITIVE = (

@@ -7,14 +7,17 @@ Every verb is one atomic step, may be repeated after a lost answer, and never bl
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from taskflow.ids import NodeId, RunId
+from taskflow.limits import BreakerWord, Limit
 from taskflow.records import (
     Call,
     Edge,
     Event,
+    GroupRecord,
     Heard,
+    Hold,
     ItemView,
     Lease,
     LeaseKey,
@@ -22,23 +25,28 @@ from taskflow.records import (
     Note,
     Page,
     Plan,
+    Posted,
     Renewal,
+    ResultRecord,
     RunView,
     Segment,
     Settled,
     Settlement,
-    Steering,
     Want,
     WorkerView,
 )
 
 __all__ = [
+    "WHOLE",
     "Bell",
     "Blobs",
     "GraphPort",
     "Pool",
+    "PostPort",
+    "Promises",
+    "Results",
+    "SharingPort",
     "StatusPort",
-    "SteeringPort",
     "Store",
     "WatchPort",
     "WorkPort",
@@ -128,7 +136,11 @@ class WorkPort(Protocol):
         ...
 
     def note(self, notes: Sequence[Note], /) -> None:
-        """Record what running attempts say; those of lost leases are dropped."""
+        """Record what running attempts say; those of lost leases are dropped.
+
+        Of the kinds of `records.SAID` the last of an item is kept while it runs, and told by
+        `WatchPort.items`; an event says that there is a new one.
+        """
         ...
 
 
@@ -143,9 +155,11 @@ class WatchPort(Protocol):
         states: Collection[str] = (),
         match: str = "",
         tags: Mapping[str, Any] | None = None,
+        memo: str = "",
     ) -> list[RunView]:
         """The newest runs first, without their nodes; `match` is a prefix of the id or part of the name,
-        `tags` are tags that the run has, with these values."""
+        `tags` are tags that the run has, with these values; `memo` is what it is remembered by, see
+        `Plan.meta`: these are found without a look at the others."""
         ...
 
     def snapshot(self, run: RunId, /) -> tuple[RunView, int]:
@@ -208,6 +222,15 @@ class StatusPort(Protocol):
         """Hand out nothing of a queue until it is resumed; what runs goes on. Tells whether that was new."""
         ...
 
+    def now(self) -> float:
+        """The clock of the store, seconds since the epoch: by it those agree who act by the calendar."""
+        ...
+
+    def waited_s(self, queues: Sequence[str], /) -> float | None:
+        """How long the first in one of these queues has been in the store, seconds: the longest of them;
+        `None` when nothing can be claimed. Paused queues are left out."""
+        ...
+
     def limits(self, /) -> list[LimitView]:
         """The limits in use, by name: what is counted of each."""
         ...
@@ -226,22 +249,58 @@ class StatusPort(Protocol):
         ...
 
 
-class SteeringPort(Protocol):
-    """What workers are told to be, kept so that those that start later know it too."""
+class PostPort(Protocol):
+    """Texts by name that all read, also those that start later: what workers are told to be, schedules."""
 
-    def steering(self, known: int = -1, /) -> Steering | None:
-        """What is wanted of workers: empty, with revision 0, when nothing ever was; `None` when its revision
-        is the `known` one."""
+    def posted(self, name: str, known: int = -1, /) -> Posted | None:
+        """What is posted under a name: empty, with revision 0, when nothing ever was; `None` when its
+        revision is the `known` one."""
         ...
 
-    def steer(self, revision: int, body: bytes, /) -> bool:
-        """Put this in the place of what has that revision, and call the workers; `False`, and nothing is
-        done, when there is another by now."""
+    def post(self, name: str, revision: int, body: bytes, /) -> bool:
+        """Put this in the place of what has that revision, and ring ``"posted"``; `False`, and nothing is
+        done, when there is another by now. Of what is posted under `records.WORKERS` workers are told too."""
         ...
 
-    def waited_s(self, queues: Sequence[str], /) -> float | None:
-        """How long the first in one of these queues has been in the store, seconds: the longest of them;
-        `None` when nothing can be claimed. Paused queues are left out."""
+
+class SharingPort(Protocol):
+    """What tasks and clients hold together, whoever runs them: places under a name, and breakers."""
+
+    def hold(
+        self,
+        name: str,
+        holder: str,
+        /,
+        *,
+        most: int,
+        ttl_s: float,
+        wait_s: float = 0.0,
+        together: bool = False,
+    ) -> Hold:
+        """Take one of `most` places for `ttl_s`, in the order in which they were asked for; who has one keeps
+        it for so long from now, with the same fence.
+
+        Args:
+            name: What is counted together: kind and name, as in ``"lock:paper"``.
+            holder: Who asks; asked again by the same name it is the same place.
+            most: How many places there are. With 0 nobody gets a new one, who has one keeps it.
+            ttl_s: How long it is held.
+            wait_s: How long the turn of who gets none is kept in the line; with 0 it does not wait.
+            together: Places are given only all at once, when so many wait.
+        """
+        ...
+
+    def let_go(self, name: str, holder: str, /) -> bool:
+        """Give a place back, or leave the line; `True` when it still had the place. Rings ``"holds"``."""
+        ...
+
+    def tell_breaker(self, limit: Limit, word: BreakerWord, /, *, took_s: float = 0.0) -> bool:
+        """Ask a breaker whether it lets one through, which `took_s` later is told how that went; or open or
+        close it.
+
+        Returns:
+            Whether it does; of all other words, whether they changed its state.
+        """
         ...
 
 
@@ -262,15 +321,16 @@ class Bell(Protocol):
         ...
 
 
-class Store(GraphPort, WorkPort, WatchPort, StatusPort, SteeringPort, Protocol):
-    """A store keeps all five ports, and wakes those who listen."""
+class Store(GraphPort, WorkPort, WatchPort, StatusPort, PostPort, SharingPort, Protocol):
+    """A store keeps all six ports, and wakes those who listen."""
 
     url: str
     blobs: Blobs
 
     def listen(self, topic: str, /, *, worker: str | None = None) -> Bell:
         """A bell for ``"work"`` (something may be claimed, was cancelled, or workers are told something),
-        ``"watch"`` (events) or ``"ends"`` (something has ended; it may ring for other events too).
+        ``"watch"`` (events), ``"ends"`` (something has ended; it may ring for other events too),
+        ``"posted"``, or ``"holds"`` (a place that others wait for is free).
 
         That of a `worker` need not ring while there is enough to do for others that found nothing to claim.
         """
@@ -318,6 +378,76 @@ class Blobs(Protocol):
         ...
 
 
+class Results(Protocol):
+    """A place where results are put and read, beside the store: Celery's result backend.
+
+    It owns no state: a task has ended when the store says so.
+    """
+
+    def put(self, record: ResultRecord, /) -> None:
+        """Keep what became of a task, in the place of what is known of it, unless that has a higher fence.
+
+        Raises:
+            StoreUnavailable: There is no answer.
+        """
+        ...
+
+    def get(self, id: str, /) -> ResultRecord | None:  # noqa: A002 - what the attribute is called
+        """What was put, if it is there."""
+        ...
+
+    def put_group(self, record: GroupRecord, /) -> None:
+        """Keep the members of a group, in the place of what is known of it."""
+        ...
+
+    def get_group(self, id: str, /) -> GroupRecord | None:  # noqa: A002 - what the attribute is called
+        """What was put, if it is there."""
+        ...
+
+    def delete(self, id: str, /) -> bool:  # noqa: A002 - what the attribute is called
+        """Forget a task or a group; whether it was there."""
+        ...
+
+    def sweep(self, age_s: float, /) -> int:
+        """Forget what ended longer than `age_s` ago; returns how much that was."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+WHOLE = 1 << 16
+"""So many slots stand for all that a cluster has."""
+
+
+class Promises(NamedTuple):
+    """What is true of a pool. What it cannot keep it refuses, before a call that wants it begins: nothing is
+    quietly left out, but by the pool ``inline``, which is for debugging.
+
+    Args:
+        soft_limit: `SoftTimeLimitExceeded` is raised in a task whose soft limit of time is over.
+        hard_limit: A task whose hard limit of time is over is ended by force.
+        memory_limit: A task that uses more memory than it may is ended by force.
+        interrupt: A task that runs is told by `TaskCancelled` that it was cancelled.
+        force: One that goes on all the same is ended by force.
+        dies_alone: When a task takes its process down, no other call is held up by it.
+        live: What a task prints, and how far it is, is told while it runs.
+        deep_output: What C code and other programs print that it starts is kept too.
+        lends: While a task waits for others its slot runs another.
+    """
+
+    soft_limit: bool = True
+    hard_limit: bool = True
+    memory_limit: bool = True
+    interrupt: bool = True
+    force: bool = True
+    dies_alone: bool = True
+    live: bool = True
+    deep_output: bool = True
+    lends: bool = True
+
+
 class Pool(Protocol):
     """Runs calls somewhere. A child that dies is an outcome, not an exception.
 
@@ -325,6 +455,7 @@ class Pool(Protocol):
     """
 
     slots: int
+    promises: Promises
 
     def free(self) -> int:
         """Slots that could take a lease now."""

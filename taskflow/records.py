@@ -21,13 +21,19 @@ from taskflow.states import State
 from taskflow.unique import OnDuplicate
 
 __all__ = [
+    "SAID",
+    "STAYS",
+    "WORKERS",
     "Call",
     "Edge",
     "EdgeMode",
     "Event",
     "Failure",
+    "Given",
+    "GroupRecord",
     "Growth",
     "Heard",
+    "Hold",
     "ItemView",
     "Kind",
     "Lease",
@@ -40,12 +46,14 @@ __all__ = [
     "Outcome",
     "Page",
     "Plan",
+    "Posted",
     "Renewal",
+    "ResultRecord",
     "RunView",
+    "Said",
     "Segment",
     "Settled",
     "Settlement",
-    "Steering",
     "Value",
     "Want",
     "WorkerView",
@@ -119,6 +127,15 @@ class Page(NamedTuple):
     items: Value
 
 
+class Given(NamedTuple):
+    """Items ``[lo, hi)`` of an array node that have their results before it is submitted: the list of them,
+    as one value that was sealed for this node and the fence 0."""
+
+    lo: int
+    hi: int
+    value: Value | None
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """One step of a plan.
@@ -133,6 +150,8 @@ class Node:
         delay_s: Not before this many seconds after the submit.
         expires_s: Not started later than this many seconds after the submit.
         label: What a person reads: the function's name unless the caller chose another.
+        given: Items of an array node that have succeeded already, in order: only the others run. Such a node
+            has a width, no delay, and waits for nobody.
     """
 
     id: NodeId
@@ -148,13 +167,19 @@ class Node:
     delay_s: float | None = None
     expires_s: float | None = None
     label: str = ""
+    given: tuple[Given, ...] = ()
+
+
+STAYS = "+"
+"""How the names of locks begin that a run which succeeded does not let go of."""
 
 
 class Lock(NamedTuple):
     """That a run shall be the only one of this name.
 
     It takes the lock in the step in which it is stored, and lets go of it when it ends (when one of its nodes
-    starts, where the policy of that says so), or after `ttl_s`.
+    starts, where the policy of that says so), or after `ttl_s`. One whose name begins with `STAYS` is kept by
+    a run that succeeded, until then or until that is forgotten.
 
     `on_duplicate` tells what becomes of a plan whose lock another run holds: it is not stored (``"return"``,
     ``"raise"``), it is stored and *skipped* at once (``"skip"``), or the other is cancelled, if that is a run
@@ -174,7 +199,8 @@ class Plan:
         run: Made by the client before anything is sent.
         nodes: In any order.
         name: What a person reads.
-        meta: JSON (tags, seed, shape), and small.
+        meta: JSON (tags, seed, shape), and small. What is under ``memo`` there, if anything, has a ``name``,
+            by which `WatchPort.runs` finds the run.
         lock: What makes it the only one of its kind.
         max_pending: It is refused when more than so many calls are pending in a queue that it names, before
             any of it is added. A call that was submitted by itself counts until it ends; a map is one.
@@ -376,12 +402,68 @@ class Failure:
         return Failure(**{k: v for k, v in json.loads(text).items() if k in known})
 
 
+# ── kept elsewhere ───────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRecord:
+    """What is kept of a task that has ended outside of the store that it ran in, where others can read it.
+
+    Args:
+        id: Of the task, as `AsyncResult.id` has it.
+        status: Celery's word for its state.
+        sealed: Its value or exception, and its arguments, sealed: what handles read.
+        result: The value as JSON, for people and for SQL; of one that is not JSON, its `repr`, as JSON.
+        name: Of the task.
+        args: Its positional arguments, in the same way.
+        kwargs: Its keyword arguments, in the same way.
+        traceback: The worker's text.
+        worker: Who ran it.
+        queue: Where it waited.
+        retries: How often it was tried again.
+        date_done: When it ended, seconds since the epoch.
+        run: The run that it was part of.
+        fence: The number of the lease under which it ran; what a later one has written is kept.
+    """
+
+    id: str
+    status: str
+    sealed: bytes
+    result: str = "null"
+    name: str = ""
+    args: str = "[]"
+    kwargs: str = "{}"
+    traceback: str = ""
+    worker: str = ""
+    queue: str = ""
+    retries: int = 0
+    date_done: float = 0.0
+    run: str = ""
+    fence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRecord:
+    """The members of a group, kept beside the results of its tasks.
+
+    Args:
+        id: Of the group, as `GroupResult.id` has it.
+        members: The ids of its members, in order.
+        date_done: When it was saved, seconds since the epoch.
+    """
+
+    id: str
+    members: tuple[str, ...]
+    date_done: float = 0.0
+
+
 # ── watched ──────────────────────────────────────────────────────────────────────────
 
 
 class Event(NamedTuple):
-    """Items ``[lo, hi)`` of a node moved to `state`; ``lo == hi == 0`` speaks of the node as a whole,
-    and an empty node of the run as a whole (a run of one call, which shares its node's id, has none).
+    """Items ``[lo, hi)`` of a node moved to `state`; ``lo == hi == 0`` speaks of the node as a whole (when
+    that is *running*: one of its items has said something of itself), and an empty node of the run as a whole
+    (a run of one call, which shares its node's id, has none).
     Events of a store are totally ordered by `cursor`."""
 
     cursor: int
@@ -440,8 +522,19 @@ class Call(NamedTuple):
     policy: Policy = Policy()
 
 
+class Said(NamedTuple):
+    """What a running item has said of itself last: `kind`, `data` and `value` are those of its `Note`,
+    `fence` that of its lease, with which `value` was sealed."""
+
+    kind: str
+    data: Mapping[str, Any]
+    value: Value | None
+    fence: int
+
+
 class ItemView(NamedTuple):
-    """One row of a result table; items that share a state and have no story share a row."""
+    """One row of a result table; items that share a state and have no story share a row. `said` is what one
+    that runs has said of itself, by kind."""
 
     lo: int
     hi: int
@@ -453,6 +546,7 @@ class ItemView(NamedTuple):
     took_s: float | None
     error: str | None
     until: float | None = None
+    said: Mapping[str, Said] = MappingProxyType({})
 
 
 class NodeView(NamedTuple):
@@ -502,9 +596,10 @@ class RunView(NamedTuple):
 class LimitView(NamedTuple):
     """What a store counts under the name of a limit that is in use.
 
-    `kind` is ``rate``, ``concurrency`` or ``breaker``; `running` its items that run; `tokens` those of a
-    rate at the last start; `state` that of a breaker, ``closed``, ``open`` or ``half-open``, and `until` when
-    it lets something through, since the epoch; `is_full` whether somebody found no room and waits.
+    `kind` is ``rate``, ``concurrency``, ``breaker``, ``lock``, ``semaphore`` or ``barrier``; `running` its
+    items that run, or those who hold a place; `tokens` those of a rate at the last start; `state` that of a
+    breaker, ``closed``, ``open`` or ``half-open``, and `until` when it lets something through, since the
+    epoch; `is_full` whether somebody found no room and waits.
     """
 
     name: str
@@ -516,16 +611,55 @@ class LimitView(NamedTuple):
     is_full: bool = False
 
 
+SAID = ("state", "progress")
+"""Kinds of notes of which the last one is kept, while its item runs."""
+
+
+class Hold(NamedTuple):
+    """What came of asking for a place.
+
+    Args:
+        fence: Larger than that of every holder before; 0 when there was no place.
+        rest_s: After so many seconds there may be a place though nobody has let go.
+    """
+
+    fence: int
+    rest_s: float = 0.0
+
+
 class Note(NamedTuple):
-    """What a running attempt says of itself: a piece of its output, its progress, a number."""
+    """What a running item says of itself.
+
+    Args:
+        key: The lease it runs under.
+        kind: ``"log"``, a piece of its output, is added to what was kept; those of `SAID` replace each other;
+            others are passed over.
+        data: JSON. The ``index`` of the item is among it, unless that is the first of the lease.
+        value: What belongs to it and only clients open; sealed.
+    """
 
     key: LeaseKey
     kind: str
     data: Mapping[str, Any]
+    value: Value | None = None
+
+    @property
+    def at(self) -> int:
+        """The item that says it."""
+        return int(self.data.get("index", self.key.lo))
+
+    @property
+    def item(self) -> LeaseKey:
+        """The lease, cut to that item: the rest of it may have ended."""
+        return self.key._replace(lo=self.at, hi=self.at + 1)
 
 
-class Steering(NamedTuple):
-    """What is wanted of workers: sealed, and numbered by how often it was changed."""
+WORKERS = "workers"
+"""What is wanted of workers is posted under this name."""
+
+
+class Posted(NamedTuple):
+    """A text that all read and one at a time changes: sealed by its writer, and numbered by its changes."""
 
     revision: int
     body: bytes

@@ -80,6 +80,7 @@ class Run(Waiting):
         return handle
 
     def _value(self, node: NodeId, index: int | None, timeout: float | None) -> Any:
+        __tracebackhide__ = True
         handle = self._handle(node)
         if isinstance(handle, Future):
             return handle.result(timeout)
@@ -141,6 +142,7 @@ LEFT_OUT = object()
 
 def outcome(get: Callable[[], Any], errors: Errors) -> Any:
     """What a handle gives: its value, or, as `errors` says, its exception or `LEFT_OUT`."""
+    __tracebackhide__ = True
     try:
         return get()
     except WaitTimedOut:

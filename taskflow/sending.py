@@ -15,17 +15,31 @@ from taskflow.burst import SHAPE as BURST
 from taskflow.canvas import Signature
 from taskflow.canvas import compile as compile_canvas
 from taskflow.canvas.registry import resolve
-from taskflow.errors import ConfigError, Duplicate, GraphError, NoSuchRun, ResultExpired, TaskflowError
+from taskflow.canvas.shape import Shape, item_id
+from taskflow.errors import (
+    ConfigError,
+    Duplicate,
+    GraphError,
+    NoSuchRun,
+    ResultExpired,
+    TaskflowError,
+    UsageError,
+)
 from taskflow.future import Future
 from taskflow.handles import future_by_id, handle_of
 from taskflow.ids import NodeId, RunId, id_from, new_id
 from taskflow.locking import lock_of_graph
 from taskflow.maprun import MapRun
+from taskflow.marks import marks_of
+from taskflow.observe import showing
 from taskflow.plan import HELPER, Draft, has_reference, items_of
 from taskflow.policy import Options
+from taskflow.pools import context
+from taskflow.recall import earlier_call, memo_of_call, memo_of_map, with_results
 from taskflow.records import Edge, EdgeMode, Lock, Plan
 from taskflow.result import AsyncResult, result_of
-from taskflow.result.finding import find_result
+from taskflow.result.finding import find_result, result_of_future
+from taskflow.result.relatives import SENT_BY
 from taskflow.room import Patiently
 from taskflow.run import Run
 from taskflow.stream import UNCLAIMED_S, Head, Stream, head_of, queue_of
@@ -44,6 +58,7 @@ _TRIES = 5
 _APART = (
     *("key", "unique", "countdown", "eta", "expires", "after", "chunksize", "max_parallel", "run_parallel"),
     "seed",
+    "memo",
 )
 """Options with which a call is sent by itself: they name it, or speak of a node as a whole."""
 
@@ -65,6 +80,7 @@ class Sender:
             and not any(getattr(options, name) for name in _APART)
         )
         self._done_with: deque[RunId] = deque()
+        self._of_sender: tuple[str, Options] = ("", options)
 
     def having(self, **options: Any) -> Sender:
         """The same with other options.
@@ -103,13 +119,17 @@ class Sender:
             engine.check_open()
             item = engine.codec.snapshot(args, kwargs)
             if item is not None:
-                return engine.bursts.add(fn, item, self.options, self._meta(BURST))
+                return engine.bursts.add(fn, item, self._marked, lambda: self._meta(BURST))
         draft, key = self._draft(), self.options.key
+        memo = memo_of_call(fn, args, kwargs, self.options, engine.codec) if self.options.memo else None
+        if memo is not None and (known := earlier_call(engine.store, memo)) is not None:
+            return future_by_id(engine, known)
         name = new_id() if key is None else id_from(key)
         draft.call(fn, args, kwargs, self.options, node_id=NodeId(name))
         node = draft.nodes[-1]
         future: Future[Any] = Future(engine, RunId(name), node.id, None, node.label)
-        plan = Plan(RunId(name), tuple(draft.nodes), node.label, self._meta(), max_pending=self._bound())
+        meta = self._meta() if memo is None else self._meta() | {"memo": memo.meta}
+        plan = Plan(RunId(name), tuple(draft.nodes), node.label, meta, max_pending=self._bound())
         if key is not None:
             engine.send(plan)
             engine.feed.catch_up(node.id, future)
@@ -121,6 +141,10 @@ class Sender:
             return future
         sent: Future[Any] = self._sent(plan, node.id, future, lambda run: future_by_id(engine, run))
         return sent
+
+    def sent(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AsyncResult:
+        """Send one call; its result in Celery's words."""
+        return result_of_future(self.call(fn, args, kwargs))
 
     def named(self, task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
         """Send one call of a task by its name: only that, or what it stands for here."""
@@ -151,7 +175,15 @@ class Sender:
         draft, run, known = self._begin()
         if known is not None:
             return known  # type: ignore[no-any-return]
-        if buffersize is not None or any(map(_is_read_once, iterables)):
+        read_on = buffersize is not None or any(map(_is_read_once, iterables))
+        width: int | None
+        noted: dict[str, Any] = {}
+        if options.memo:
+            if read_on:
+                raise UsageError("memo= compares all items before any runs: give a list, no iterator.")
+            noted = self._remembered(fn, iterables, options, draft)
+            node, width = draft.nodes[-1].id, draft.nodes[-1].width
+        elif read_on:
             star = len(iterables) > 1
             source = zip(*iterables, strict=False) if star else iter(iterables[0])
             head = head_of(source) if buffersize is None else Head([], source)
@@ -162,7 +194,17 @@ class Sender:
             node, width = draft.map(fn, iterables, options)
         label = draft.nodes[0].label
         handle: MapRun[Any] = MapRun(self._engine, run, node, width, label)
-        return self._send(draft, run, label, "map", node, handle)  # type: ignore[no-any-return]
+        return self._send(draft, run, label, "map", node, handle, **noted)  # type: ignore[no-any-return]
+
+    def _remembered(
+        self, fn: Callable[..., Any], iterables: tuple[Iterable[Any], ...], options: Options, draft: Draft
+    ) -> dict[str, Any]:
+        """Draw a map whose items may have results in earlier runs; gives what is noted of it."""
+        memo = memo_of_map(fn, options, star=len(iterables) > 1)
+        draft.map(fn, iterables, options)
+        engine = self._engine
+        draft.nodes[-1], cached = with_results(engine.store, engine.codec, draft.nodes[-1], memo)
+        return {"memo": memo.meta, "cached": cached} if cached else {"memo": memo.meta}
 
     def _stream(
         self,
@@ -202,20 +244,47 @@ class Sender:
             return self._canvas(sig, eager)
 
     def _canvas(self, sig: Signature, eager: object) -> AsyncResult:
+        self._refuse_memo("a canvas")
         draft, run, known = self._begin()
         if known is not None:
             return known  # type: ignore[no-any-return]
         is_call = type(sig) is Signature
-        shape = compile_canvas(sig, draft, self.options if is_call else self._options_of_parts)
+        shape = self._compiled(sig, draft)
         last = set(shape.nodes())
         ignored = bool(last) and all(n.policy.ignore_result for n in draft.nodes if n.id in last)
         result = result_of(self._engine, run, shape, _arrays(draft), ignored=ignored, eager=eager)
         if draft.nodes:
-            name = " → ".join(dict.fromkeys(node.label for node in draft.nodes))
+            meta = self._meta_of(shape, draft)
             return self._send(  # type: ignore[no-any-return]
-                draft, run, name[:200], "canvas", run, result, is_call=is_call, canvas=shape.to_json()
+                draft, run, _name_of(draft), "canvas", run, result, is_call=is_call, **meta
             )
         return result
+
+    def _compiled(self, sig: Signature, draft: Draft) -> Shape:
+        """Draw a canvas."""
+        options = self.options if type(sig) is Signature else self._options_of_parts
+        return compile_canvas(sig, draft, options, header_errbacks=self._engine.header_errbacks)
+
+    def _meta_of(self, shape: Shape, draft: Draft) -> dict[str, Any]:
+        """Where the results of a canvas will be, and what its tasks are marked with."""
+        marks = marks_of([node.id for node in draft.nodes], draft.tags, self._marked.tags)
+        return {"canvas": shape.to_json(), **marks}
+
+    def drawn(self, sig: Signature) -> Plan:
+        """What `canvas` would send; nothing is sent.
+
+        Raises:
+            ConfigError: It has nothing to run, or an option that is for one run only.
+        """
+        self._refuse_memo("a schedule")
+        if self.options.key is not None:
+            raise ConfigError("key= names one run, and a schedule makes many: leave it away.")
+        draft, is_call = self._draft(), type(sig) is Signature
+        shape = self._compiled(sig, draft)
+        if not draft.nodes:
+            raise ConfigError(f"{sig!r} has nothing to run.")
+        meta = self._meta_of(shape, draft)
+        return self._plan(draft, RunId(new_id()), _name_of(draft), "canvas", meta, is_call=is_call)
 
     def canvas_to_its_end(self, sig: Signature) -> AsyncResult:
         """Send a canvas and wait for its end; it is forgotten in the store when nobody holds its result."""
@@ -249,6 +318,9 @@ class Sender:
         resume: WorkflowRun | str | None,
         memo: bool | None,
     ) -> WorkflowRun:
+        if self.options.memo == "edited":
+            raise ConfigError("A workflow is remembered by what its functions do: memo=True.")
+        memo = True if memo is None and self.options.memo else memo
         draft, run, known = self._begin()
         if known is not None:
             return known  # type: ignore[no-any-return]
@@ -272,6 +344,7 @@ class Sender:
 
     def map_reduce(self, job: Any) -> Any:
         """Send a map-reduce and wait for its result; see `taskflow.map_reduce`."""
+        self._refuse_memo("map_reduce")
         if self._unique is not None:
             raise ConfigError("map_reduce cannot be unique: it is waited for where it is called.")
         with self._patiently():
@@ -290,6 +363,10 @@ class Sender:
             return compiled.assemble(reduced.results())
         return compiled.assemble(reduced.results("return"), lost)
 
+    def _refuse_memo(self, what: str) -> None:
+        if self.options.memo:
+            raise ConfigError(f"memo= is for calls, maps and workflows, and this is {what}: leave it away.")
+
     def _draft(self) -> Draft:
         self._engine.check_open()
         return Draft(self._engine.codec, time.time, self._engine.url)
@@ -307,12 +384,25 @@ class Sender:
         return draft, run, handle_of(self._engine, view)
 
     def _meta(self, shape: str = "") -> dict[str, Any]:
-        meta: dict[str, Any] = {}
+        meta: dict[str, Any] = dict(showing.origin())
         if shape:
             meta["shape"] = shape
-        if self.options.tags:
-            meta["tags"] = dict(self.options.tags)
+        if self._marked.tags:
+            meta["tags"] = dict(self._marked.tags)
         return meta
+
+    @property
+    def _marked(self) -> Options:
+        """The options; inside a task with a tag that says which task has sent it."""
+        if not context.inside():
+            return self.options
+        me = context.current()
+        sender = item_id(me.id, me.index) if me.array else me.id
+        known, options = self._of_sender
+        if known != sender:
+            options = self.options.merge(tags={SENT_BY: sender, **self.options.tags})
+            self._of_sender = sender, options
+        return options
 
     def _send(
         self,
@@ -326,19 +416,25 @@ class Sender:
         **meta: Any,
     ) -> Any:
         """Send what was drawn; its handle, or that of the run that holds its lock."""
-        plan = replace(draft.plan(run, name, self._meta(shape) | meta), max_pending=self._bound())
+        plan = self._plan(draft, run, name, shape, meta, is_call=is_call)
+        if "canvas" in meta:
+            return self._sent(plan, NodeId(watched), handle, lambda run: find_result(self._engine, run))
+        return self._sent(plan, NodeId(watched), handle, self._attach)
+
+    def _plan(
+        self, draft: Draft, run: RunId, name: str, shape: str, meta: Mapping[str, Any], *, is_call: bool
+    ) -> Plan:
+        plan = replace(draft.plan(run, name, self._meta(shape) | dict(meta)), max_pending=self._bound())
         if draft.locks and not is_call:
             raise ConfigError(
                 "A task with unique=... was to become a part of something larger: send it by itself, or make"
                 " that the only one of its kind as a whole, with client.options(unique=...)."
             )
         if draft.locks:
-            plan = _locked(plan, *draft.locks[0])
-        elif self._unique is not None:
-            plan = _locked(plan, lock_of_graph(self._unique, draft.nodes), self._unique)
-        if "canvas" in meta:
-            return self._sent(plan, NodeId(watched), handle, lambda run: find_result(self._engine, run))
-        return self._sent(plan, NodeId(watched), handle, self._attach)
+            return _locked(plan, *draft.locks[0])
+        if self._unique is not None:
+            return _locked(plan, lock_of_graph(self._unique, draft.nodes), self._unique)
+        return plan
 
     def _sent(self, plan: Plan, node: NodeId, handle: Any, known: Callable[[RunId], Any]) -> Any:
         """Send a plan; its handle, or what `known` gives for the run that holds its lock."""
@@ -369,6 +465,10 @@ class Sender:
             raise
 
 
+def _name_of(draft: Draft) -> str:
+    return " → ".join(dict.fromkeys(node.label for node in draft.nodes))[:200]
+
+
 def _locked(plan: Plan, lock: Lock, unique: Unique) -> Plan:
     """A plan with a lock.
 
@@ -380,7 +480,7 @@ def _locked(plan: Plan, lock: Lock, unique: Unique) -> Plan:
             f"on_duplicate={lock.on_duplicate!r} is for single calls and maps, and this has {len(plan.nodes)}"
             " nodes: use 'return' or 'raise'."
         )
-    if unique.until == "finished":
+    if unique.until != "started":
         return replace(plan, lock=lock)
     nodes = [replace(node, policy=replace(node.policy, unlocks=True)) for node in plan.nodes]
     return replace(plan, nodes=tuple(nodes), lock=lock)

@@ -14,7 +14,26 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["FAILURES", "LIVE", "MOVES", "TERMINAL", "State"]
+__all__ = [
+    "EXCEPTION_STATES",
+    "FAILURE",
+    "FAILURES",
+    "IGNORED",
+    "LIVE",
+    "MOVES",
+    "PENDING",
+    "PROPAGATE_STATES",
+    "READY_STATES",
+    "RECEIVED",
+    "REJECTED",
+    "RETRY",
+    "REVOKED",
+    "STARTED",
+    "SUCCESS",
+    "TERMINAL",
+    "UNREADY_STATES",
+    "State",
+]
 
 
 class State(StrEnum):
@@ -47,3 +66,13 @@ MOVES: dict[State, frozenset[State]] = {
 } | {state: frozenset() for state in TERMINAL}
 """Legal moves. A queued node may end at once: a late settle by the newest fence is accepted,
 and an array node stays queued until its last item ends. `running → blocked` is a replacement."""
+
+# ── Celery's words, as `AsyncResult.state` says them ─────────────────────────────────
+
+PENDING, RECEIVED, STARTED, RETRY = "PENDING", "RECEIVED", "STARTED", "RETRY"
+SUCCESS, FAILURE, REVOKED, IGNORED, REJECTED = "SUCCESS", "FAILURE", "REVOKED", "IGNORED", "REJECTED"
+UNREADY_STATES = frozenset({PENDING, RECEIVED, STARTED, RETRY})
+READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED, IGNORED, REJECTED})
+"""Those in which `AsyncResult.ready` is true: here also what a task itself ended."""
+EXCEPTION_STATES = frozenset({RETRY, FAILURE, REVOKED})
+PROPAGATE_STATES = frozenset({FAILURE, REVOKED})

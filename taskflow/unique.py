@@ -11,6 +11,7 @@ from taskflow.errors import ConfigError, nearest
 __all__ = ["OnDuplicate", "Unique"]
 
 OnDuplicate = Literal["return", "skip", "raise", "replace"]
+Until = Literal["started", "finished", "expired"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class Unique:
             equal); a text, which is the same for all that give it; or a function that is called with the
             arguments, and whose answer counts together with the name of the task.
         until: ``"finished"``: no second one is there before the first has ended. ``"started"``: before it has
-            begun to run; so one waits while another runs.
+            begun to run; so one waits while another runs. ``"expired"``: before `ttl` is over, though the
+            first has succeeded, as long as the store has its result; one that failed is not in the way. That
+            is what ``idempotency_key=`` means.
         ttl: Seconds after which the lock is let go in any case, on the clock of the store. Choose it longer
             than the task may wait and run.
         on_duplicate: What becomes of the second: ``"return"`` gives the handle of the first, ``"raise"``
@@ -43,12 +46,12 @@ class Unique:
 
     key: str | Callable[..., Any] | None = None
     _: KW_ONLY
-    until: Literal["started", "finished"] = "finished"
+    until: Until = "finished"
     ttl: float = 3600.0
     on_duplicate: OnDuplicate = "return"
 
     def __post_init__(self) -> None:
-        for name, known in (("until", ("started", "finished")), ("on_duplicate", get_args(OnDuplicate))):
+        for name, known in (("until", get_args(Until)), ("on_duplicate", get_args(OnDuplicate))):
             value = getattr(self, name)
             if value not in known:
                 raise ConfigError(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from taskflow.errors import NoSuchRun, ResultExpired, StoreError, WaitTimedOut
 from taskflow.feed import run_lost
-from taskflow.future import end_of
 from taskflow.ids import RunId
+from taskflow.observe import showing
+from taskflow.observe.showing import bundle, shown_by
 from taskflow.pools import context
 from taskflow.records import RunView
 from taskflow.states import State
@@ -43,6 +44,7 @@ class Waiting:
         self._over = False
         self._lost: StoreError | None = None
         self._on_end: list[Callable[[], object]] = []
+        self._on_news: list[Callable[[], object]] = []
 
     @property
     def id(self) -> RunId:
@@ -83,12 +85,17 @@ class Waiting:
     # ── waiting ──────────────────────────────────────────────────────────────────────
 
     def wait(self, timeout: float | None = None, *, progress: bool = False) -> Self:
-        """Wait until all of it has ended, however; may show progress in a terminal.
+        """Wait until all of it has ended, however; may show progress, in a terminal or under the cell.
 
         Raises:
             WaitTimedOut: The wait ended, the run did not.
             RunLost: The store has forgotten the run: its server was restarted without what it had stored.
         """
+        __tracebackhide__ = True
+        if progress and showing.shower() is not None:
+            with showing.during(self):
+                self._block(self.done, timeout)
+            return self
         if progress and not self._over:
             from taskflow.observe.terminal import Bars
 
@@ -126,17 +133,35 @@ class Waiting:
         """All of it has ended: wake those who wait, and tell those who asked."""
         with self._changed:
             self._over = True
-            self._changed.notify_all()
             told, self._on_end = self._on_end, []
+        self._wake()
         for tell in told:
             tell()
 
+    def _wake(self) -> None:
+        """Something has happened: let those who wait look."""
+        with self._changed:
+            self._changed.notify_all()
+            told, self._on_news = self._on_news, []
+        for tell in told:
+            tell()
+
+    def _when(self, true: Callable[[], bool], tell: Callable[[], object]) -> None:
+        """Call a function when the next thing has happened, or now if something is true."""
+        with self._changed:
+            if not (self._over or true()):
+                self._on_news.append(tell)
+                return
+        tell()
+
     def _block(self, done: Callable[[], bool], timeout: float | None) -> None:
+        __tracebackhide__ = True
         if self._lost is None and not done():
             self._hold(done, timeout)
         self._check_known()
 
     def _hold(self, done: Callable[[], bool], timeout: float | None) -> None:
+        __tracebackhide__ = True
         engine = self._engine
         engine.flush()
         try:
@@ -150,25 +175,42 @@ class Waiting:
                     raise self._timed_out(timeout)
         except KeyboardInterrupt:
             engine.interrupted([self])
-            raise
+            raise KeyboardInterrupt from None  # where in the wait it came is of no interest
 
     def _timed_out(self, timeout: float | None) -> WaitTimedOut:
         after = "" if timeout is None else f" after {timeout:g} s"
         return WaitTimedOut(f"{self!r} had not ended{after}. {self._engine.why_waiting()}")
 
     async def _awaited(self, result: Callable[[], Any]) -> Any:
+        """The result, in an event loop; looking for it asks the store, so that is done beside the loop."""
+        __tracebackhide__ = True
         import asyncio
 
-        self._engine.flush()
         if self._engine.inline:
             return result()
-        try:
-            await end_of(self.when_over)
-        except asyncio.CancelledError:
-            if self._engine.cancel_on_interrupt:
-                self.cancel()
-            raise
+        async with showing.awaited(self):
+            await self._come(self.when_over)
         return await asyncio.to_thread(result)
+
+    async def _come(self, tell: Callable[..., object], timeout: float | None = None) -> None:
+        """Wait in an event loop until `tell` calls back."""
+        __tracebackhide__ = True
+        import asyncio
+
+        from taskflow.awaiting import comes
+
+        if not await comes(self._engine, tell, self.cancel, timeout):
+            raise await asyncio.to_thread(self._timed_out, timeout)
+
+    # ── showing ──────────────────────────────────────────────────────────────────────
+
+    def _ipython_display_(self) -> None:
+        shown_by(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """How it stands, where taskflow is not loaded: text, HTML, and a snapshot for JupyterLab."""
+        self._engine.flush()
+        return bundle(self._engine.store, self.run_id, repr(self))
 
     # ── drawing ──────────────────────────────────────────────────────────────────────
 

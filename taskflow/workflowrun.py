@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import TYPE_CHECKING, Any
 
 from taskflow.errors import GraphError, UsageError, nearest
-from taskflow.future import Future, decode
+from taskflow.future import decode
 from taskflow.ids import NodeId, RunId
 from taskflow.lookup import Lookup
 from taskflow.maprun import Errors, MapRun
+from taskflow.observe import showing
 from taskflow.records import Failure, ItemView, Node, NodeView, RunView
 from taskflow.run import LEFT_OUT, Handle, Run, arrays_of, outcome, seconds_left
 from taskflow.states import TERMINAL, State
 from taskflow.tables import rows_or_frame
 
 if TYPE_CHECKING:
+    from taskflow.arrivals import Arrivals
     from taskflow.engine import Engine
     from taskflow.plan import Draft
     from taskflow.policy import Options
@@ -77,11 +86,15 @@ class WorkflowRun(Run):
 
     def result(self, node: str | None = None, timeout: float | None = None) -> Any:
         """The value of a node; of the last one when none is named (of several last ones a dict by name)."""
+        __tracebackhide__ = True
         if node is not None:
             self.nodes[node]
             return self._value(self._names[node], None, timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        values = {name: self._value(self._names[name], None, seconds_left(deadline)) for name in self._last}
+        values = {}
+        with showing.during(self):
+            for name in self._last:  # a comprehension is a frame of its own before Python 3.12
+                values[name] = self._value(self._names[name], None, seconds_left(deadline))
         return values[self._last[0]] if len(values) == 1 else values
 
     def gather(self, errors: Errors = "raise") -> dict[str, Any]:
@@ -91,11 +104,16 @@ class WorkflowRun(Run):
             errors: ``"raise"``; ``"return"`` puts exceptions in place; ``"skip"`` leaves out nodes without
                 a value, and failed items in the lists of maps.
         """
-        values = {name: self._gathered(handle, errors) for name, handle in self.nodes.items()}
+        __tracebackhide__ = True
+        values = {}
+        with showing.during(self):
+            for name, handle in self.nodes.items():
+                values[name] = self._gathered(handle, errors)
         return {name: value for name, value in values.items() if value is not LEFT_OUT}
 
     @staticmethod
     def _gathered(handle: Handle, errors: Errors) -> Any:
+        __tracebackhide__ = True
         if isinstance(handle, MapRun):
             return handle.results(errors)
         return outcome(handle.result, errors)
@@ -113,32 +131,58 @@ class WorkflowRun(Run):
         arrays, homes = self._moved(fresh)
         return self._told(WorkflowRun(self._engine, new, names, arrays, self._last, homes))
 
-    # ── as it goes on ───────────────────────────────────────────────────────────────
-
-    def as_completed(self, timeout: float | None = None) -> Iterator[tuple[str, Handle]]:
-        """The nodes as they end, however they end: name and handle.
+    def debug(
+        self,
+        name: str | None = None,
+        index: int | None = None,
+        *,
+        fn: Callable[..., Any] | None = None,
+        post_mortem: bool = True,
+    ) -> Any:
+        """Run one call of it once more, here and now; a debugger opens where it raises: see `Future.debug`.
 
         Args:
-            timeout: Seconds to wait at most for all of them.
+            name: Of the node; the first that failed by default.
+            index: Which item, where the node is a map; the first that failed by default.
+            fn: Run this in place of the function that was sent: the one that you have just edited.
+            post_mortem: Open a debugger.
 
         Raises:
-            WaitTimedOut: The time was up, and not all nodes had ended.
+            GraphError: There is no such node (the nearest is named).
+            UsageError: No node has failed, and none was named.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        ended: deque[str] = deque()
+        __tracebackhide__ = True
+        if name is None:
+            views = self._views_of(list(self._names.values()))
+            bad = (each for each, node in self._names.items() if _has_failed(views.get(node)))
+            name = next(bad, None)
+            if name is None:
+                raise UsageError(f"No node of {self!r} has failed: say which one to run.")
+        handle = self.nodes[name]
+        if isinstance(handle, MapRun):
+            return handle.debug(index, fn=fn, post_mortem=post_mortem)
+        return handle.debug(fn=fn, post_mortem=post_mortem)
 
-        def over(name: str, *_: Any) -> None:
-            with self._changed:
-                ended.append(name)
-                self._changed.notify_all()
+    # ── as it goes on ───────────────────────────────────────────────────────────────
 
-        for name, handle in self.nodes.items():
-            tell = handle.add_done_callback if isinstance(handle, Future) else handle.when_over
-            tell(functools.partial(over, name))
-        for _ in range(len(self.nodes)):
-            self._block(lambda: bool(ended), seconds_left(deadline))
-            name = ended.popleft()
-            yield name, self.nodes[name]
+    def as_completed(self, timeout: float | None = None) -> Arrivals[tuple[str, Handle]]:
+        """The nodes as they end, however they end: name and handle; for ``for`` and ``async for``.
+
+        Args:
+            timeout: Seconds to wait at most for all of them; then `WaitTimedOut` is raised.
+
+        Example:
+            ``async for name, handle in run.as_completed():``, or ``async for name, handle in run:``
+        """
+        from taskflow.arrivals import Arrivals
+
+        return Arrivals(
+            lambda: [((name, handle), handle) for name, handle in self.nodes.items()], timeout, whole=self
+        )
+
+    def __aiter__(self) -> AsyncIterator[tuple[str, Handle]]:
+        """The nodes as they end, see `as_completed`."""
+        return self.as_completed()
 
     def partial(self) -> dict[str, Any]:
         """What is there now, by name: of calls that succeeded the value, of maps the list of what there is.
@@ -186,22 +230,6 @@ class WorkflowRun(Run):
         """The graph with the states of the moment, as SVG text; see `Workflow.to_svg`."""
         return _picture(self.progress)
 
-    def _repr_svg_(self) -> str:
-        return self.to_svg()
-
-    def _repr_html_(self) -> str:
-        """The graph as an image, which is shown in notebooks that are not trusted, too."""
-        from base64 import b64encode
-        from html import escape
-
-        run = self.progress
-        picture = b64encode(_picture(run).encode()).decode()
-        name = escape(f"{run.name or 'run'}: {run.state}", quote=True)
-        return (
-            f'<figure style="margin:0"><img alt="{name}" style="max-width:100%"'
-            f' src="data:image/svg+xml;base64,{picture}"><figcaption>{name}</figcaption></figure>'
-        )
-
 
 def _picture(run: RunView) -> str:
     from taskflow.observe.steps import picture_of_run
@@ -210,6 +238,11 @@ def _picture(run: RunView) -> str:
     return to_svg(picture_of_run(run))
 
 
+def _has_failed(view: NodeView | None) -> bool:
+    return view is not None and any(view.counts.get(state) for state in _FAILED)
+
+
+_FAILED = (State.FAILED, State.DEAD)
 _TIMELINE = ("node", "lo", "hi", "worker", "started_at", "took_s", "state")
 
 
@@ -277,8 +310,8 @@ def _names_in(view: RunView, lookup: Lookup) -> tuple[Mapping[str, NodeId], Sequ
     older = lookup.run(RunId(view.meta["rerun_of"])) if "rerun_of" in view.meta else None
     if older is not None:
         names, last = _names_in(older, lookup)
-        again = {node.label: node.id for node in view.nodes}
-        fresh = {node.id: again[node.label] for node in older.nodes if node.label in again}
+        again = {node.source: node.id for node in view.nodes if node.source is not None}
+        fresh = {n.id: again[one] for n in older.nodes for one in (n.source, n.id) if one in again}
         return {name: fresh.get(node, node) for name, node in names.items()}, last
     own = _labels(view.nodes) if view.meta.get("shape") == "workflow" else {}
     parents = (edge.parent for node in view.nodes for edge in node.parents)

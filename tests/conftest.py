@@ -31,11 +31,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones come first in the share of each process, so that nobody waits for one at the end."""
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    rest = [item for item in items if not item.get_closest_marker("slow")]
+    """The slow ones come first in the share of each process, so that nobody waits for one at the end.
+
+    Those in a browser are the first of all, and so of one process: it starts their servers once.
+    """
+    browser = [item for item in items if item.get_closest_marker("browser")]
+    browser.sort(key=lambda item: item.path)
+    others = [item for item in items if not item.get_closest_marker("browser")]
+    slow = [item for item in others if item.get_closest_marker("slow")]
+    rest = [item for item in others if not item.get_closest_marker("slow")]
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    items[:] = [
+    items[:] = browser + [
         item
         for n in range(count)
         for item in (*slow[n::count], *rest[len(rest) * n // count : len(rest) * (n + 1) // count])
@@ -69,3 +75,15 @@ def _logs_as_before() -> Iterator[None]:
     before = (log.level, log.disabled, log.propagate, list(log.handlers))
     yield
     assert (log.level, log.disabled, log.propagate, list(log.handlers)) == before
+
+
+@pytest.fixture(autouse=True)
+def _no_current_app() -> Iterator[None]:
+    """An application that a test makes is not the one of those that come after it."""
+    from taskflow import hooks
+    from taskflow.app import current
+
+    current.choose(None)
+    yield
+    current.choose(None)
+    assert hooks.app is None

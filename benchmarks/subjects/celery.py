@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, ClassVar
 
 from benchmarks import work
@@ -13,8 +14,10 @@ from benchmarks.subject import Subject
 class Celery(Subject):
     """Its defaults, JSON among them; the bulk call is `group`."""
 
+    library: ClassVar[str] = "celery"
+    """Where `group` and `chord` come from."""
     title = "Celery"
-    packages = ("celery", "kombu", "billiard", "redis", "hiredis")
+    packages: ClassVar[tuple[str, ...]] = ("celery", "kombu", "billiard", "redis", "hiredis")
     notes = "`worker -P prefork -c 2`, settings as they come; bulk calls are a `group`, chords its `chord`"
     cannot: ClassVar[Mapping[str, str]] = {
         "graph": "chains, groups and chords cannot say that a node with two parents shares each with others"
@@ -48,15 +51,13 @@ class Celery(Subject):
 
     def map(self, fn: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """See `Subject`."""
-        from celery import group
-
+        group = import_module(self.library).group
         task = self._tasks[fn]
         return list(group(task.s(item) for item in items)().get())
 
     def chord(self, fn: Callable[[int], int], items: Sequence[int]) -> int:
         """See `Subject`."""
-        from celery import chord
-
+        chord = import_module(self.library).chord
         task = self._tasks[fn]
         return int(chord([task.s(item) for item in items])(self._tasks[work.total].s()).get())
 

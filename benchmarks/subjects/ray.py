@@ -27,7 +27,8 @@ class Ray(Subject):
         self._ray = ray
         self._pool: Any = None
         self._remote: dict[Callable[..., Any], Any] = {}
-        ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        how = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+        ray.init("local", num_cpus=WORKERS, **how)  # whatever cluster runs beside it
 
     def stop(self) -> None:
         """See `Subject`."""

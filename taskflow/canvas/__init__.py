@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from taskflow.canvas.combinators import chain, chord, group
 from taskflow.canvas.decorator import Task, task
+from taskflow.canvas.errbacks import headers_too
 from taskflow.canvas.registry import tasks
 from taskflow.canvas.serial import chunks, xmap, xstarmap
 from taskflow.canvas.shape import Shape
 from taskflow.canvas.sheet import DraftSheet
 from taskflow.canvas.signatures import Signature, maybe_signature, signature
+from taskflow.canvas.stamping import StampingVisitor
 from taskflow.policy import Options
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Shape",
     "Signature",
+    "StampingVisitor",
     "Task",
     "chain",
     "chord",
@@ -30,7 +33,9 @@ __all__ = [
     "compile",
     "group",
     "maybe_signature",
+    "maybe_subtask",
     "signature",
+    "subtask",
     "task",
     "tasks",
     "xmap",
@@ -38,13 +43,20 @@ __all__ = [
 ]
 
 
-def compile(sig: Signature, draft: Draft, options: Options | None = None) -> Shape:  # noqa: A001 - canvas.compile
+subtask, maybe_subtask = signature, maybe_signature  # Celery's older names
+
+
+def compile(  # noqa: A001 - canvas.compile
+    sig: Signature, draft: Draft, options: Options | None = None, *, header_errbacks: bool = False
+) -> Shape:
     """Draw a canvas on a draft.
 
     Args:
         sig: The canvas; it is not changed, but generators of groups in it are read.
         draft: Takes the nodes.
         options: What every node starts from.
+        header_errbacks: What is linked to a chord for errors also runs for each member of its header that
+            fails, not only once for its body.
 
     Returns:
         Where the results will be.
@@ -53,4 +65,5 @@ def compile(sig: Signature, draft: Draft, options: Options | None = None) -> Sha
         GraphError: It has no steps, or a chord no body.
         ConfigError: A task is not known here, or an option is not.
     """
-    return sig.draw(DraftSheet(draft, (options or Options()).of_run()))
+    with headers_too(header_errbacks):
+        return sig.draw(DraftSheet(draft, (options or Options()).of_run()))

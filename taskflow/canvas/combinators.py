@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from itertools import chain as concat
 from typing import Any, Self, cast
 
-from taskflow.canvas.errbacks import draw_errbacks
+from taskflow.canvas.errbacks import draw_errbacks, of_headers
 from taskflow.canvas.rows import draw_row, in_rows
 from taskflow.canvas.shape import Shape, item_id
 from taskflow.canvas.sheet import Sheet
-from taskflow.canvas.signatures import Signature, maybe_signature
+from taskflow.canvas.signatures import Signature, as_signature, maybe_signature
 from taskflow.errors import GraphError, UsageError
 from taskflow.ids import new_id
 from taskflow.records import EdgeMode
@@ -29,6 +29,19 @@ class _Canvas(Signature):
     def tasks(self) -> list[Signature]:
         """The signatures it is made of."""
         return self.kwargs["tasks"]  # type: ignore[no-any-return]
+
+    @tasks.setter
+    def tasks(self, tasks: Iterable[Any]) -> None:
+        """Put others in their place."""
+        self.kwargs["tasks"] = [as_signature(task) for task in tasks]
+
+    @property
+    def app(self) -> Any:
+        """The application of its first task, if that has one; a generator is not read for it."""
+        members = self.kwargs.get("header") or self.kwargs.get("tasks")
+        if isinstance(members, group):
+            return members.app
+        return members[0].app if isinstance(members, list) and members else None
 
     def set_immutable(self, immutable: bool) -> None:
         """Say whether what runs first in it takes further arguments."""
@@ -52,7 +65,7 @@ class _Canvas(Signature):
         return self.tasks
 
     def _restore(self) -> None:
-        self["kwargs"]["tasks"] = [maybe_signature(task) for task in self["kwargs"].get("tasks", ())]
+        self["kwargs"]["tasks"] = [as_signature(task) for task in self["kwargs"].get("tasks", ())]
 
 
 class chain(_Canvas):  # noqa: N801 - Celery's name
@@ -75,7 +88,7 @@ class chain(_Canvas):  # noqa: N801 - Celery's name
     def __init__(self, *tasks: Any, **options: Any) -> None:
         super().__init__("taskflow.chain", options=options)
         steps = _spread(tasks)
-        self["kwargs"]["tasks"] = [maybe_signature(step) for step in steps]
+        self["kwargs"]["tasks"] = [as_signature(step) for step in steps]
 
     def draw(
         self, sheet: Sheet, lead: Shape | None = None, inherited: Mapping[str, Any] | None = None
@@ -125,10 +138,18 @@ class chain(_Canvas):  # noqa: N801 - Celery's name
         for task in self.tasks[-1:]:
             task._fix_ids(task_id)
 
-    def _link(self, kind: str, callback: Signature) -> Signature:
+    def unchain_tasks(self) -> list[Signature]:
+        """Copies of the steps: the last with what is linked to the chain, each with its errbacks."""
+        steps = [task.clone() for task in self.tasks]
+        for step in steps:
+            step.link_error(self._linked("link_error"))
+        return steps
+
+    def _link(self, kind: str, callback: Signature) -> None:
         if kind == "link_error":
-            return super()._link(kind, callback)
-        return self.tasks[-1]._link(kind, callback)
+            super()._link(kind, callback)
+        else:
+            self.tasks[-1]._link(kind, callback)
 
 
 class group(_Canvas):  # noqa: N801 - Celery's name
@@ -148,7 +169,7 @@ class group(_Canvas):  # noqa: N801 - Celery's name
         super().__init__("taskflow.group", options=options)
         members = _spread(tasks)
         if not isinstance(members, Iterator):
-            members = [maybe_signature(member) for member in members]
+            members = [as_signature(member) for member in members]
         self["kwargs"]["tasks"] = members
 
     @property
@@ -159,21 +180,34 @@ class group(_Canvas):  # noqa: N801 - Celery's name
             self["kwargs"]["tasks"] = members = list(self._read())
         return members
 
+    @tasks.setter
+    def tasks(self, tasks: Iterable[Any]) -> None:
+        """Put others in their place."""
+        self.kwargs["tasks"] = [as_signature(task) for task in tasks]
+
     def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> Self:
         """Let the members start one after the other: a countdown for each, in seconds.
 
         Args:
             start: That of the first.
-            stop: Where it begins anew with `start`.
+            stop: The longest; those that would wait longer wait as long as the last that does not.
             step: How much more each waits than the one before.
         """
         wait = start
         for member in self.tasks:
             member.set(countdown=wait)
-            wait += step
-            if stop is not None and wait >= stop:
-                wait = start
+            if stop is None or wait + step <= stop:
+                wait += step
         return self
+
+    def each_member(self, change: Callable[[Signature], object]) -> None:
+        """Change each member in place; those of a generator when it is read."""
+        members = self.kwargs["tasks"]
+        if isinstance(members, list):
+            for member in members:
+                change(member)
+        else:
+            self.kwargs["tasks"] = _changed(members, change)
 
     def draw(
         self, sheet: Sheet, lead: Shape | None = None, inherited: Mapping[str, Any] | None = None
@@ -220,7 +254,7 @@ class group(_Canvas):  # noqa: N801 - Celery's name
             yield from members
             return
         self["kwargs"]["tasks"] = _Spent()
-        yield from map(maybe_signature, members)
+        yield from map(as_signature, members)
 
     def _flat(self, inherited: Mapping[str, Any] | None) -> Iterator[tuple[Signature, dict[str, Any]]]:
         """The members with the options they inherit, those of groups among them included."""
@@ -244,14 +278,16 @@ class group(_Canvas):  # noqa: N801 - Celery's name
                 for index, sig in enumerate(row):
                     sig._fix_ids(item_id(node, index))
 
-    def _link(self, kind: str, callback: Signature) -> Signature:
+    def _link(self, kind: str, callback: Signature) -> None:
         for task in self.tasks:
             task._link(kind, callback)
-        return callback
 
 
 class chord(_Canvas):  # noqa: N801 - Celery's name
     """A group, then a body that gets the list of its results; an empty group gives it ``[]``.
+
+    What is linked to it for errors runs once, when its body or anything of its header fails; with Celery's
+    ``task_allow_error_cb_on_chord_header`` also for each member of the header that fails, see `compile`.
 
     Args:
         header: The group, or its members.
@@ -263,14 +299,17 @@ class chord(_Canvas):  # noqa: N801 - Celery's name
 
     def __init__(self, header: Any, body: Any = None, **options: Any) -> None:
         super().__init__("taskflow.chord", options=options)
-        members = header if isinstance(header, Signature) else group(header)
-        self["kwargs"] = {"header": members if isinstance(members, group) else group(members)}
-        self["kwargs"]["body"] = None if body is None else maybe_signature(body)
+        self["kwargs"] = {"header": _header(header), "body": maybe_signature(body)}
 
     @property
     def tasks(self) -> list[Signature]:
         """The members of the header."""
         return self.header.tasks
+
+    @tasks.setter
+    def tasks(self, tasks: Any) -> None:
+        """Put others in their place."""
+        self.kwargs["header"] = _header(tasks)
 
     @property
     def header(self) -> group:
@@ -282,13 +321,19 @@ class chord(_Canvas):  # noqa: N801 - Celery's name
         """What follows the group."""
         return self.kwargs["body"]  # type: ignore[no-any-return]
 
+    @body.setter
+    def body(self, body: Any) -> None:
+        """Put another one in its place."""
+        self.kwargs["body"] = maybe_signature(body)
+
     def draw(
         self, sheet: Sheet, lead: Shape | None = None, inherited: Mapping[str, Any] | None = None
     ) -> Shape:
         """Draw the header, then the body behind it."""
         body = self._whole_body()
-        header = self.header.draw(sheet, lead, self._passed_on(inherited))
         errbacks, last = self._linked("link_error"), body
+        members = self.header.with_errbacks(errbacks) if errbacks and of_headers() else self.header
+        header = members.draw(sheet, lead, self._passed_on(inherited))
         if body.subtask_type is None:  # of a body, also a failure of the header is a failure
             errbacks += body._linked("link_error")
             body = copy(body)
@@ -304,7 +349,7 @@ class chord(_Canvas):  # noqa: N801 - Celery's name
     def __call__(self, body: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Send it, with this body."""
         sent = copy(self)
-        sent["kwargs"] = {**self.kwargs, "body": self.body if body is None else maybe_signature(body)}
+        sent["kwargs"] = {**self.kwargs, "body": self.body if body is None else as_signature(body)}
         if kwargs and sent.body is not None:
             sent["kwargs"]["body"] = sent.body.clone((), kwargs)
         return sent.apply_async(**options)
@@ -329,8 +374,8 @@ class chord(_Canvas):  # noqa: N801 - Celery's name
 
     def _restore(self) -> None:
         kwargs = self["kwargs"]
-        kwargs["header"] = maybe_signature(kwargs["header"])
-        kwargs["body"] = None if kwargs.get("body") is None else maybe_signature(kwargs["body"])
+        kwargs["header"] = _header(kwargs["header"])
+        kwargs["body"] = maybe_signature(kwargs.get("body"))
 
     def _fix_ids(self, task_id: str | None) -> None:
         header, body = self.header.clone(), self._whole_body().clone()
@@ -338,15 +383,28 @@ class chord(_Canvas):  # noqa: N801 - Celery's name
         header._fix_ids(None)
         body._fix_ids(task_id)
 
-    def _link(self, kind: str, callback: Signature) -> Signature:
+    def _link(self, kind: str, callback: Signature) -> None:
         if kind == "link_error":
-            return super()._link(kind, callback)
-        return self._whole_body()._link(kind, callback)
+            super()._link(kind, callback)
+        else:
+            self._whole_body()._link(kind, callback)
 
     def _whole_body(self) -> Signature:
         if self.body is None:
             raise GraphError("A chord needs a body: chord(header)(body).")
         return self.body
+
+
+def _changed(members: Iterable[Any], change: Callable[[Signature], object]) -> Iterator[Signature]:
+    for member in map(as_signature, members):
+        change(member)
+        yield member
+
+
+def _header(members: Any) -> group:
+    """The group of a header: given as one, as one member, or as several."""
+    found = as_signature(members) if isinstance(members, Mapping) else group(members)
+    return found if isinstance(found, group) else group(found)
 
 
 class _Spent(Iterator[Signature]):

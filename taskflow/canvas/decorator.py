@@ -122,6 +122,10 @@ class Task(Generic[P, R]):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.__qualname__ if self._is_importable() else super().__reduce_ex__(protocol)
 
+    def __fingerprint__(self) -> Callable[P, R]:
+        """For what is remembered it is its function; see `taskflow.codec.fingerprint`."""
+        return self.func
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         # It came from another process, by value: there too, signatures find it by its name.
         self.__dict__.update(state)

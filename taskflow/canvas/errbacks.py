@@ -7,12 +7,15 @@ that takes more than one argument gets ``(request, exc, traceback)``, another th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from taskflow.canvas.registry import resolve
 from taskflow.canvas.shape import Shape, item_id
+from taskflow.canvas.stamping import as_tags
 from taskflow.ids import NodeId
 from taskflow.plan import Fault, Output
 from taskflow.records import EdgeMode
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
     from taskflow.canvas.sheet import Sheet
     from taskflow.canvas.signatures import Signature
 
-__all__ = ["Failed", "draw_errbacks"]
+__all__ = ["Failed", "draw_errbacks", "headers_too", "of_headers"]
+
+_of_headers: ContextVar[bool] = ContextVar("taskflow_errbacks_of_headers", default=False)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,21 @@ class Failed:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
+@contextmanager
+def headers_too(on: bool) -> Iterator[None]:
+    """Whether what is drawn meanwhile calls the errbacks of a chord for each member of its header as well."""
+    token = _of_headers.set(on)
+    try:
+        yield
+    finally:
+        _of_headers.reset(token)
+
+
+def of_headers() -> bool:
+    """See `headers_too`."""
+    return _of_headers.get()
+
+
 def draw_errbacks(
     sheet: Sheet, errbacks: Iterable[Signature], shape: Shape, sig: Signature, mode: EdgeMode
 ) -> None:
@@ -56,20 +76,27 @@ def draw_errbacks(
     errbacks = list(errbacks)
     if not errbacks:
         return
-    node = shape.node or sheet.call(_nothing, (), {}, {"label": "all of these"}, shape.waits())
+    mark = _tags_of(errbacks[0])
+    node = shape.node or sheet.call(_nothing, (), {}, {"label": "all of these", **mark}, shape.waits())
     fault = Output(node, mode=mode)
     for errback in errbacks:
         if errback.subtask_type is None and _takes_several(resolve(errback.task)[0]):
             _draw_call(sheet, errback, fault, _Told(sig.name, sig.args, sig.kwargs))
         else:
-            named = sheet.call(_failed_id, (fault,), {}, {"label": "id of what failed"}, ())
+            options = {"label": "id of what failed", **_tags_of(errback)}
+            named = sheet.call(_failed_id, (fault,), {}, options, ())
             errback.draw(sheet, Shape(named))
+
+
+def _tags_of(errback: Signature) -> dict[str, Any]:
+    """What a node that serves an errback is found by: the same as that."""
+    return {name: tags for name, tags in as_tags(errback.options).items() if name == "tags"}
 
 
 def _draw_call(sheet: Sheet, errback: Signature, fault: Output, told: _Told) -> None:
     fn, declared = resolve(errback.task)
     handler = _Errback(fn, told, errback.immutable)
-    options = {**declared, "label": errback.name, **errback.options}
+    options = as_tags({**declared, "label": errback.name, **errback.options})
     sheet.call(handler, (fault, *errback.args), errback.kwargs, options, ())
 
 

@@ -13,6 +13,10 @@ tasks: dict[str, Any] = {}
 """Every `Task` of this process by its name; the newest definition of a name counts."""
 
 
+elsewhere: Callable[[str], Any] | None = None
+"""Makes what is sent for a name that is not known here; `None` where only what is known can be sent."""
+
+
 def resolve(task: Any) -> tuple[Callable[..., Any], Mapping[str, Any]]:
     """The function to send for the `task` of a signature, and the options it was declared with.
 
@@ -20,6 +24,9 @@ def resolve(task: Any) -> tuple[Callable[..., Any], Mapping[str, Any]]:
         ConfigError: No task has that name here (the nearest is named), or it cannot be called.
     """
     if isinstance(task, str):
+        if task not in tasks and elsewhere is not None:
+            tasks_elsewhere = elsewhere(task)
+            return tasks_elsewhere, tasks_elsewhere.options
         if task not in tasks:
             raise ConfigError(
                 f"There is no task {task!r} in this process.{nearest(task, tasks)}"

@@ -8,6 +8,7 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from taskflow.canvas.shape import Shape, following, split_id
+from taskflow.canvas.stamping import as_tags
 from taskflow.codec import Reference
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Kind:
         self.options = {**inherited, **sig.options} if sig.options else inherited
         if own:
             self.options = {k: v for k, v in self.options.items() if k != "task_id"}
+        self.options = as_tags(self.options)
 
     @classmethod
     def of(cls, member: Member) -> Kind:

@@ -16,7 +16,8 @@ from taskflow.canvas.combinators import group
 from taskflow.canvas.registry import resolve
 from taskflow.canvas.shape import Shape
 from taskflow.canvas.sheet import CANVAS_OPTIONS, Sheet
-from taskflow.canvas.signatures import Signature, maybe_signature
+from taskflow.canvas.signatures import Signature, as_signature
+from taskflow.canvas.stamping import as_tags
 from taskflow.errors import UsageError
 
 __all__ = ["chunks", "xmap", "xstarmap"]
@@ -29,7 +30,7 @@ class _OfItems(Signature):
     _name: ClassVar[str] = ""
 
     def __init__(self, task: Any, it: Iterable[Any] = (), **options: Any) -> None:
-        super().__init__(self._name, (), {"task": maybe_signature(task)}, immutable=True, **options)
+        super().__init__(self._name, (), {"task": as_signature(task)}, immutable=True, **options)
         self["kwargs"]["it"] = self._items(it)
 
     @property
@@ -51,7 +52,7 @@ class _OfItems(Signature):
 
     def _restore(self) -> None:
         kwargs = self["kwargs"]
-        kwargs["task"], kwargs["it"] = maybe_signature(kwargs["task"]), self._items(kwargs["it"])
+        kwargs["task"], kwargs["it"] = as_signature(kwargs["task"]), self._items(kwargs["it"])
 
 
 class xmap(_OfItems):  # noqa: N801 - Celery's name
@@ -86,7 +87,8 @@ class xmap(_OfItems):  # noqa: N801 - Celery's name
 
     def _as_call(self) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
         inner = self.inner
-        extra = {name: value for name, value in inner.options.items() if name not in CANVAS_OPTIONS}
+        own = as_tags(inner.options)
+        extra = {name: value for name, value in own.items() if name not in CANVAS_OPTIONS}
         return _Serial(inner["task"], self._star, extra), (self.it, *inner.args), inner.kwargs
 
 
@@ -143,7 +145,7 @@ class chunks(_OfItems):  # noqa: N801 - Celery's name
             n: How many calls one task makes.
             app: Where to send them; the current client by default.
         """
-        return cls(task, it, n).apply_async(client=hooks.client_of(app=app))
+        return cls(task, it, n).apply_async(client=hooks.client_of(named=app))
 
     def group(self) -> group:
         """The group that it stands for: one `xstarmap` for each chunk."""

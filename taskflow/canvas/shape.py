@@ -89,8 +89,14 @@ class Shape:
         Args:
             value: Gives the value of a call or of an item, or the list of all items of an array node.
         """
+        __tracebackhide__ = True
         if self.members is not None:
-            return [member.collect(value) for member in self.members]
+            found = []
+            for (
+                member
+            ) in self.members:  # no comprehension: before Python 3.12 tracebacks show that as a frame
+                found.append(member.collect(value))
+            return found
         return None if self.node is None else value(self.node, self.index)
 
     def follow(self, path: str) -> Shape:
@@ -110,17 +116,37 @@ class Shape:
                 shape = shape.items()[int(step)]
         return shape
 
-    def find(self, node: str, index: int | None = None) -> Shape | None:
-        """The part that has the result of this node, or of this item of it."""
-        for shape in self._parts():
-            if shape.node == node and shape.index == index:
-                return shape
-            if shape.node == node and shape.width is not None and index is not None:
-                return Shape(shape.node, index, parent=shape.parent)
-            for member in shape.members or ():
-                if member.node == node and member.index == index:
-                    return member
+    def locate(self, wanted: Shape) -> tuple[str, Shape] | None:
+        """A part that has the same result, and the path that leads to it, see `follow`.
+
+        Args:
+            wanted: A node, an item, or several of them.
+        """
+        seen: set[int] = set()
+        stack = [("", self)]
+        while stack:
+            path, shape = stack.pop()
+            if id(shape) in seen:
+                continue
+            seen.add(id(shape))
+            if shape._is(wanted):
+                return path, shape
+            if shape.width is not None and shape.node == wanted.node and wanted.index is not None:
+                part = Shape(shape.node, wanted.index, parent=shape.parent)
+                return longer(path, str(wanted.index)), part
+            for index, member in enumerate(shape.members or ()):
+                if member._is(wanted):
+                    return longer(path, str(index)), member
+                if not _is_plain(member, shape):
+                    stack.append((longer(path, str(index)), member))
+            if shape.parent is not None:
+                stack.append((longer(path, "p1"), shape.parent))
         return None
+
+    def _is(self, other: Shape) -> bool:
+        if self.node is None:
+            return other.node is None and self.members == other.members
+        return self.node == other.node and self.index == other.index
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `from_json`: a row for each part, those it refers to before it.

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from taskflow.canvas.applied import Applied
 from taskflow.canvas.arity import Arities
+from taskflow.canvas.calling import DIFFERENT, HEADERS, OF_MESSAGES, ours, told_of
 from taskflow.canvas.registry import resolve
+from taskflow.errors import ConfigError
 from taskflow.ids import NodeId, new_id
 from taskflow.policy import Options
 from taskflow.records import Edge
@@ -19,7 +21,7 @@ __all__ = ["DraftSheet", "DrySheet", "Sheet", "node_options"]
 
 CANVAS_OPTIONS = frozenset(
     {"task_id", "link", "link_error", "shadow", "group_id", "group_index", "chord", "typing"}
-)
+) | frozenset(OF_MESSAGES)
 
 
 class Sheet(Protocol):
@@ -75,6 +77,9 @@ class DraftSheet:
         merged = self._options(options)
         if options.get("typing", True):
             self._arities.of(fn).check(args, kwargs)
+        told = _told_to(fn, options)
+        if told:
+            kwargs = {**kwargs, HEADERS: told}
         return self._draft.call(fn, args, kwargs, merged, node_id=own and NodeId(own), edges=edges)
 
     def array(
@@ -88,6 +93,9 @@ class DraftSheet:
         if options.get("typing", True):
             items = self._arities.of(fn).checked(items, lead)
         own = NodeId(node_id) if node_id else None
+        told = _told_to(fn, options)
+        if told:
+            items, keyed = ((args, {**kwargs, HEADERS: told}) for args, kwargs in items), True
         if not lead and not keyed:
             plain = (args for args, _ in items)
             return self._draft.array(fn, plain, merged, star=True, node_id=own, edges=edges)
@@ -128,6 +136,17 @@ def node_options(options: Mapping[str, Any], base: Options) -> Options:
         ConfigError: There is no such option, or its value is impossible.
     """
     changes = {name: value for name, value in options.items() if name not in CANVAS_OPTIONS}
+    if changes.keys() & DIFFERENT:
+        changes = ours(changes)
+    if changes.get("memo"):
+        raise ConfigError(
+            "memo= is for client.options(memo=True).submit and .map, and for workflows: Workflow(memo=True)."
+        )
     if "shadow" in options:
         changes.setdefault("label", options["shadow"])
     return base.merge(**changes) if changes else base
+
+
+def _told_to(fn: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What travels with the calls of a function: only a task of an application asks for it."""
+    return told_of(options) if getattr(fn, "takes_headers", False) else {}

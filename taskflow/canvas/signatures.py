@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from taskflow import hooks
 from taskflow.canvas.errbacks import draw_errbacks
-from taskflow.canvas.registry import resolve
+from taskflow.canvas.fields import Field
+from taskflow.canvas.registry import resolve, tasks
 from taskflow.canvas.shape import Shape, following
 from taskflow.canvas.sheet import DrySheet, Sheet, node_options
+from taskflow.canvas.stamping import StampingVisitor, as_tags, stamp
 from taskflow.errors import UsageError
 from taskflow.ids import new_id
 from taskflow.policy import Options
@@ -23,7 +25,7 @@ from taskflow.records import EdgeMode
 if TYPE_CHECKING:
     from taskflow.workflow import Workflow
 
-__all__ = ["Signature", "maybe_signature", "signature"]
+__all__ = ["Signature", "as_signature", "maybe_signature", "signature"]
 
 _NOT_INHERITED = ("task_id", "label", "shadow", "link", "link_error")
 _FIRST_ONLY = ("countdown", "eta")
@@ -39,8 +41,20 @@ class Signature(dict[str, Any]):
         options: Options of the call, as `Client.options` takes them, and Celery's `task_id` and `link`.
         immutable: Takes no further arguments: in a chain, the result before it is left out.
         more: Further options.
+
+    Attributes:
+        task: The name of the task, or the function when it has none; as those below an entry of the dict.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        options: Its options.
+        immutable: Whether it takes no further arguments.
     """
 
+    task: Field[Any] = Field()
+    args: Field[tuple[Any, ...]] = Field()
+    kwargs: Field[dict[str, Any]] = Field()
+    options: Field[dict[str, Any]] = Field()
+    immutable: Field[bool] = Field()
     _kinds: ClassVar[dict[str, type[Signature]]] = {}
     _is_call: ClassVar[bool] = True
     subtask_type: ClassVar[str | None] = None
@@ -70,24 +84,26 @@ class Signature(dict[str, Any]):
             Signature._kinds[str(cls.subtask_type)] = cls
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Signature:
-        """Rebuild a signature from its dict, as JSON gives it back."""
+    def from_dict(cls, data: Mapping[str, Any], app: Any = None) -> Signature:
+        """Rebuild a signature from its dict, as JSON gives it back.
+
+        Args:
+            data: The dict; also one that Celery wrote.
+            app: Taken for Celery's sake: who sends it says where to.
+        """
         kind = Signature._kinds.get(str(data.get("subtask_type")), Signature)
         made = kind.__new__(kind)
         dict.update(made, data)
         made["args"] = tuple(data.get("args") or ())
         made["kwargs"] = dict(data.get("kwargs") or {})
         made["options"] = dict(data.get("options") or {})
+        for links in made.options.keys() & {"link", "link_error"}:
+            made.options[links] = made._linked(links)
         made.setdefault("subtask_type", None)
         made.setdefault("immutable", False)
         made.setdefault("chord_size", None)
         made._restore()
         return made
-
-    @property
-    def task(self) -> Any:
-        """The name of the task, or the function itself when it has none."""
-        return self["task"]
 
     @property
     def name(self) -> str:
@@ -96,29 +112,15 @@ class Signature(dict[str, Any]):
         return task if isinstance(task, str) else str(getattr(task, "__name__", None) or repr(task))
 
     @property
-    def args(self) -> tuple[Any, ...]:
-        """Its positional arguments."""
-        return self["args"]  # type: ignore[no-any-return]
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """Its keyword arguments."""
-        return self["kwargs"]  # type: ignore[no-any-return]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Its options."""
-        return self["options"]  # type: ignore[no-any-return]
-
-    @property
-    def immutable(self) -> bool:
-        """Whether it takes no further arguments."""
-        return self["immutable"]  # type: ignore[no-any-return]
-
-    @property
     def id(self) -> str | None:
         """Its id, once it is frozen."""
         return self.options.get("task_id")
+
+    @property
+    def app(self) -> Any:
+        """The application of its first task, if that has one."""
+        task = self["task"]
+        return getattr(tasks.get(task) if isinstance(task, str) else task, "app", None)
 
     @property
     def type(self) -> Callable[..., Any]:
@@ -138,6 +140,8 @@ class Signature(dict[str, Any]):
         made._take(tuple(args), kwargs or {})
         return made
 
+    partial = clone
+
     def set(self, immutable: bool | None = None, **options: Any) -> Self:
         """Change options in place.
 
@@ -145,9 +149,8 @@ class Signature(dict[str, Any]):
             ConfigError: There is no such option (the nearest is named), or its value is impossible.
         """
         for kind in ("link", "link_error"):
-            for callback in _signatures(options.pop(kind, None)):
-                self._link(kind, callback)
-        node_options(options, Options())
+            self._link_all(kind, options.pop(kind, None))
+        node_options(as_tags(options), Options())
         if immutable is not None:
             self.set_immutable(immutable)
         self.options.update(options)
@@ -157,22 +160,80 @@ class Signature(dict[str, Any]):
         """Say whether it takes further arguments."""
         self["immutable"] = immutable
 
-    def link(self, callback: Signature) -> Signature:
-        """Run `callback` with the result; what this signature gives stays the same."""
-        return self._link("link", maybe_signature(callback))
+    def replace(
+        self,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A copy that has these in place of its own; what is `None` stays."""
+        made = self.clone()
+        if args is not None:
+            made["args"] = tuple(args)
+        if kwargs is not None:
+            made["kwargs"] = dict(kwargs)
+        if options is not None:
+            made["options"] = dict(options)
+        return made
 
-    def link_error(self, errback: Signature) -> Signature:
-        """Run `errback` when this fails: of a chain, when any of its steps does; of a group, for each member
-        that does; of a chord, when its body or anything of its header does, once.
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Self:
+        """Mark it and all of its parts, what is linked included: tags by which they are listed and revoked.
+
+        Args:
+            visitor: Says what each part is marked with.
+            append_stamps: A stamp that a part has already becomes a list of both; else the last one counts.
+            headers: Stamps for every part; small and JSON.
+
+        Example:
+            >>> signature(pow, (2, 3)).stamp(experiment=7).options["experiment"]
+            7
+        """
+        stamp(self, visitor, append_stamps, headers)
+        return self
+
+    def link(self, callback: Any) -> Any:
+        """Run a signature, or each of a list of them, with the result; what this one gives stays the same.
+
+        Returns:
+            What was given. It is linked once, however often it is given.
+        """
+        return self._link_all("link", callback)
+
+    def link_error(self, errback: Any) -> Any:
+        """Run a signature, or each of a list of them, when this fails: of a chain, when any of its steps
+        does; of a group, for each member that does; of a chord, when its body or anything of its header does,
+        once.
 
         One that takes several arguments gets ``(request, exc, traceback)``, another the id of what failed.
-        """
-        return self._link("link_error", maybe_signature(errback))
 
-    def on_error(self, errback: Signature) -> Self:
+        Returns:
+            What was given. It is linked once, however often it is given.
+        """
+        return self._link_all("link_error", errback)
+
+    def on_error(self, errback: Any) -> Self:
         """`link_error`, for use in an expression: returns this signature."""
         self.link_error(errback)
         return self
+
+    def election(self) -> Any:
+        """Celery's way to let one of many clusters run a task. Here it has no meaning.
+
+        Raises:
+            UsageError: Always: whatever is sent is run by one worker.
+        """
+        raise UsageError(
+            "There are no elections: what is sent is run by one worker, whoever claims it. Use apply_async,"
+            " and unique=True where several may send the same."
+        )
+
+    def reprcall(self, *args: Any, **kwargs: Any) -> str:
+        """How a call with these further arguments would be written, also of an immutable one."""
+        made = [repr(arg) for arg in (*args, *self.args)]
+        made += [f"{name}={value!r}" for name, value in {**self.kwargs, **kwargs}.items()]
+        return f"{self.name}({', '.join(made)})"
 
     def flatten_links(self) -> list[Signature]:
         """It, and all that is linked to it, and to that, in the order in which they run."""
@@ -181,17 +242,31 @@ class Signature(dict[str, Any]):
             found += callback.flatten_links()
         return found
 
-    def freeze(self, task_id: str | None = None) -> Shape:
-        """Fix the ids of everything in it, as they will be when it is sent.
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Fix the ids of everything in it, as they will be when it is sent. Freezing again changes nothing.
 
         Args:
-            task_id: The id of its result.
+            _id: The id of its result.
+            group_id: Taken for Celery's sake, as those below: what it is part of is known when it is sent.
+            chord: See `group_id`.
+            root_id: See `group_id`.
+            parent_id: See `group_id`.
+            group_index: See `group_id`.
 
         Returns:
-            Where the results will be. Freezing again changes nothing.
+            Its result, an `AsyncResult` or a `GroupResult`: ids, parents and members are known at once, and
+            all else when it was sent. The id of a group of several tasks is known only then.
         """
-        self._fix_ids(task_id)
-        return self.draw(DrySheet())
+        self._fix_ids(_id)
+        return hooks.promised(self.draw(DrySheet()))
 
     def draw(
         self, sheet: Sheet, lead: Shape | None = None, inherited: Mapping[str, Any] | None = None
@@ -204,7 +279,7 @@ class Signature(dict[str, Any]):
             inherited: Options of the canvas around it; its own count more.
         """
         first, edges = following(lead, self.immutable)
-        options = {**(inherited or {}), **self.options}
+        options = as_tags({**(inherited or {}), **self.options})
         task, args, kwargs = self._as_call()
         node = sheet.call(task, (*first, *args), kwargs, options, edges)
         shape = Shape(node, parent=lead)
@@ -215,7 +290,7 @@ class Signature(dict[str, Any]):
 
     def apply_async(
         self,
-        args: Iterable[Any] = (),
+        args: Iterable[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         *,
         client: Any = None,
@@ -226,14 +301,17 @@ class Signature(dict[str, Any]):
         Args:
             args: Go before its own.
             kwargs: Go over its own.
-            client: Where to send it; the current client by default.
+            client: Where to send it; by default that of the application of its first task, else the current.
             options: As `set` takes them.
 
         Returns:
             What the client gives for a canvas: the handle of its result.
         """
-        sent = self._sent(tuple(args), kwargs, options)
-        return hooks.client_of(client).submit_canvas(sent)
+        sent = self._sent(tuple(args or ()), kwargs, options)
+        app = sent.app
+        if app is not None and app.is_eager:
+            return sent.apply(throw=app.is_eager_loud)
+        return hooks.client_of(client, app).submit_canvas(sent)
 
     def to_workflow(self) -> Workflow:
         """The same as a `Workflow`: a graph that can be looked at, changed and run many times.
@@ -299,6 +377,10 @@ class Signature(dict[str, Any]):
             return NotImplemented
         return Signature._kinds["chain"](*self._steps(), *other._steps())
 
+    def __ior__(self, other: Any) -> Any:  # a dict would take its items
+        """``a |= b`` is ``a = a | b``."""
+        return self.__or__(other)
+
     def __copy__(self) -> Self:
         made = type(self).__new__(type(self))
         dict.update(made, self)
@@ -308,8 +390,7 @@ class Signature(dict[str, Any]):
         return (Signature.from_dict, (dict(self),))
 
     def __repr__(self) -> str:
-        given = [repr(arg) for arg in self.args] + [f"{k}={v!r}" for k, v in self.kwargs.items()]
-        return f"{self.name}({', '.join(given)})"
+        return self.reprcall()
 
     def _steps(self) -> tuple[Signature, ...]:
         return (self,)
@@ -337,9 +418,15 @@ class Signature(dict[str, Any]):
         self["options"] = dict(self.options)
         self.options.setdefault("task_id", task_id or new_id())
 
-    def _link(self, kind: str, callback: Signature) -> Signature:
-        self.options[kind] = [*self._linked(kind), callback]
-        return callback
+    def _link_all(self, kind: str, callbacks: Any) -> Any:
+        found = _signatures(callbacks)
+        for callback in found:
+            self._link(kind, callback)
+        return callbacks if isinstance(callbacks, (list, tuple)) else next(iter(found), None)
+
+    def _link(self, kind: str, callback: Signature) -> None:
+        known = self._linked(kind)
+        self.options[kind] = known if callback in known else [*known, callback]
 
     def _linked(self, kind: str) -> list[Signature]:
         return _signatures(self.options.get(kind))
@@ -380,7 +467,23 @@ def signature(
     return Signature(task, args, kwargs, options, immutable=immutable, **more)
 
 
-def maybe_signature(value: Any) -> Signature:
+def maybe_signature(value: Any, app: Any = None, clone: bool = False) -> Any:
+    """A signature as it is; of a dict, a task, a function or a name, the signature; of `None`, `None`.
+
+    Args:
+        value: What may be one.
+        app: Taken for Celery's sake: who sends it says where to.
+        clone: Give a copy of what is a signature already.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    if value is None:
+        return None
+    return value.clone() if clone and isinstance(value, Signature) else as_signature(value)
+
+
+def as_signature(value: Any) -> Signature:
     """A signature as it is; of a dict, a task, a function or a name, the signature.
 
     Raises:
@@ -398,4 +501,4 @@ def maybe_signature(value: Any) -> Signature:
 def _signatures(value: Any) -> list[Signature]:
     """One signature, or several, or none, as a list."""
     several = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
-    return [maybe_signature(one) for one in several]
+    return [as_signature(one) for one in several]

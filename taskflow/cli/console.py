@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
+from taskflow.cli.application import Sought
 from taskflow.errors import ConfigError, NoSuchRun
 from taskflow.observe.table import Column, paint, render
 from taskflow.observe.terminal import has_colour, is_live, is_plain, screen_width
@@ -15,6 +16,7 @@ from taskflow.observe.text import visible
 
 if TYPE_CHECKING:
     from taskflow.ports import Store
+    from taskflow.steering import Desk
 
 __all__ = ["Console", "NoStore"]
 
@@ -36,6 +38,8 @@ class Console:
         json: Whether tables are written as JSON.
         opened: Opens the store of a URL.
         now: Seconds since the epoch.
+        sought: Which application, if any.
+        quiet: No hints.
     """
 
     def __init__(
@@ -47,9 +51,11 @@ class Console:
         json: bool = False,
         opened: Callable[[str], Store] | None = None,
         now: Callable[[], float] = time.time,
+        sought: Sought | None = None,
+        quiet: bool = False,
     ) -> None:
         self.out, self.err, self.json, self.now = out, err, json, now
-        self._url = url
+        self._url, self._sought, self._quiet = url, sought or Sought(), quiet
         self._opened = opened or _opened
         self.colour = has_colour(out)
         self.plain = is_plain(out)
@@ -59,15 +65,39 @@ class Console:
 
     @cached_property
     def url(self) -> str:
-        """The URL of the store."""
+        """The URL of the store: the one that was named, else that of the application."""
         from taskflow.stores import default_url
 
-        return self._url or default_url()
+        of_app = self.app.conf.broker_url if self.has_app and not self._url else None
+        return self._url or of_app or default_url()
 
     @property
     def is_default(self) -> bool:
         """Whether nobody named a store."""
-        return not self._url and not os.environ.get("TASKFLOW_URL")
+        return not self._url and not self.has_app and not os.environ.get("TASKFLOW_URL")
+
+    @property
+    def has_app(self) -> bool:
+        """Whether an application was named."""
+        return self._sought.is_named
+
+    @cached_property
+    def app(self) -> Any:
+        """The application that was named, with its tasks.
+
+        Raises:
+            UsageError: None was named; ConfigError: There is none of that name.
+        """
+        return self._sought.find()
+
+    @cached_property
+    def desk(self) -> Desk:
+        """What looking at workers and telling them needs."""
+        from taskflow.steering import Desk
+
+        if self.has_app and self._opened is _opened:
+            return Desk.of(self.app.client(), self.app.tasks)
+        return Desk(self.store, tasks=self.app.tasks if self.has_app else None)
 
     @cached_property
     def store(self) -> Store:
@@ -82,6 +112,9 @@ class Console:
         """Let go of the store, if it was opened."""
         if "store" in self.__dict__:
             self.store.close()
+        client = self.app._client if "app" in self.__dict__ else None
+        if client is not None:
+            client.shutdown(wait=False)  # what was sent is in the store, and goes on
 
     def short(self, ids: Iterable[str]) -> dict[str, str]:
         """For each id the shortest handy prefix that names it alone in the store."""
@@ -104,7 +137,9 @@ class Console:
         self.out.write(visible(text) + "\n")
 
     def hint(self, text: str) -> None:
-        """Write a line that is no part of the answer."""
+        """Write a line that is no part of the answer, unless it is to be quiet."""
+        if self._quiet:
+            return
         self.err.write(visible(text) + "\n")
 
     def title(self, text: str, state: str) -> None:

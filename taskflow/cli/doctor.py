@@ -1,4 +1,8 @@
-"""Examine store, workers, key, disk and clock. The exit code is 1 if anything is wrong."""
+"""Examine store, workers, key, disk and clock. The exit code is 1 if anything is wrong.
+
+With --from-celery it examines a configuration for Celery instead, line by line; nothing of the file is run
+unless --run says so. The exit code is 1 if something in it would be refused.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from taskflow import __version__
 from taskflow.cli.exits import Exit
 from taskflow.cli.words import plural
-from taskflow.errors import TaskflowError
+from taskflow.errors import ConfigError, TaskflowError
 from taskflow.observe.table import Column
 from taskflow.observe.text import duration
 from taskflow.states import State
@@ -25,6 +29,7 @@ SUMMARY = "examine store, workers, key, disk and clock"
 EXAMPLES = """
 taskflow doctor
 taskflow doctor --url sqlite:////data/runs.db --json
+taskflow doctor --from-celery celeryconfig.py
 """
 
 SLOW_S = 0.25
@@ -42,11 +47,22 @@ class Finding(NamedTuple):
 
 
 def arguments(parser: Parser) -> None:
-    """It has none of its own."""
+    """Declare its arguments."""
+    add = parser.add_argument
+    add(
+        "--from-celery", metavar="FILE", help="say what happens to each setting of a configuration for Celery"
+    )
+    add("--run", action="store_true", help="run that file, to know the values that it computes")
 
 
 def run(options: Namespace, console: Console) -> int:
     """Examine everything, whatever is found on the way."""
+    if options.from_celery is not None:
+        from taskflow.cli.from_celery import report
+
+        return report(options, console)
+    if options.run:
+        raise ConfigError("--run goes with --from-celery FILE: it runs that file.")
     findings = [*_versions(), *_key(), *_store(console)]
     if console.json:
         console.dump(findings)

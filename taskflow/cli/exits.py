@@ -13,4 +13,5 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1
     MISUSED = 2
+    UNAVAILABLE = 69
     INTERRUPTED = 130

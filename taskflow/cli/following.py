@@ -15,18 +15,12 @@ if TYPE_CHECKING:
     from taskflow.observe.steps import Step
     from taskflow.records import RunView
 
-__all__ = ["STEPS_MOST", "Journal", "follow", "has_graph"]
+__all__ = ["STEPS_MOST", "Journal", "follow"]
 
 STEPS_MOST = 40
 """Of more steps those that are alike are one."""
 
 _TOLD = TERMINAL | {State.RUNNING, State.WAITING}
-
-
-def has_graph(run: RunView) -> bool:
-    """Whether nodes of a run depend on each other."""
-    ids = {node.id for node in run.nodes}
-    return any(edge.parent in ids for node in run.nodes for edge in node.parents)
 
 
 def follow(run: RunView, console: Console) -> RunView:
@@ -38,7 +32,7 @@ def follow(run: RunView, console: Console) -> RunView:
     from taskflow.cli.follow import news
     from taskflow.observe.board import Board
     from taskflow.observe.lanes import graph_lines
-    from taskflow.observe.steps import steps_of
+    from taskflow.observe.steps import has_graph, steps_of
     from taskflow.observe.terminal import Bars
 
     board, by_step, journal = Board(), Board(_stages), Journal(run.created_at)

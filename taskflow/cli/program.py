@@ -12,22 +12,36 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from taskflow import __version__
 from taskflow.cli import (
+    alerts,
+    beat,
+    call,
     cancel,
     control,
     dead,
     doctor,
+    events,
+    graph,
+    inspect,
     key,
     limits,
+    listing,
     logs,
+    multi,
     purge,
     queues,
+    refused,
+    report,
     result,
     retry,
     runs,
+    schedules,
+    shell,
     show,
+    status,
     worker,
     workers,
 )
+from taskflow.cli.application import Sought
 from taskflow.cli.console import Console
 from taskflow.cli.exits import Exit
 from taskflow.cli.parser import Parser
@@ -67,9 +81,22 @@ COMMANDS: dict[str, Command] = {
     "queues": queues,
     "purge": purge,
     "limits": limits,
+    "alerts": alerts,
     "control": control,
+    "beat": beat,
+    "schedules": schedules,
+    "inspect": inspect,
+    "status": status,
+    "call": call,
+    "list": listing,
+    "report": report,
+    "events": events,
+    "shell": shell,
+    "graph": graph,
+    "multi": multi,
     "doctor": doctor,
     "key": key,
+    **refused.COMMANDS,
 }
 
 _DESCRIPTION = "Look at runs, take results, start workers."
@@ -80,14 +107,16 @@ examples:
   taskflow runs --failed            what went wrong lately
   taskflow show 019a9a3b-4f21 -f    watch a run until it ends
   taskflow result 019a9a3b-4f21     print what it returned
+  taskflow -A proj worker -l info   as Celery's: the tasks, settings and store of an application
 
 ids may be shortened to a unique prefix; ID:INDEX is one item of a map.
-The store is --url, else $TASKFLOW_URL, else your own embedded store.
+The store is --url, else that of the application, else $TASKFLOW_URL, else your own embedded store.
 
 exit codes:
   0    all is well
   1    the task or run failed, or something is wrong
   2    wrong use: an unknown command, option, id or store
+  69   no worker answered, or the store of a worker is not there
   130  interrupted with Ctrl-C
 
 `taskflow COMMAND --help` explains a command."""
@@ -140,7 +169,25 @@ def _run(
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else Exit.OK
     url, json = getattr(options, "url", None), getattr(options, "json", False)
-    with closing(Console(out, err, url=url, json=json, opened=opened, now=now)) as console:
+    options.argv, options.started_in = argv, os.getcwd()  # noqa: PTH109 - as text, for a start anew
+    if getattr(options, "workdir", None):
+        os.chdir(options.workdir)
+    if getattr(options, "no_color", False):
+        os.environ["NO_COLOR"] = "1"
+    sought = Sought(
+        name=getattr(options, "app", None),
+        config=getattr(options, "config", None),
+        broker=url,
+        backend=getattr(options, "result_backend", None),
+    )
+    quiet = getattr(options, "quiet", False)
+    with closing(
+        Console(out, err, url=url, json=json, opened=opened, now=now, sought=sought, quiet=quiet)
+    ) as console:
+        if getattr(options, "loader", None):
+            console.hint(
+                "taskflow: --loader has no meaning here: -A names the application, --config a module."
+            )
         return COMMANDS[options.command].run(options, console)
 
 
@@ -157,8 +204,17 @@ def _parsed(argv: list[str]) -> argparse.Namespace:
 def _parsers() -> tuple[Parser, dict[str, Parser]]:
     shared = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common = shared.add_argument_group("everywhere")
-    common.add_argument("-b", "--url", metavar="URL", help="the store: a path, or redis://host:6379/0")
-    common.add_argument("--json", action="store_true", help="write tables as JSON, for programs")
+    add = common.add_argument
+    add("-A", "--app", metavar="APP", help="the application: module, or module:variable")
+    add("-b", "--url", "--broker", metavar="URL", help="the store: a path, or redis://host:6379/0")
+    add("--result-backend", metavar="URL", help="where results are put as well")
+    add("--config", metavar="MODULE", help="settings of the application")
+    add("--loader", metavar="NAME", help="no meaning here: -A and --config name modules")
+    add("--skip-checks", action="store_true", help="no meaning here: there are no checks to skip")
+    add("--workdir", metavar="FOLDER", help="go there first")
+    add("-C", "--no-color", action="store_true", help="no colours")
+    add("-q", "--quiet", action="store_true", help="nothing but answers and errors")
+    add("-j", "--json", action="store_true", help="write tables as JSON, for programs")
     usage = "taskflow COMMAND ..."
     parser = Parser(prog="taskflow", description=_DESCRIPTION, epilog=_EPILOG, parents=[shared], usage=usage)
     python = ".".join(map(str, sys.version_info[:3]))

@@ -40,6 +40,8 @@ def arguments(parser: Parser) -> None:
         "--raw", action="store_true", help="write bytes and texts as they are, without an end of line"
     )
     parser.add_argument("-w", "--wait", action="store_true", help="wait until it has ended")
+    parser.add_argument("--traceback", action="store_true", help="its traceback, which is told anyway")
+    parser.add_argument("-t", "--task", metavar="NAME", help="taken for Celery's sake: the store knows it")
 
 
 def run(options: Namespace, console: Console) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from taskflow.cli.exits import Exit
-from taskflow.cli.following import STEPS_MOST, follow, has_graph
+from taskflow.cli.following import STEPS_MOST, follow
 from taskflow.cli.words import (
     NO_VALUE,
     ago,
@@ -92,6 +92,8 @@ def run(options: Namespace, console: Console) -> int:
 
 
 def _write(target: Target, console: Console, *, every_item: bool) -> None:
+    from taskflow.observe.steps import has_graph
+
     run, now = target.run, console.now()
     console.title(f"{run.name or 'run'}  {run.state}", run.state)
     console.say(f"id       {run.id}")

@@ -53,7 +53,9 @@ def run(options: Namespace, console: Console) -> int:
     if not found:
         console.hint("No worker is there. A client starts its own; `taskflow worker` starts one here.")
         return Exit.OK
-    wanted = console.store.steering()
+    from taskflow.records import WORKERS
+
+    wanted = console.store.posted(WORKERS)
     revision = wanted.revision if wanted is not None else 0
     rows = [
         (

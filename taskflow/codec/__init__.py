@@ -8,6 +8,9 @@
     signing    seals, and a ring of keys    keys       where keys are kept
     culprit    what cannot travel
     named      calls by name, in JSON       typed      JSON with a few more types
+    fingerprint  what a function does, and what a value is, in every process
+    installed  what changes with its version only
+    whole      what is kept outside of a store, in one piece
 """
 
 from __future__ import annotations

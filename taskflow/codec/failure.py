@@ -33,12 +33,22 @@ from taskflow.errors import (
 )
 from taskflow.records import Failure
 
-__all__ = ["RemoteTraceback", "describe_failure", "stand_in", "with_traceback"]
+__all__ = [
+    "MOST_CHAIN",
+    "MOST_GROUP",
+    "RemoteTraceback",
+    "describe_failure",
+    "message_of",
+    "stand_in",
+    "type_name",
+    "users_frames",
+    "with_traceback",
+]
 
 _MOST_BYTES = 24 * 1024
 _MOST_MESSAGE_CHARS = 4096
-_MOST_CHAIN = 10
-_MOST_GROUP = 15
+MOST_CHAIN = 10
+MOST_GROUP = 15
 _MOST_GROUP_DEPTH = 5
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _RUNNER = os.path.join(os.path.dirname(traceback.__file__), "asyncio") + os.sep
@@ -56,24 +66,26 @@ class RemoteTraceback(Exception):
 
 def describe_failure(error: BaseException, kind: str) -> Failure:
     """The failure as text of at most 24 KiB, whatever the exception does when it is asked for its own."""
-    message = _message(error)
+    message = message_of(error)
     text = "".join(_story(error))
     room = _MOST_BYTES - 4096
     while True:
-        failure = Failure(kind, _type_name(error), message, _shorten(text, room))
+        failure = Failure(kind, type_name(error), message, _shorten(text, room))
         if len(failure.to_json()) <= _MOST_BYTES:
             return failure
         room //= 2
         message = message[: max(room, 200)]
 
 
-def _type_name(error: BaseException) -> str:
-    kind = type(error)
+def type_name(value: object) -> str:
+    """The class of something as people read it: with its module, unless that goes without saying."""
+    kind = type(value)
     module = kind.__module__
     return kind.__qualname__ if module in ("builtins", "__main__") else f"{module}.{kind.__qualname__}"
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """What an exception says, whatever it does when it is asked; shortened."""
     try:
         text = str(error)
     except BaseException as failed:
@@ -109,7 +121,7 @@ def _chain(error: BaseException) -> list[tuple[BaseException, str]]:
     seen: set[int] = set()
     link: BaseException | None = error
     words = ""
-    while link is not None and id(link) not in seen and len(chain) < _MOST_CHAIN:
+    while link is not None and id(link) not in seen and len(chain) < MOST_CHAIN:
         chain.append((link, words))
         seen.add(id(link))
         if link.__cause__ is not None:
@@ -133,7 +145,7 @@ def _one(error: BaseException, level: int) -> Iterator[str]:
     lines = ["Traceback (most recent call last):\n", *frames.format()] if frames else []
     yield from _indent([*lines, *_last_lines(error)], pad)
     if isinstance(error, BaseExceptionGroup) and level < _MOST_GROUP_DEPTH:
-        shown = error.exceptions[:_MOST_GROUP]
+        shown = error.exceptions[:MOST_GROUP]
         for number, part in enumerate(shown, 1):
             yield f"{pad}  +---------------- {number} ----------------\n"
             yield from _one(part, level + 1)
@@ -151,9 +163,9 @@ def _last_lines(error: BaseException) -> list[str]:
         try:
             return traceback.format_exception_only(error)
         except Exception:  # noqa: BLE001 - its fields may hold anything
-            return [f"{_type_name(error)}: <unprintable>\n"]
-    message = _message(error)
-    lines = [f"{_type_name(error)}: {message}\n" if message else f"{_type_name(error)}\n"]
+            return [f"{type_name(error)}: <unprintable>\n"]
+    message = message_of(error)
+    lines = [f"{type_name(error)}: {message}\n" if message else f"{type_name(error)}\n"]
     notes = getattr(error, "__notes__", ())
     shown = notes if isinstance(notes, (list, tuple)) else ()
     return lines + [f"{_clean(note) if isinstance(note, str) else '<note>'}\n" for note in shown]
@@ -168,6 +180,17 @@ def _users(trace: types.TracebackType | None) -> types.TracebackType | None:
             return rest
         rest = rest.tb_next
     return None
+
+
+def users_frames(trace: types.TracebackType | None) -> list[types.TracebackType]:
+    """The steps of a traceback that are not ours, outermost first."""
+    found: list[types.TracebackType] = []
+    rest = _users(trace)
+    while rest is not None:
+        if not rest.tb_frame.f_code.co_filename.startswith(_OURS):
+            found.append(rest)
+        rest = rest.tb_next
+    return found
 
 
 # ── to an exception ──────────────────────────────────────────────────────────────────

@@ -24,12 +24,14 @@ from taskflow.codec.pickling import ATOMS, importable
 from taskflow.errors import VersionMismatch
 
 __all__ = [
+    "GENERATED",
     "Capture",
     "Loaded",
     "captured",
     "check_header",
     "children",
     "describe",
+    "globals_of",
     "header",
     "host",
     "is_here",
@@ -70,6 +72,8 @@ def describe(fn: Any) -> str:
     """
     while isinstance(fn, functools.partial):
         fn = fn.func
+    if isinstance(label := getattr(type(fn), "__label__", None), property):
+        return str(label.__get__(fn))[:_MOST_LABEL_CHARS]
     owner = getattr(fn, "__self__", None)
     name = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None)
     if not isinstance(name, str):
@@ -83,7 +87,7 @@ def describe(fn: Any) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _globals_of(code: types.CodeType) -> tuple[str, ...]:
+def globals_of(code: types.CodeType) -> tuple[str, ...]:
     """Names of the globals that a function, or a function inside it, reads or writes."""
     import dis
 
@@ -94,7 +98,7 @@ def _globals_of(code: types.CodeType) -> tuple[str, ...]:
     }
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names.update(_globals_of(constant))
+            names.update(globals_of(constant))
     return tuple(sorted(names))
 
 
@@ -115,7 +119,7 @@ def children(obj: Any) -> Iterator[tuple[str, str, Any]]:
         yield from (("argument", name, value) for name, value in obj.keywords.items())
     elif isinstance(obj, type):
         yield from (
-            ("attribute", name, value) for name, value in list(vars(obj).items()) if name not in _GENERATED
+            ("attribute", name, value) for name, value in list(vars(obj).items()) if name not in GENERATED
         )
     elif isinstance(obj, (staticmethod, classmethod)):
         yield "variable", describe(obj.__func__), obj.__func__
@@ -166,7 +170,7 @@ def _children_of_function(fn: types.FunctionType) -> Iterator[tuple[str, str, An
     for name, cell in zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=False):
         if (value := _content(cell)) is not _EMPTY:
             yield "variable", name, value
-    for name in _globals_of(fn.__code__):
+    for name in globals_of(fn.__code__):
         if name in fn.__globals__:
             yield "variable", name, fn.__globals__[name]
     names = fn.__code__.co_varnames[: fn.__code__.co_argcount]
@@ -199,7 +203,7 @@ class _Unstable(Exception):
 
 
 _EMPTY = object()
-_GENERATED = frozenset(
+GENERATED = frozenset(
     "__annotations__ __dataclass_fields__ __dataclass_params__ __dict__ __weakref__ _abc_impl __doc__"  # noqa: SIM905 - names read best as words
     " __module__ __qualname__ __match_args__ __slots__ __static_attributes__ __firstlineno__"
     " __abstractmethods__".split()
@@ -281,6 +285,8 @@ class Capture:
             self._walk_wrapper(obj)
         elif is_dataclass(kind) and vars(kind)["__dataclass_params__"].frozen and importable(kind):
             self._walk_all(getattr(obj, field.name) for field in fields(kind))
+        elif hasattr(kind, "__captured__"):
+            self._walk_all(obj.__captured__())
         else:
             _require(_is_fixed(obj))
 
@@ -309,12 +315,12 @@ class Capture:
             self._cells.append((cell, value))
             if value is not _EMPTY:
                 self._walk(value)
-        self._watch_names(fn.__globals__, _globals_of(fn.__code__))
+        self._watch_names(fn.__globals__, globals_of(fn.__code__))
 
     def _watch_class(self, cls: type) -> None:
         _require(type(cls) in (type, abc.ABCMeta))
         self._walk_all(cls.__bases__)
-        self._watch_all_of(cls.__dict__, skip=_GENERATED)
+        self._watch_all_of(cls.__dict__, skip=GENERATED)
 
     def _watch_names(self, table: dict[str, Any], names: Sequence[str]) -> None:
         present = [name for name in names if name in table]

@@ -184,7 +184,17 @@ class NamedCodec(Codec):
         """What `dump_result` was given; whoever can write to the store may have written it."""
         return _loads(value)
 
-    def dump_error(self, node: str, lo: int, fence: int, error: BaseException) -> Value | None:
+    def dump_said(self, node: str, index: int, fence: int, obj: Any) -> Value:
+        """A value that a running item tells of itself."""
+        return PLAIN + typed.dumps(obj, "meta")
+
+    def load_said(self, node: str, index: int, fence: int, value: Value) -> Any:
+        """What `dump_said` was given; whoever can write to the store may have written it."""
+        return _loads(value)
+
+    def dump_error(
+        self, node: str, lo: int, fence: int, error: BaseException, story: bytes | None = None
+    ) -> Value | None:
         """Nothing: errors travel as text."""
         return None
 
@@ -192,7 +202,7 @@ class NamedCodec(Codec):
         """Refuse."""
         raise Untrusted("An exception that is more than text is not for a client without a key.")
 
-    def segment_error(self, segment: Segment) -> BaseException:
+    def segment_error(self, segment: Segment, *, frames: bool = False) -> BaseException:
         """The exception of a segment: one of ours, or a `RemoteError`; no class is looked up by its name."""
         return stand_in(Failure.from_json(segment.error) if segment.error else Failure(kind=segment.state))
 

@@ -79,6 +79,8 @@ _MOST_SOURCE_CHARS = 256 * 1024
 
 SEGMENT_MAX = 8 << 20
 """Bytes up to which the results of several items are stored as one."""
+SAID_MAX = 256 * 1024
+"""Bytes of the largest value that a running task may tell of itself: it is told again and again."""
 NAMED = "json:"
 """What the function of a call by name begins with; no digest does."""
 
@@ -92,6 +94,7 @@ _LOADED_FUNCTIONS = 64
 _TRUST_STORED_S = 600.0
 
 _FUNCTION, _ARGS, _ITEMS, _RESULT, _ERROR, *_ = (int(purpose) for purpose in Purpose)
+_SAID = int(Purpose.SAID)
 _dumps = pickle.dumps
 _loads = pickle.loads
 
@@ -471,6 +474,35 @@ class Codec:
         """
         return self._load(_RESULT, f"{node}|{lo}|{hi}|{fence}", value, "The result")
 
+    def dump_said(self, node: str, index: int, fence: int, obj: Any) -> Value:
+        """A value that a running item tells of itself; it stays in its record, however large it is.
+
+        Raises:
+            CannotPickle: It cannot travel, or is larger than `SAID_MAX`.
+        """
+        try:
+            packed = pack(obj)
+        except (Exception, SystemExit) as error:
+            _pass_on(error)
+            raise cannot_pickle(error, [("meta", "meta", obj)]) from error
+        if packed.size > SAID_MAX:
+            raise CannotPickle(
+                f"What a running task tells of itself has {SAID_MAX:,} bytes at most, and this has"
+                f" {packed.size:,}: tell a number, a path or an id, and return the rest."
+            )
+        flags = (_PACKED if packed.buffers else 0) | (_LINKED if packed.linked else 0)
+        body = b"".join(packed.parts()) if packed.buffers else packed.pickle
+        return _INLINE + self._seal(_SAID, flags, f"{node}|{index}|{fence}".encode(), body)
+
+    def load_said(self, node: str, index: int, fence: int, value: Value) -> Any:
+        """What `dump_said` was given.
+
+        Raises:
+            Untrusted: It was altered, or said by something else.
+            PayloadError: It needs something that is not here, such as a module.
+        """
+        return self._load(_SAID, f"{node}|{index}|{fence}", value, "What the task told")
+
     def is_far(self, segment: Segment) -> bool:
         """Whether the value of a segment is large, and has to be fetched from a server to be loaded."""
         value = segment.value
@@ -488,56 +520,158 @@ class Codec:
             return [self.load_result(segment.node, 0, 1, segment.fence, segment.value)]
         return self.load_result(segment.node, segment.lo, segment.hi, segment.fence, segment.value)
 
-    def segment_error(self, segment: Segment) -> BaseException:
+    def segment_error(self, segment: Segment, *, frames: bool = False) -> BaseException:
         """The exception of a segment that has no value; see `exception`."""
         failure = Failure.from_json(segment.error) if segment.error else Failure(kind=segment.state)
         lo = 0 if segment.single else segment.lo
-        return self.exception(failure, segment.value, segment.node, lo, segment.fence)
+        return self.exception(failure, segment.value, segment.node, lo, segment.fence, frames=frames)
 
-    def dump_error(self, node: str, lo: int, fence: int, error: BaseException) -> Value | None:
-        """The exception that item `lo` raised, or `None` when it cannot be pickled and unpickled again."""
-        try:
-            packed = pack(error)
-            again = unpack(memoryview(b"".join(packed.parts())), packed.head())
-            if type(again) is not type(error):
-                return None
-            return self._value(_ERROR, f"{node}|{lo}|{fence}", packed)
-        except (MemoryError, SoftTimeLimitExceeded):
-            raise
-        except Exception:  # noqa: BLE001 - whatever the user's exception does, its text is sent
-            return None
+    def dump_error(
+        self, node: str, lo: int, fence: int, error: BaseException, story: bytes | None = None
+    ) -> Value | None:
+        """The exception that item `lo` raised, or `None` when it cannot be pickled and unpickled again.
+
+        Args:
+            node: Whose it is, with `lo` and `fence`.
+            lo: See `node`.
+            fence: See `node`.
+            error: The exception.
+            story: What its frames held, as `taskflow.codec.frames.capture` tells it; that is kept also when
+                the exception itself cannot travel.
+        """
+        context = f"{node}|{lo}|{fence}"
+        packed = _packed_error(error)
+        if story is None:
+            return None if packed is None else self._value(_ERROR, context, packed)
+        alone = None if packed is None else (b"".join(packed.parts()), len(packed.head()))
+        return self._value(_ERROR, context, pack((alone, story)))
 
     def load_error(self, node: str, lo: int, fence: int, value: Value) -> BaseException:
         """What `dump_error` was given.
 
         Raises:
-            PayloadError: As `load_result`.
+            PayloadError: As `load_result`; or it was the story of an exception that could not travel.
         """
-        error = self._load(_ERROR, f"{node}|{lo}|{fence}", value, "The exception")
-        if not isinstance(error, BaseException):
-            raise Untrusted("This is not an exception.")
+        error, _ = self._load_error(node, lo, fence, value)
+        if error is None:
+            raise PayloadError("The exception could not travel: only its text and its frames did.")
         return error
+
+    def _load_error(
+        self, node: str, lo: int, fence: int, value: Value
+    ) -> tuple[BaseException | None, bytes | None]:
+        """The exception as far as it could travel, and its story, if there is one."""
+        error, story = self._load(_ERROR, f"{node}|{lo}|{fence}", value, "The exception"), None
+        if type(error) is tuple and len(error) == 2 and isinstance(error[1], bytes):
+            error, story = _unpacked_error(error[0]), error[1]
+        if not (isinstance(error, BaseException) or (error is None and story is not None)):
+            raise Untrusted("This is not an exception.")
+        return error, story
 
     def failure(self, error: BaseException, kind: str = "failed") -> Failure:
         """An exception as text: its type, message, notes, traceback and causes, at most 24 KiB as JSON."""
         return describe_failure(error, kind)
 
     def exception(
-        self, failure: Failure, value: Value | None = None, node: str = "", lo: int = 0, fence: int = 0
+        self,
+        failure: Failure,
+        value: Value | None = None,
+        node: str = "",
+        lo: int = 0,
+        fence: int = 0,
+        *,
+        frames: bool = False,
     ) -> BaseException:
         """The exception to raise for an item that gave no value.
 
         It is the task's own when that could be sent and can be rebuilt here, with the worker's traceback as
         its cause; else one of `TaskError`; `Untrusted` when what is stored is not what the worker sealed.
+
+        Args:
+            failure: What is known as text.
+            value: What `dump_error` gave.
+            node: Whose it is, with `lo` and `fence`.
+            lo: See `node`.
+            fence: See `node`.
+            frames: Give it the frames of the worker instead of their text, where these came along.
         """
         if value is None:
             return stand_in(failure)
         try:
-            return with_traceback(self.load_error(node, lo, fence, value), failure)
-        except Untrusted as error:
-            return error
+            error, story = self._load_error(node, lo, fence, value)
+        except Untrusted as refused:
+            return refused
         except TaskflowError:
             return stand_in(failure)
+        if story is not None and frames:
+            return _with_frames(error, failure, story)
+        return stand_in(failure) if error is None else with_traceback(error, failure)
+
+    # ── the same in another place ────────────────────────────────────────────────────
+
+    def args_for(self, fn: str, of: str, value: Value) -> Value:
+        """Arguments of a call of the function `of`, for a call of `fn`: verified, and not opened.
+
+        Raises:
+            Untrusted: As `load_args`.
+        """
+        return self._moved(_ARGS, of, fn, value)
+
+    def sealed_anew(self, digest: str, sealed: bytes) -> tuple[str, bytes]:
+        """The stored form of a function, sealed with the key that signs now: verified, and not opened.
+
+        Returns:
+            The digest that it is found by from now on, and what is to be stored under it.
+
+        Raises:
+            Untrusted: It is not what that digest names, or its key was revoked.
+        """
+        _, body = self._open(_FUNCTION, digest.encode(), sealed)
+        new = hashlib.blake2b(body, digest_size=20, salt=self.keyring.kid).hexdigest()
+        return new, self._seal(_FUNCTION, 0, new.encode(), body)
+
+    def items_for(self, fn: str, of: str, lo: int, value: Value) -> Value:
+        """A page of items of the function `of`, for a map of `fn`: verified, and not opened.
+
+        Raises:
+            Untrusted: It was altered, or is another page.
+        """
+        return self._moved(_ITEMS, f"{of}|{lo}", f"{fn}|{lo}", value)
+
+    def has_same_items(self, fn: str, value: Value, other_fn: str, other: Value, lo: int) -> bool:
+        """Whether two pages hold the same, as far as their bytes tell: equal items may have others.
+
+        Raises:
+            Untrusted: One of them was altered, or is another page.
+            ResultExpired: What is large of it was removed.
+        """
+        one, two = (
+            self._open_value(_ITEMS, f"{name}|{lo}".encode(), page)
+            for name, page in ((fn, value), (other_fn, other))
+        )
+        if one == two or one[0] != two[0] or not one[0] & _BLOBS:
+            return one == two
+        (mine, rest), (theirs, other_rest) = _split(one[1]), _split(two[1])
+        first, second = ([Blob(*entry) for entry in top["blobs"]] for top in (mine, theirs))
+        same = len(first) == len(second) and rest == other_rest
+        return same and all(map(self._objects.is_same, first, second))
+
+    def result_for(self, node: str, lo: int, hi: int, segment: Segment) -> Value | None:
+        """The results of a segment, which is no single one, for items of a node that are given them.
+
+        They are verified, and not opened.
+
+        Raises:
+            Untrusted: As `load_result`.
+        """
+        if segment.value is None:
+            return None
+        old = f"{segment.node}|{segment.lo}|{segment.hi}|{segment.fence}"
+        return self._moved(_RESULT, old, f"{node}|{lo}|{hi}|0", segment.value)
+
+    def _moved(self, purpose: int, old: str, new: str, value: Value) -> Value:
+        flags, body = self._open_value(purpose, old.encode(), value)
+        return value[:1] + self._seal(purpose, flags, new.encode(), body)
 
     # ── objects that are stored on their own ─────────────────────────────────────────
 
@@ -661,6 +795,38 @@ def _split(body: bytes | memoryview) -> tuple[dict[str, Any], Any]:
     (length,) = _LENGTH.unpack_from(body)
     top = json.loads(bytes(body[_LENGTH.size : _LENGTH.size + length]))
     return top, body[_LENGTH.size + length :]
+
+
+def _packed_error(error: BaseException) -> Packed | None:
+    """An exception, when it can be pickled and unpickled again."""
+    try:
+        packed = pack(error)
+        again = unpack(memoryview(b"".join(packed.parts())), packed.head())
+    except (MemoryError, SoftTimeLimitExceeded):
+        raise
+    except Exception:  # noqa: BLE001 - whatever the user's exception does, its text is sent
+        return None
+    return packed if type(again) is type(error) else None
+
+
+def _unpacked_error(alone: Any) -> Any:
+    """What `_packed_error` gave, in one piece and with the length of its head; none when it fails here."""
+    try:
+        data, head = alone
+        return unpack(memoryview(bytearray(data)), bytes(data[:head]))
+    except (Exception, SystemExit):  # noqa: BLE001 - unpickling runs the user's code; there is its text
+        return None
+
+
+def _with_frames(error: BaseException | None, failure: Failure, story: bytes) -> BaseException:
+    from taskflow.codec.frames import Story
+    from taskflow.codec.tracebacks import rebuilt
+
+    try:
+        told = Story.loads(story)
+        return rebuilt(stand_in(failure) if error is None else error, told)
+    except Exception:  # noqa: BLE001 - from another release, say: the text of the traceback says it as well
+        return stand_in(failure) if error is None else with_traceback(error, failure)
 
 
 def _unpack_inline(body: bytes, inputs: Inputs | None, shared: Callable[[int], Any] | None) -> Any:

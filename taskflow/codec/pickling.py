@@ -10,6 +10,7 @@ are plain data and are handed to the unpickler where they lie.
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import io
 import pickle
@@ -34,7 +35,9 @@ __all__ = [
     "Position",
     "Reference",
     "Snapshot",
+    "TooLarge",
     "dumps",
+    "dumps_small",
     "importable",
     "load",
     "pack",
@@ -203,6 +206,30 @@ def dumps(obj: Any) -> bytes:
     return file.getvalue()
 
 
+class TooLarge(Exception):
+    """The object takes more bytes than it may."""
+
+
+def dumps_small(obj: Any, most_bytes: int) -> bytes:
+    """As `dumps`, for an object that may be far too large: of that no copy is made.
+
+    Raises:
+        TooLarge: It takes more than `most_bytes`.
+        Exception: As `pack`.
+    """
+
+    def within(buffer: pickle.PickleBuffer) -> bool:
+        if buffer.raw().nbytes > most_bytes:
+            raise TooLarge
+        return True
+
+    file = _Small(most_bytes)
+    pickler = _pickler(_SmallRules)(file, protocol=5, buffer_callback=within)
+    pickler.most_bytes = most_bytes
+    pickler.dump(obj)
+    return file.getvalue()
+
+
 def unpack(
     data: memoryview, head: bytes, inputs: Inputs | None = None, shared: Callable[[int], Any] | None = None
 ) -> Any:
@@ -303,7 +330,7 @@ class _Rules:
             return self._refer(obj)
         if issubclass(kind, Kept):
             return self._name(obj)
-        reduced = _reduce_special(kind, obj)
+        reduced = obj.__reduce_ex__(5) if _is_taken_over(kind) else _reduce_special(kind, obj)
         if kind.__module__ in _HAVE_ROWS and self.apart is not None:
             reduced = self._reduce_rows(obj)
         if reduced is NotImplemented:
@@ -367,6 +394,15 @@ class _Rules:
         return _kept, (self.first_kept + self.kept.index(obj.blob),)
 
 
+def _is_taken_over(kind: type) -> bool:
+    """Whether this process pickles exceptions of a kind as tblib wants it: with their tracebacks, and without
+    what their constructors keep. Libraries turn that on for everybody, Dask's `distributed` among them.
+    """
+    if kind not in copyreg.dispatch_table or not issubclass(kind, BaseException):
+        return False
+    return getattr(copyreg.dispatch_table[kind], "__module__", "").partition(".")[0] == "tblib"
+
+
 class _SharingRules(_Rules):
     def persistent_id(self, obj: Any) -> int | None:
         number = self.shared.get(id(obj))
@@ -375,7 +411,35 @@ class _SharingRules(_Rules):
         return number
 
 
-@functools.lru_cache(maxsize=2)
+class _SmallRules(_Rules):
+    most_bytes = 0
+
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj).__module__.partition(".")[0] in _HAVE_BYTES:
+            size = getattr(obj, "nbytes", 0)
+            if isinstance(size, int) and size > self.most_bytes:
+                raise TooLarge
+        return super().reducer_override(obj)
+
+
+_HAVE_BYTES = frozenset({"numpy", "pandas"})
+
+
+class _Small(io.BytesIO):
+    """Takes no more than so many bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__()
+        self._left = most_bytes
+
+    def write(self, data: Any, /) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooLarge
+        return super().write(data)
+
+
+@functools.lru_cache(maxsize=3)
 def _pickler(rules: type[_Rules]) -> Any:
     """The class, made on first use: cloudpickle takes long to import."""
     import cloudpickle

@@ -62,6 +62,8 @@ class Purpose(IntEnum):
     ERROR = 5
     CONTROL = 6
     PLACE = 8
+    SAID = 9
+    KEPT = 10
 
 
 class _Seal(NamedTuple):

@@ -35,6 +35,7 @@ from redis.retry import Retry
 
 from taskflow.errors import ConfigError, QueueFull, StoreUnavailable, nearest
 from taskflow.links import shown
+from taskflow.links.direct import Direct
 from taskflow.policy import backoff_s, roll
 
 __all__ = ["SCHEMES", "Address", "Library", "RedisLink", "parse"]
@@ -377,6 +378,7 @@ class RedisLink:
         self._leaving = threading.Event()
         self._hosts = list(self.address.hosts)
         self.client: Any = None
+        self._direct: Direct | None = None
         self.info: Mapping[str, Any] = self.ask(lambda client: client.info())
         self.close()  # that client was impatient
         self.wait_s, self.answer_s = wait_s, answer_s or max(wait_s, LEAST_ANSWER_S)
@@ -394,8 +396,9 @@ class RedisLink:
         function = library.prefix + name
 
         def ask(client: Any) -> Any:
+            direct = self._direct_of(client)
             try:
-                return client.fcall(function, 1, self.prefix, *args)
+                return direct.ask("FCALL", function, 1, self.prefix, *args)
             except ResponseError as error:
                 if "Function not found" not in str(error):
                     raise
@@ -403,10 +406,17 @@ class RedisLink:
                     client.function_load(library.text, replace=True)
                 except OutOfMemoryError:
                     return client.eval(library.script, 1, self.prefix, function, *args)
-                return client.fcall(function, 1, self.prefix, *args)
+                return direct.ask("FCALL", function, 1, self.prefix, *args)
 
         answer: list[bytes] = self.ask(ask)
         return answer
+
+    def _direct_of(self, client: Any) -> Direct:
+        """The short way to the server of a client."""
+        direct = self._direct
+        if direct is None or direct.client is not client:
+            direct = self._direct = Direct(client)
+        return direct
 
     def ask(self, question: Callable[[Any], T]) -> T:
         """Ask the server; what may be asked twice is asked again while it is away.
@@ -520,7 +530,7 @@ class RedisLink:
 
     def close(self) -> None:
         """Let go of the connections."""
-        client, self.client = self.client, None
+        client, self.client, self._direct = self.client, None, None
         if client is not None:
             client.close()
 

@@ -1,14 +1,15 @@
-"""Reads what a Redis server says on a connection, as far as it has come, in either version of its protocol.
+"""Reads what a Redis server says on a connection, in either version of its protocol.
 
-The client library reads when it is asked for a reply. Who listens for messages reads whatever is there, which
-may end in the middle of one.
+Who has asked waits for the reply (`read`). Who listens for messages reads whatever is there, which may end in
+the middle of one (`Replies`).
 """
 
 from __future__ import annotations
 
+from io import BufferedIOBase
 from typing import Any
 
-__all__ = ["Replies"]
+__all__ = ["Refusal", "Replies", "read"]
 
 _LINES = b"+-:_,#("
 _BLOCKS = b"$=!"
@@ -67,3 +68,51 @@ def _reply(data: bytes, at: int) -> tuple[Any, int] | None:
         value, at = reply
         values.append(value)
     return values, at
+
+
+class Refusal(Exception):
+    """What a server says in place of an answer."""
+
+
+def read(file: BufferedIOBase) -> Any:
+    r"""Wait for the next reply; what the server says unasked is passed over.
+
+    Raises:
+        Refusal: The server refuses.
+        EOFError: The connection was closed.
+        ValueError: It is not what a server says.
+
+    Example:
+        >>> import io
+        >>> read(io.BytesIO(b"*2\r\n$2\r\nhi\r\n:7\r\n"))
+        [b'hi', b'7']
+    """
+    while True:
+        line = file.readline()
+        kind = line[:1]
+        reply = _rest(file, line)
+        if kind != b">":
+            break
+    if kind in (b"-", b"!"):
+        raise Refusal(reply.decode(errors="replace"))
+    return reply
+
+
+def _rest(file: BufferedIOBase, line: bytes) -> Any:
+    """The reply that begins with a line."""
+    if line[-2:] != b"\r\n":
+        raise EOFError("Connection closed by server.")
+    kind = line[0]
+    if kind in _LINES:
+        return line[1:-2]
+    if kind not in _BLOCKS and kind not in _LISTS:
+        raise ValueError(f"a reply of a Redis server does not begin with {line[:1]!r}")
+    size = int(line[1:-2])
+    if kind in _LISTS:
+        return [_rest(file, file.readline()) for _ in range(size)]
+    if size < 0:
+        return None
+    block = file.read(size)
+    if len(block) < size or file.read(2) != b"\r\n":
+        raise EOFError("Connection closed by server.")
+    return block

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from taskflow.errors import QueueFull
 from taskflow.ids import RunId
 from taskflow.machine.ending import cancel_node, end_node, end_rest
+from taskflow.machine.parts import keeps_lock
 from taskflow.machine.rows import NodeRow, Rows, RunRow
 from taskflow.records import Failure, Lock, Plan
 from taskflow.states import TERMINAL, State
@@ -55,7 +56,7 @@ def in_the_way(rows: Rows, lock: Lock) -> RunId | None:
     """The run that holds a lock and does not make way, or `None`."""
     name = rows.locked(lock.name)
     holder = rows.run(name) if name is not None else None
-    if holder is None or holder.state in TERMINAL:
+    if holder is None or (holder.state in TERMINAL and not keeps_lock(holder)):
         return None
     if lock.on_duplicate == "replace" and _made_way(rows, holder):
         return None

@@ -11,7 +11,7 @@ An end may stop other nodes of the run, which may end others in turn, so that al
 from __future__ import annotations
 
 from taskflow.machine.needs import Refusal
-from taskflow.machine.parts import forget, piece, put, run_of, unlock
+from taskflow.machine.parts import forget, keeps_lock, piece, put, run_of, unlock
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.records import EdgeMode, Failure, Kind, Outcome
 from taskflow.states import FAILURES, TERMINAL, State
@@ -173,7 +173,8 @@ def end_run(rows: Rows, run: RunRow) -> None:
     """Make a run terminal: as bad as the worst that somebody minds."""
     run.state = State.FAILED if run.worst is State.SKIPPED else run.worst or State.SUCCEEDED
     run.ended_at = rows.now
-    unlock(rows, run)
+    if not keeps_lock(run):
+        unlock(rows, run)
 
 
 def _stop(rows: Rows, row: NodeRow) -> None:

@@ -16,13 +16,13 @@ from dataclasses import replace
 from taskflow.errors import GraphError, UnknownNode
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.admitting import in_the_way, skip_all, take
-from taskflow.machine.ending import begin, cancel_node, end_run, refresh
+from taskflow.machine.ending import begin, cancel_node, end_items, end_run, refresh
 from taskflow.machine.needs import Refusal, check_acyclic, unique, wait_for
-from taskflow.machine.parts import run_of, weight
+from taskflow.machine.parts import put, run_of, weight
 from taskflow.machine.releasing import adopt, adopt_item, drain
-from taskflow.machine.rows import NodeRow, Rows, RunRow
+from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
 from taskflow.policy import Policy
-from taskflow.records import Edge, EdgeMode, Growth, Node, Page, Plan
+from taskflow.records import Edge, EdgeMode, Given, Growth, Kind, Node, Outcome, Page, Plan
 from taskflow.states import TERMINAL, State
 
 __all__ = ["add_plan", "blocked_row", "grow", "replace_item"]
@@ -71,6 +71,7 @@ def _add_nodes(rows: Rows, run: RunRow, nodes: Sequence[Node]) -> list[tuple[Nod
         rows.load(parents)
     ranged: set[NodeId] = set()
     beginners: list[tuple[NodeRow, Refusal | None]] = []
+    known: list[tuple[NodeRow, Sequence[Given]]] = []
     for node in nodes:
         row, edges = _row(rows, run.id, node)
         refusal, ended = wait_for(rows, row, edges, new) if edges else (None, frozenset())
@@ -81,10 +82,29 @@ def _add_nodes(rows: Rows, run: RunRow, nodes: Sequence[Node]) -> list[tuple[Nod
         rows.pend(row.queue, weight(row))
         if row.remaining == 0 or refusal is not None:
             beginners.append((row, refusal))
+        if node.given:
+            known.append((row, node.given))
     rows.save(run)
     for name in ranged:
         _mark_ranged(rows, name)
+    for row, given in known:  # only now, so that who waits for just these items is told
+        _give(rows, row, given)
     return beginners
+
+
+def _give(rows: Rows, row: NodeRow, given: Sequence[Given]) -> None:
+    """Items that have their results end at once; those between them are handed out before those behind."""
+    at = 0
+    ready = row.array and row.remaining == 0 and row.due_at is None
+    for lo, hi, value in given:
+        if not ready or not at <= lo < hi <= (row.width or 0):
+            raise GraphError(f"{row.label or row.id} cannot be given the results of its items {lo} to {hi}.")
+        if at < lo:
+            put(rows, row, Part(at, lo, State.QUEUED))
+        part, at = Part(lo, hi, State.QUEUED), hi
+        row.cursor = hi
+        end_items(rows, row, part, Outcome(lo, hi, Kind.SUCCEEDED, value), State.SUCCEEDED)
+    rows.save(row)
 
 
 def _mark_ranged(rows: Rows, name: NodeId) -> None:

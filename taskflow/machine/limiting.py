@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from math import floor
 
-from taskflow.limits import Limit
+from taskflow.limits import BreakerWord, Limit
 from taskflow.machine.rows import LimitRow, NodeRow, Part, Rows
 from taskflow.records import Kind, Outcome
 
-__all__ = ["heard", "limits_due", "opened", "room", "start", "tally"]
+__all__ = ["IDLE_KEPT_S", "breaks", "enters", "heard", "limits_due", "opened", "room", "start", "tally"]
 
 MANY = 1 << 52
 IDLE_KEPT_S = 60.0
@@ -58,14 +58,7 @@ def opened(rows: Rows, row: NodeRow) -> LimitRow | None:
 def start(rows: Rows, row: NodeRow, worker: str, items: int) -> None:
     """Items of a node were handed out."""
     for limit in row.policy.limits:
-        kept = _kept(rows, limit, worker)
-        if limit.per_s is not None:
-            kept.tokens, kept.at = _tokens(limit, kept, rows.now) - items, rows.now
-        elif kept.opened_at is not None:
-            if kept.until <= rows.now:
-                kept.probes, kept.until = limit.probes, rows.now + limit.reset_s
-            kept.probes -= items
-        _save(rows, limit, kept)
+        _start(rows, limit, _kept(rows, limit, worker), items)
 
 
 def tally(rows: Rows, row: NodeRow, items: int) -> None:
@@ -86,9 +79,34 @@ def heard(rows: Rows, row: NodeRow, part: Part, outcome: Outcome) -> None:
             continue
         kept = rows.limit(limit.name)
         if outcome.kind in _ANSWERED or (outcome.kind in _FAILED and outcome.spared):
-            _answered(rows, limit, kept, part)
+            _answered(rows, limit, kept, part.started_at or 0.0)
         elif outcome.kind in _FAILED:
-            _failed(rows, limit, kept, part)
+            _failed(rows, limit, kept, part.started_at or 0.0)
+
+
+def enters(rows: Rows, limit: Limit) -> bool:
+    """Whether a breaker lets one through that is no item; it counts as a start."""
+    kept = rows.limit(limit.name)
+    if _free(limit, kept, rows.now) <= 0:
+        return False
+    _start(rows, limit, kept, 1)
+    return True
+
+
+def breaks(rows: Rows, limit: Limit, word: BreakerWord, started_at: float) -> bool:
+    """Tell a breaker how one fared that is no item and started then, or what to be; whether it changed."""
+    kept = rows.limit(limit.name)
+    before = kept.opened_at
+    if word is BreakerWord.FAILED:
+        _failed(rows, limit, kept, started_at)
+    elif word is BreakerWord.OPEN:
+        _open(rows, limit, kept)
+        _save(rows, limit, kept)
+    elif word is BreakerWord.CLOSE:
+        _close(rows, limit, kept)
+    else:
+        _answered(rows, limit, kept, started_at)
+    return kept.opened_at != before
 
 
 def limits_due(rows: Rows) -> None:
@@ -109,6 +127,16 @@ def _fails_at_once(limit: Limit) -> bool:
 
 def _kept(rows: Rows, limit: Limit, worker: str) -> LimitRow:
     return rows.limit(f"{limit.name}@{worker}" if limit.alone else limit.name)
+
+
+def _start(rows: Rows, limit: Limit, kept: LimitRow, items: int) -> None:
+    if limit.per_s is not None:
+        kept.tokens, kept.at = _tokens(limit, kept, rows.now) - items, rows.now
+    elif kept.opened_at is not None:
+        if kept.until <= rows.now:
+            kept.probes, kept.until = limit.probes, rows.now + limit.reset_s
+        kept.probes -= items
+    _save(rows, limit, kept)
 
 
 def _free(limit: Limit, kept: LimitRow, now: float) -> int:
@@ -142,9 +170,9 @@ def _call_back(rows: Rows, kept: LimitRow) -> None:
     rows.freed = True
 
 
-def _failed(rows: Rows, limit: Limit, kept: LimitRow, part: Part) -> None:
+def _failed(rows: Rows, limit: Limit, kept: LimitRow, started_at: float) -> None:
     if kept.opened_at is not None:
-        if (part.started_at or 0.0) <= kept.opened_at:
+        if started_at <= kept.opened_at:
             return  # it began before the breaker opened, and says nothing new
         _open(rows, limit, kept)
     else:
@@ -160,12 +188,16 @@ def _open(rows: Rows, limit: Limit, kept: LimitRow) -> None:
     kept.until = rows.now + limit.reset_s
 
 
-def _answered(rows: Rows, limit: Limit, kept: LimitRow, part: Part) -> None:
-    if kept.opened_at is not None and (part.started_at or 0.0) > kept.opened_at:
-        kept.opened_at, kept.failed = None, ()
-        if kept.refused:
-            _call_back(rows, kept)
-        _save(rows, limit, kept)
+def _answered(rows: Rows, limit: Limit, kept: LimitRow, started_at: float) -> None:
+    if kept.opened_at is not None and started_at > kept.opened_at:
+        _close(rows, limit, kept)
+
+
+def _close(rows: Rows, limit: Limit, kept: LimitRow) -> None:
+    kept.opened_at, kept.failed = None, ()
+    if kept.refused:
+        _call_back(rows, kept)
+    _save(rows, limit, kept)
 
 
 def _save(rows: Rows, limit: Limit, kept: LimitRow) -> None:

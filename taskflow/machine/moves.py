@@ -5,7 +5,7 @@ semantics. One room to a verb::
 
     submit ─► admitting, growing     claim, renew ─► claiming         reap ─► reaping
     cancel ─► cancelling             settle ─► settling              rerun ─► rerunning
-    purge ─► purging
+    purge ─► purging                 hold, let_go, tell_breaker ─► sharing
 
     claim ──► lease (range + fence) ──► settle ──► segment | part (retry, returned)
                       │                    │
@@ -26,9 +26,22 @@ from taskflow.machine.reaping import reap
 from taskflow.machine.rerunning import rerun
 from taskflow.machine.rows import Rows
 from taskflow.machine.settling import settle
+from taskflow.machine.sharing import hold, let_go, tell_breaker
 from taskflow.records import Plan
 
-__all__ = ["cancel", "claim", "purge", "reap", "renew", "rerun", "settle", "submit"]
+__all__ = [
+    "cancel",
+    "claim",
+    "hold",
+    "let_go",
+    "purge",
+    "reap",
+    "renew",
+    "rerun",
+    "settle",
+    "submit",
+    "tell_breaker",
+]
 
 
 def submit(rows: Rows, plans: Sequence[Plan]) -> dict[RunId, RunId]:

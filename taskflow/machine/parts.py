@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from taskflow.machine import limiting
 from taskflow.machine.rows import NodeRow, Part, Rows, RunRow
+from taskflow.records import STAYS
 from taskflow.states import State
 
 __all__ = [
-    "forget", "is_bounded", "piece", "put", "room", "run_of", "shared_room", "tally", "unlock", "weight",
+    "forget", "is_bounded", "keeps_lock", "piece", "put", "room", "run_of", "shared_room", "tally",
+    "unlock", "weight",
 ]  # fmt: skip
 
 
@@ -90,6 +92,11 @@ def shared_room(rows: Rows, row: NodeRow, worker: str) -> int:
 def weight(row: NodeRow) -> int:
     """How much a new node counts where what is pending is bounded; calls that were gathered count each."""
     return row.open if row.policy.singles else 1
+
+
+def keeps_lock(run: RunRow) -> bool:
+    """Whether a run keeps its lock though it has ended."""
+    return run.state is State.SUCCEEDED and run.lock is not None and run.lock.startswith(STAYS)
 
 
 def unlock(rows: Rows, run: RunRow) -> None:

@@ -150,6 +150,9 @@ class LimitRow:
     failures, oldest first; `opened_at`; `until` when it lets nothing through but `probes` items, which are
     fewer each time one is handed out. `refused`: somebody found no room, and looks again at `wake_at` or
     when something ends. At `idle_at` the row is as good as a new one, and goes.
+
+    Of a lock, a semaphore or a barrier (`machine.sharing`): `fence`, the last that was given; `holders`, by
+    name each one's fence and until when; `line`, who waits, in order, and until when each keeps its turn.
     """
 
     name: str
@@ -163,6 +166,14 @@ class LimitRow:
     refused: bool = False
     wake_at: float | None = None
     idle_at: float | None = None
+    fence: int = 0
+    holders: dict[str, tuple[int, float]] = field(default_factory=dict)
+    line: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether places are held under the name."""
+        return self.fence > 0 or bool(self.line)
 
     @property
     def alarm_at(self) -> float | None:
@@ -356,6 +367,10 @@ class Rows(Protocol):
 
     def emit(self, run: RunId, node: NodeId | str, lo: int, hi: int, state: State, /) -> None:
         """Append an event."""
+        ...
+
+    def printed(self, node: NodeRow, index: int, text: str, /) -> None:
+        """Keep what an attempt printed, however it ended."""
         ...
 
     def push(self, node: NodeId, after: str, /) -> None:

@@ -53,6 +53,8 @@ def _settle_one(rows: Rows, row: NodeRow, settlement: Settlement) -> bool:
     for outcome in settlement.outcomes:
         if outcome.lo > at:
             put(rows, row, piece(part, at, outcome.lo))
+        if outcome.log:
+            rows.printed(row, outcome.lo, outcome.log)
         apply(rows, row, part, outcome)
         if outcome.kind is Kind.REPLACED and row.array:
             _replace_item(rows, row, part, outcome, settlement.grow)

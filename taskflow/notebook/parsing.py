@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
-from taskflow.errors import nearest
+from taskflow import arguments
 
 __all__ = ["Helped", "Parser", "split"]
 
@@ -18,7 +18,7 @@ class Helped(Exception):
     """Somebody asked for help, and has it."""
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(arguments.Parser):
     """A parser that never ends the kernel.
 
     Raises:
@@ -27,13 +27,12 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, name: str, summary: str, **options: Any) -> None:
-        super().__init__(
-            name, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter, **options
-        )
+        super().__init__(prog=name, description=summary, **options)
 
     def error(self, message: str) -> NoReturn:
         """See `argparse.ArgumentParser.error`."""
-        raise UsageError(f"{self.prog}: {message}. {self.prog} --help tells what there is.")
+        end = "" if message.endswith((".", "?")) else "."
+        raise UsageError(f"{self.prog}: {message}{end} {self.prog} --help tells what there is.")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """See `argparse.ArgumentParser.exit`: the help was printed."""
@@ -41,11 +40,8 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, line: str) -> argparse.Namespace:
         """The options that a line gives."""
-        words = split(line)
-        found, unknown = self.parse_known_args(words)
-        if unknown:
-            flags = [flag for action in self._actions for flag in action.option_strings]
-            self.error(f"{unknown[0]!r} is unknown.{nearest(unknown[0], flags)}".removesuffix("."))
+        found, unknown = self.parse_known_args(split(line))
+        self.refuse_unknown(unknown)
         return found
 
 

@@ -20,8 +20,7 @@ class Session:
     @property
     def started(self) -> Client | None:
         """The client, if there is one."""
-        found = clients._default
-        return found if found is not None and not found._engine.closed else None
+        return clients.open_client()
 
     @property
     def client(self) -> Client:
@@ -45,9 +44,9 @@ class Session:
         if known is not None and (url is None or place_of(known.url) == place_of(url)) and not terms:
             return known, False
         new = Client(url, **terms)
+        clients.set_client(new)
         if known is not None:
             known.shutdown(wait=False)
-        clients._default = new
         return new, True
 
     def stop(self) -> bool:

@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 
 from IPython.core.error import UsageError
 
+import taskflow.client as clients
 from taskflow.errors import nearest
 from taskflow.notebook.parsing import Parser
 from taskflow.notebook.session import Session
 from taskflow.states import FAILURES, LIVE
 
 __all__ = ["WORDS", "Word", "completions", "say"]
+
+_COMPLETED_MOST = 50
 
 
 class Word(NamedTuple):
@@ -46,9 +49,13 @@ def say(session: Session, line: str) -> Any:
         raise UsageError(
             f"%taskflow has no word {name!r}.{nearest(name, WORDS)} %taskflow tells all of them."
         )
-    parser = Parser(f"%taskflow {name}", word.summary)
+    return word.do(session, _parser(word).read(rest))
+
+
+def _parser(word: Word) -> Parser:
+    parser = Parser(f"%taskflow {word.name}", word.summary)
     word.declare(parser)
-    return word.do(session, parser.read(rest))
+    return parser
 
 
 def _overview() -> str:
@@ -153,6 +160,30 @@ def _table(name: str) -> Callable[[Session, Namespace], Any]:
     return lambda session, options: getattr(session.client, name)()
 
 
+_CHANGES = ("pause", "resume", "remove")
+
+
+def _declare_schedules(parser: Parser) -> None:
+    parser.add_argument("action", nargs="?", choices=(*_CHANGES, "run", "next"), help="what to do")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of schedules")
+    parser.add_argument("-n", type=int, default=10, metavar="N", help="with next: how many ticks (10)")
+
+
+def _schedules(session: Session, options: Namespace) -> Any:
+    schedules, names = session.client.schedules, options.names
+    if options.action is None:
+        return schedules.table()
+    if options.action == "next":
+        return schedules.next_runs(options.n, names[0] if names else None)
+    if not names:
+        raise UsageError(f"Which one? %taskflow schedules {options.action} NAME")
+    if options.action == "run":
+        handles = [schedules.run_now(name) for name in names]
+        return handles[0] if len(handles) == 1 else handles
+    getattr(schedules, options.action)(*names)
+    return schedules.table()
+
+
 def _declare_dead(parser: Parser) -> None:
     parser.add_argument("-n", "--limit", type=int, default=100, help="how many at most (100)")
 
@@ -178,6 +209,25 @@ def _why(session: Session, options: Namespace) -> Any:
     return print(f"{options.id} is {state}." + (f" {type(error).__name__}: {error}" if error else ""))
 
 
+def _declare_debug(parser: Parser) -> None:
+    _declare_id(parser)
+    parser.add_argument("--raise", action="store_true", dest="raises", help="no debugger: %%%%debug is one")
+
+
+def _debug(session: Session, options: Namespace) -> Any:
+    """Run a task here once more; of a map, or of a workflow, the first that failed."""
+    from taskflow import errors
+
+    client = session.client
+    try:
+        handle = client.future(options.id)
+    except errors.UsageError:  # there are several tasks of that name
+        handle = client.attach(options.id)
+    if not hasattr(handle, "debug"):
+        raise UsageError(f"{options.id} is a canvas: name one of its tasks, %taskflow graph shows them.")
+    return handle.debug(post_mortem=not options.raises)
+
+
 def _handle(session: Session, name: str) -> Any:
     """A run, or a task of one."""
     from taskflow.errors import NoSuchRun
@@ -193,7 +243,7 @@ def _handle(session: Session, name: str) -> Any:
 
 
 def _declare_attach(parser: Parser) -> None:
-    parser.add_argument("id", nargs="?", metavar="ID", help="of a run (the newest that has not ended)")
+    parser.add_argument("id", nargs="?", metavar="ID", help="of a run, or its name (the newest live one)")
 
 
 def _attach(session: Session, options: Namespace) -> Any:
@@ -240,12 +290,15 @@ _ALL = (
     Word("graph", "a run as a graph", _declare_id, _attach),
     Word("logs", "what tasks have printed", _declare_id, _logs),
     Word("why", "why a task waits, or failed", _declare_id, _why),
+    Word("debug", "run a call here once more, with a debugger where it fails", _declare_debug, _debug),
     Word("cancel", "cancel runs or tasks", _declare_ids, _cancel),
     Word("retry", "run again what failed", _declare_ids, _retry),
     Word("dead", "what failed for good, as a table", _declare_dead,
          lambda session, options: session.client.dead_letters(limit=options.limit)),
     Word("workers", "who works, as a table", _nothing, _table("workers")),
     Word("queues", "what waits and runs, as a table", _nothing, _table("queues")),
+    Word("schedules", "what runs by itself, as a table; pause, resume, remove, run, next NAME",
+         _declare_schedules, _schedules),
     Word("limits", "rates, limits and breakers, as a table", _nothing, _table("limits")),
     Word("doctor", "examine the store and the workers", _nothing, _table("doctor")),
     Word("config", "how things are sent: retry=3 queue=gpu", _declare_config, _config),
@@ -253,7 +306,35 @@ _ALL = (
 WORDS: dict[str, Word] = {word.name: word for word in _ALL}
 
 
-def completions(words: str) -> list[str]:
-    """What may come next in a line of ``%taskflow``."""
-    line = words.partition("%taskflow")[2].split()
-    return [] if len(line) > 1 or (line and words.endswith(" ")) else list(WORDS)
+# ── completion ───────────────────────────────────────────────────────────────────────
+
+
+def completions(line: str) -> list[str]:
+    """What may come next in a line of ``%taskflow``: words, options and what they take, runs."""
+    said = line.partition("%taskflow")[2]
+    before = said.split()
+    last = before.pop() if before and not said[-1].isspace() else ""
+    if not before:
+        return list(WORDS)
+    word = WORDS.get(before[0])
+    if word is None:
+        return []
+    parser = _parser(word)
+    taking = parser._option_string_actions.get(before[-1])
+    if taking is not None and taking.nargs != 0:
+        return list(map(str, taking.choices or ()))
+    if last.startswith("-"):
+        return list(parser._option_string_actions)
+    return _known_runs({action.dest for action in parser._get_positional_actions()})
+
+
+def _known_runs(wanted: set[str]) -> list[str]:
+    """Ids, or names, of the newest runs, if there is a client; completing a line starts none."""
+    client = clients.open_client()
+    if client is None:
+        return []
+    if wanted & {"id", "ids"}:
+        return [str(run.id) for run in client._engine.store.runs(limit=_COMPLETED_MOST)]
+    if "match" in wanted:
+        return sorted({run.name for run in client._engine.store.runs(limit=_COMPLETED_MOST) if run.name})
+    return []

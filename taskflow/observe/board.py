@@ -14,7 +14,7 @@ from taskflow.observe.steps import helpers_of
 from taskflow.records import Event, NodeView, RunView
 from taskflow.states import TERMINAL, State
 
-__all__ = ["Board", "Stage"]
+__all__ = ["Board", "History", "Stage"]
 
 LOOK_BACK_S = 5.0
 SAMPLES = 256
@@ -28,9 +28,10 @@ class Stage(NamedTuple):
     """One row: the items of all nodes with the same label.
 
     `total` is `None` while a predecessor has yet to decide it. `done` counts all that ended, whatever
-    the outcome; `failed` those of them that failed, died or expired. `rate` is in items a second, over
+    the outcome; `failed` those of them that failed, died or expired, `cached` those whose results an earlier
+    run had: nothing ran for them, and no `rate` counts them. `rate` is in items a second, over
     the recent past while it runs and over all of it afterwards; `rate` and `eta_s` are `None` when
-    nothing can be said.
+    nothing can be said. `eta_most_s` is how long it takes should it go on as slowly as it once did.
     """
 
     label: str
@@ -45,6 +46,8 @@ class Stage(NamedTuple):
     rate: float | None
     elapsed_s: float
     eta_s: float | None
+    eta_most_s: float | None = None
+    cached: int = 0
 
 
 @dataclass
@@ -52,6 +55,7 @@ class _Tally:
     """The items of all nodes of a stage; `running_before` are those of which a snapshot told no more."""
 
     total: int = 0
+    cached: int = 0
     undecided: int = 0
     running: int = 0
     running_before: int = 0
@@ -83,13 +87,14 @@ class _Tally:
 
 
 @dataclass
-class _History:
+class History:
     """When a stage was how far; `samples` thin out as they age. Outlives the tallies of a snapshot."""
 
     samples: list[tuple[float, int]] = field(default_factory=list)
     retried: int = 0
 
     def add(self, at: float, done: int) -> None:
+        """So much was done at that time."""
         if not self.samples or self.samples[-1][0] < at:
             self.samples.append((at, done))
             if len(self.samples) > SAMPLES:
@@ -102,6 +107,20 @@ class _History:
         look_back_s = max(LOOK_BACK_S, (now - self.samples[0][0]) / 3)
         at, before = next((s for s in reversed(self.samples) if s[0] <= now - look_back_s), self.samples[0])
         return (done - before) / (now - at) if done > before and now > at else None
+
+    def slowest(self, now: float, done: int, rate: float) -> float:
+        """Items a second, over all the time or over one half of it, where that was least."""
+        began_at, first = self.samples[0]
+        middle_at, half = next((s for s in self.samples if s[0] >= (began_at + now) / 2), (now, done))
+        spans = (
+            (began_at, first, now, done),
+            (began_at, first, middle_at, half),
+            (middle_at, half, now, done),
+        )
+        rates = [
+            (there - here) / (to - at) for at, here, to, there in spans if to - at >= 1.0 and there > here
+        ]
+        return min([rate, *rates])
 
 
 class Board:
@@ -128,7 +147,7 @@ class Board:
         self._undecided: set[str] = set()
         self._running: dict[str, list[tuple[int, int]]] = {}
         self._tallies: dict[str, _Tally] = {}
-        self._history: dict[str, _History] = {}
+        self._history: dict[str, History] = {}
 
     @property
     def ended(self) -> bool:
@@ -145,6 +164,8 @@ class Board:
         for node in run.nodes:
             if node.id in stages:
                 self._take(node, stages[node.id])
+        if "rerun_of" not in run.meta and run.nodes and run.nodes[0].id in stages:  # it is that of a map
+            self._tallies[stages[run.nodes[0].id]].cached = run.meta.get("cached", 0)
         self._sample(now)
 
     def add(self, event: Event) -> None:
@@ -218,8 +239,8 @@ class Board:
             stopped += before
         tally.running -= stopped
 
-    def _past(self, label: str) -> _History:
-        return self._history.setdefault(label, _History())
+    def _past(self, label: str) -> History:
+        return self._history.setdefault(label, History())
 
     def _sample(self, now: float) -> None:
         for label, tally in self._tallies.items():
@@ -228,8 +249,12 @@ class Board:
     def _stage(self, label: str, tally: _Tally, now: float) -> Stage:
         past, ended, done = self._past(label), tally.ended, tally.done
         elapsed_s = tally.elapsed_s(now)
-        rate = past.rate(now, done) if not tally.complete else done / elapsed_s if elapsed_s else None
+        ran = done - tally.cached
+        rate = past.rate(now, done) if not tally.complete else ran / elapsed_s if elapsed_s else None
         left = None if tally.undecided else max(0, tally.total - done)
+        eta_s = most_s = 0.0 if tally.complete else None
+        if eta_s is None and rate and left is not None:
+            eta_s, most_s = left / rate, left / past.slowest(now, done, rate)
         return Stage(
             label,
             tally.state(),
@@ -242,7 +267,9 @@ class Board:
             past.retried,
             rate,
             elapsed_s,
-            0.0 if tally.complete else left / rate if rate and left is not None else None,
+            eta_s,
+            most_s,
+            tally.cached,
         )
 
 

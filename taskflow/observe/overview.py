@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any
 
 from taskflow.links import shown
 from taskflow.ports import Store
-from taskflow.records import Failure, RunView, WorkerView
+from taskflow.records import WORKERS, Failure, RunView, WorkerView
+from taskflow.states import LIVE
 from taskflow.versions import compare, here
 
 __all__ = [
+    "client_page",
     "dead_rows",
     "finding_rows",
     "limit_rows",
@@ -50,7 +53,7 @@ def worker_rows(store: Store) -> Rows:
     `age_s` is how long ago a worker was heard of, `wanted` the revision of what is wanted of workers
     (`taskflow.control`), `followed` the one that the worker follows.
     """
-    now, wanted = time.time(), store.steering()
+    now, wanted = time.time(), store.posted(WORKERS)
     return [
         {
             "worker": worker.id,
@@ -88,6 +91,29 @@ def status(worker: WorkerView) -> str:
     return str(worker.info.get("status", "")) or ("busy" if worker.busy else "idle")
 
 
+def client_page(store: Store, own_slots: int) -> str:
+    """A store, its workers and its queues as HTML: what a client shows of itself in a notebook."""
+    live = store.runs(limit=_RUNS_MOST, states=sorted(LIVE))
+    more = "or more " if len(live) == _RUNS_MOST else ""
+    workers = [(w["worker"], w["host"], f"{w['busy']} of {w['slots']}", w["queues"], w["status"])
+               for w in worker_rows(store)]  # fmt: skip
+    queues = [(q["queue"], q["queued"], q["waiting"], q["running"], "paused" if q["paused"] else "")
+              for q in queue_rows(store)]  # fmt: skip
+    told = f"{len(live)} {more}runs have not ended; {own_slots} slots of its own"
+    head = f"<p><b>taskflow</b> {escape(shown(store.url))}: {told}</p>"
+    working = _html(("worker", "host", "busy", "queues", ""), workers)
+    return head + working + _html(("queue", "queued", "waiting", "running", ""), queues)
+
+
+def _html(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+_RUNS_MOST = 1_000
 _TOLD = frozenset({"serves", "status", "followed"})
 
 

@@ -16,7 +16,7 @@ from taskflow.states import TERMINAL, State
 from taskflow.workflow.grouping import grouped
 from taskflow.workflow.picture import Box, Picture, common_label, overall, stem_of
 
-__all__ = ["Step", "helpers_of", "picture_of_run", "steps_of"]
+__all__ = ["Step", "has_graph", "helpers_of", "picture_of_run", "steps_of"]
 
 _HEADS = (HELPER.removesuffix("{}"), PARTS.removesuffix("{}"))
 _FAILURES = (State.FAILED, State.DEAD, State.EXPIRED)
@@ -103,6 +103,12 @@ def steps_of(run: RunView, most: int | None = None) -> list[Step]:
                 given = steps[target].parents.get(parent, False)
                 steps[target].parents[parent] = given or edge.mode.gives_value
     return list(steps.values()) if most is None else _gathered(steps, most)
+
+
+def has_graph(run: RunView) -> bool:
+    """Whether nodes of a run depend on each other."""
+    ids = {node.id for node in run.nodes}
+    return any(edge.parent in ids for node in run.nodes for edge in node.parents)
 
 
 def helpers_of(run: RunView) -> Iterator[tuple[NodeId, NodeId]]:

@@ -132,13 +132,14 @@ def _facts(stage: Stage, kept: int) -> list[str]:
         "rate": "" if stage.rate is None else _rate(stage.rate),
         "elapsed": "" if stage.state in (State.QUEUED, State.BLOCKED) else clock(stage.elapsed_s),
         "retried": f"{count(stage.retried)} retried" if stage.retried else "",
+        "cached": f"{count(stage.cached)} cached" if stage.cached else "",
     }
     return [known[name] for name in _ORDER if known[name] and _FACTS.index(name) < kept]
 
 
-_FACTS = ("failed", "ETA", "running", "cancelled", "skipped", "rate", "elapsed", "retried")
+_FACTS = ("failed", "ETA", "running", "cancelled", "skipped", "cached", "rate", "elapsed", "retried")
 """The most telling first."""
-_ORDER = ("running", "failed", "cancelled", "skipped", "retried", "rate", "elapsed", "ETA")
+_ORDER = ("running", "failed", "cancelled", "skipped", "retried", "cached", "rate", "elapsed", "ETA")
 """As they are read."""
 
 

@@ -11,10 +11,11 @@ import io
 import os
 import select
 import sys
+from typing import TextIO
 
 from taskflow.pools.context import place
 
-__all__ = ["Leak", "Stream", "install"]
+__all__ = ["Leak", "Stream", "install", "route"]
 
 _READ_BYTES = 1 << 16
 _MOST_BYTES = 1 << 20
@@ -59,6 +60,27 @@ class Stream(io.TextIOBase):
     def writable(self) -> bool:
         """Yes."""
         return True
+
+
+class _Routed(Stream):
+    """A stream of a process that is not ours alone: what is printed outside of items goes where it went."""
+
+    def __init__(self, fd: int, name: str, before: TextIO) -> None:
+        super().__init__(fd, name)
+        self._before = before
+
+    def put(self, data: bytes) -> None:
+        slot = place()
+        if slot is not None:
+            slot.print(data)
+        else:
+            self._before.write(data.decode("utf-8", "replace"))
+
+    def flush(self) -> None:
+        self._before.flush()
+
+    def isatty(self) -> bool:
+        return False
 
 
 class _Bytes(io.RawIOBase):
@@ -113,3 +135,14 @@ def install(write_fd: int) -> None:
     os.dup2(write_fd, 2)
     sys.stdout = sys.__stdout__ = Stream(1, "<stdout>")  # type: ignore[misc, assignment]
     sys.stderr = sys.__stderr__ = Stream(2, "<stderr>")  # type: ignore[misc, assignment]
+
+
+def route() -> None:
+    """Have what items print kept with them, and leave everything else of this process where it goes.
+
+    Whoever puts other streams in place meanwhile is heeded: call it again before a message is run.
+    """
+    if not isinstance(sys.stdout, Stream):
+        sys.stdout = _Routed(1, "<stdout>", sys.stdout)
+    if not isinstance(sys.stderr, Stream):
+        sys.stderr = _Routed(2, "<stderr>", sys.stderr)

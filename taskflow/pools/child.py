@@ -16,6 +16,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from taskflow import signals
 from taskflow.pools import capture, context
 from taskflow.pools.linux import Prctl, humble
 from taskflow.pools.outcomes import Reports
@@ -43,6 +44,7 @@ def main(fds: list[int], setup: Setup, codec: Codec, parent: int) -> None:
     _become_own_session(parent)
     child = Child(fds, setup, codec)
     faulthandler.enable(2)
+    signals.worker_process_init.send(setup.worker)
     if setup.mode == "thread":
         from taskflow.pools.threads import Threads
 
@@ -55,6 +57,8 @@ def main(fds: list[int], setup: Setup, codec: Codec, parent: int) -> None:
         asyncio.run(Loop(child).serve())
     else:
         child.serve_process()
+    with suppress(BaseException):
+        signals.worker_process_shutdown.send(None, pid=os.getpid(), exitcode=0)
     with suppress(BaseException):
         atexit._run_exitfuncs()
     os._exit(0)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from taskflow import signals
 from taskflow.errors import InternalError
 from taskflow.policy import backoff_s
 from taskflow.pools.cells import Cells
@@ -118,6 +119,7 @@ class Children:
     def spawn(self, template: Template | None = None) -> Link:
         """Make a child."""
         template = template or self.template
+        signals.worker_before_create_process.send(self._setup.worker)
         self._numbers += 1
         link = Link(self._numbers, self.lanes, self._setup.lanes)
         self.links[link.number] = link

@@ -1,4 +1,4 @@
-"""What a task may ask about itself while it runs.
+"""What a task may ask about itself while it runs, and say of itself.
 
 The slot that runs the task answers. Outside a task there is nobody to ask: `current` and `rng` raise, `lend`
 and `note` do nothing.
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from taskflow.errors import UsageError
@@ -27,9 +28,11 @@ __all__ = [
     "enter",
     "inside",
     "lend",
+    "lend_once",
     "note",
     "place",
     "replace",
+    "report_state",
     "rng",
 ]
 
@@ -51,6 +54,8 @@ class Request:
         url: The store it came from.
         width: How many items the node has.
         seed: The seed of the run for this node, when it has one.
+        age_s: Seconds since it was submitted, as it was handed out.
+        array: It is an item of a map or of a group, not a call of its own.
     """
 
     id: NodeId
@@ -65,6 +70,8 @@ class Request:
     url: str = ""
     width: int = 1
     seed: int | str | None = None
+    age_s: float = 0.0
+    array: bool = False
 
     @property
     def retries(self) -> int:
@@ -89,6 +96,11 @@ class Place(Protocol):
 
     def note(self, kind: str, data: Mapping[str, Any]) -> None:
         """Say something of it."""
+        ...
+
+    def say(self, said: Mapping[str, Mapping[str, Any]], meta: Any = None) -> None:
+        """Have the last that it says of each kind known, name by name; `meta` is the value of its state,
+        which only clients open."""
         ...
 
     def print(self, data: bytes) -> None:
@@ -133,7 +145,7 @@ def current() -> Request:
     request = here.request() if here is not None else None
     if request is None:
         raise UsageError(
-            "There is no current task here: current, rng, replace and add_to_chord work inside a task only."
+            "There is no current task here: current, rng, replace, add_to_chord work inside a task only."
         )
     return request
 
@@ -199,6 +211,44 @@ def note(kind: str, data: Mapping[str, Any]) -> None:
         here.note(kind, data)
 
 
+def report_state(state: str, meta: Any = None, task_id: str | None = None) -> None:
+    """Say where this task stands, in a word of its own; ``AsyncResult.state`` and ``.info`` tell it.
+
+    It is shown while the task runs; how it ends is told in the store's own words. Who watches is told within
+    a fifth of a second. A task may say it as often as it likes: it is passed on ten times a second, the last
+    always. Of a `meta` with ``current`` and ``total`` (or ``done``) a bar is drawn. Outside of a task nobody
+    listens.
+
+    Args:
+        state: The word, such as ``"PROGRESS"``.
+        meta: Any value, up to 256 KiB; only clients open it.
+        task_id: Of this task, or `None`: no other can be spoken for.
+
+    Raises:
+        UsageError: `task_id` is that of another task.
+        CannotPickle: `meta` cannot travel, or is too large.
+    """
+    here = place()
+    request = here.request() if here is not None else None
+    if here is None or request is None:
+        return
+    if task_id not in (None, request.id, f"{request.id}[{request.index}]"):
+        raise UsageError(
+            f"Task {request.id} cannot say where task {task_id} stands: each task speaks for itself."
+        )
+    bar = _bar(meta)
+    here.say({"state": {"state": str(state)}} | ({"progress": bar} if bar else {}), meta)
+
+
+def _bar(meta: Any) -> dict[str, Any] | None:
+    """How far it is, if that is what a `meta` tells."""
+    if not isinstance(meta, Mapping):
+        return None
+    done, total = meta.get("current", meta.get("done")), meta.get("total")
+    numbers = all(isinstance(n, (int, float)) and isfinite(n) for n in (done, total))
+    return {"done": done, "total": total} if numbers else None
+
+
 @contextmanager
 def lend() -> Iterator[None]:
     """Wait for other tasks inside a ``with`` block: meanwhile the slot runs something else."""
@@ -211,3 +261,25 @@ def lend() -> Iterator[None]:
         yield
     finally:
         here.resume()
+
+
+_awaits: dict[Place, int] = {}
+
+
+@contextmanager
+def lend_once() -> Iterator[None]:
+    """The same for waits of an event loop, of which many go on at once: they lend the one slot together."""
+    here = place()
+    if here is None or here.request() is None:
+        yield
+        return
+    if not _awaits.get(here):
+        here.lend()
+    _awaits[here] = _awaits.get(here, 0) + 1
+    try:
+        yield
+    finally:
+        _awaits[here] -= 1
+        if not _awaits[here]:
+            del _awaits[here]
+            here.resume()

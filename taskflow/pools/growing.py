@@ -84,8 +84,9 @@ def _nodes(draft: Draft) -> tuple[Node, ...]:
 def _draw(sig: Any, draft: Draft, options: Options) -> NodeId:
     """Draw a signature so that its result is that of one call."""
     from taskflow import canvas
+    from taskflow.canvas.signatures import as_signature
 
-    shape = canvas.compile(canvas.maybe_signature(sig), draft, options)
+    shape = canvas.compile(as_signature(sig), draft, options)
     if shape.node is not None and shape.index is None and shape.width is None:
         return shape.node
     return draft.call(_as_it_is, (shape.argument(),), None, options, label="gather")

@@ -5,6 +5,7 @@ For debugging: breakpoints work, output goes where it always goes. Limits of tim
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from taskflow.pools import context
 from taskflow.pools.outcomes import Reports
 from taskflow.pools.paces import Paces
 from taskflow.pools.packing import Work, growth, packet
+from taskflow.pools.promises import PROMISES
 from taskflow.pools.slot import Slot
 from taskflow.pools.stash import Stash
 from taskflow.pools.wire import LANE_BYTES, Lane, Say
@@ -40,6 +42,7 @@ class InlinePool:
 
     def __init__(self, codec: Codec, *, url: str = "", worker: str = "") -> None:
         self.slots = 1
+        self.promises = PROMISES["inline"]
         self.pace_s = Paces()
         self.gave_back: Callable[[], object] = lambda: None
         self._interrupted = False
@@ -57,7 +60,7 @@ class InlinePool:
     def start(self, lease: Lease, inputs: Mapping[Edge, list[Segment]], pages: Sequence[Page], /) -> None:
         """Run a lease to its end, in this thread."""
         lane = Lane(memoryview(bytearray(LANE_BYTES)))
-        reports = Reports(partial(self._hear, lease))
+        reports = Reports(partial(self._hear, lease, lane))
         slot = Slot(self._codec, lane, reports, self._stash, url=self._url, worker=self._worker)
         before = context.place()
         context.enter(slot)
@@ -76,9 +79,14 @@ class InlinePool:
         for lease, inputs, pages in batch:
             self.start(lease, inputs, pages)
 
-    def _hear(self, lease: Lease, records: Iterable[tuple[Any, ...]]) -> None:
+    def _hear(self, lease: Lease, lane: Lane, records: Iterable[tuple[Any, ...]]) -> None:
         for record in records:
-            self._take(lease, record)
+            if record[0] == Say.SAID:
+                *item, said = marshal.loads(lane.said() or b"")
+                for kind, told in said.items():
+                    self._take(lease, (Say.NOTE, *item, kind, *told))
+            else:
+                self._take(lease, record)
 
     def _take(self, lease: Lease, record: tuple[Any, ...]) -> None:
         key, say = lease.key, record[0]
@@ -99,7 +107,7 @@ class InlinePool:
                 self._settlements.append(Settlement(key, (Outcome(lo, key.hi, Kind.RELEASED),)))
                 self.gave_back()
         elif say == Say.NOTE:
-            self._notes.append(Note(key, record[4], {"index": record[3], **_json(record[5])}))
+            self._notes.append(Note(key, record[4], {**_json(record[5]), "index": record[3]}, record[6]))
 
     def kill(self, key: LeaseKey, reason: str, /, *, grace_s: float | None = None) -> None:
         """Nothing: what was started has ended."""

@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
-from taskflow.pools.link import Item, Link, Target
+from taskflow.pools.link import Item, Link, Message, Target
 from taskflow.pools.linux import oom_kills
 from taskflow.pools.paces import Paces
 from taskflow.pools.packing import Work
 from taskflow.pools.packing import growth as growth_of
 from taskflow.pools.verdict import cancelled, could_not_report, lost, of_kill
 from taskflow.pools.wire import Lane, shortened
+from taskflow.ports import Promises
 from taskflow.records import Failure, Growth, Kind, Lease, LeaseKey, Note, Outcome, Settlement
 
-__all__ = ["Ledger"]
+__all__ = ["Carrier", "Ledger"]
 
 _SUCCEEDED = Kind.SUCCEEDED
 _OOM_EVERY_S = 1.0
+_NO_HARD_LIMIT = (
+    "A time limit that kills cannot be kept here, where calls run in threads: use soft_time_limit, or workers"
+    " with pool='process'."
+)
+_NO_MEMORY_LIMIT = "A memory limit needs workers with pool='process': the processes here are shared."
+
+
+class Carrier(Protocol):
+    """Who runs messages: a child, or a cluster."""
+
+    flying: OrderedDict[int, Message]
+    leaked: dict[Item, Lane]
+    calls: int
+    stuck: bool
+
+    def count(self, fn: str, more: int, /) -> None:
+        """It has so many items more of a function."""
+        ...
+
+    def take_leaked(self, number: int, at: int, lo: int, hi: int, /) -> str:
+        """What items printed past Python, once."""
+        ...
 
 
 class Ledger:
@@ -51,7 +76,7 @@ class Ledger:
     # ── what children say ───────────────────────────────────────────────────────────
 
     def take_calls(
-        self, link: Link, number: int, first: int, values: list[bytes], started: float, tooks: list[float]
+        self, link: Carrier, number: int, first: int, values: list[bytes], started: float, tooks: list[float]
     ) -> None:
         """Calls that succeeded, one after another; see `taskflow.pools.wire.Say`."""
         message = link.flying.get(number)
@@ -69,7 +94,7 @@ class Ledger:
         message.settle(first + len(works) - 1, 1)
         self._learn(link, works[0].lease.fn, len(works), sum(tooks))
 
-    def _add_leaked(self, link: Link, number: int, first: int, count: int) -> None:
+    def _add_leaked(self, link: Carrier, number: int, first: int, count: int) -> None:
         """Add output that the pool read to the logs of the last outcomes."""
         for at in range(count):
             log = link.take_leaked(number, first + at, 0, 1)
@@ -79,7 +104,7 @@ class Ledger:
 
     def take_outcome(
         self,
-        link: Link,
+        link: Carrier,
         number: int,
         at: int,
         lo: int,
@@ -104,18 +129,32 @@ class Ledger:
         if kind == Kind.CANCELLED:
             error = cancelled(self.cancelled.get(work.lease.key, "")).to_json()
         outcome = Outcome(lo, hi, Kind(kind), value, error, delay_s, started, took, log, spared)
-        self._settle(work.lease, outcome, growth_of(growth))
+        self.settle(work.lease, outcome, growth_of(growth))
         if kind == Kind.RELEASED:
             link.count(work.lease.fn, lo - hi)
         else:
             self._learn(link, work.lease.fn, hi - lo, took)
 
-    def take_note(self, link: Link, number: int, at: int, index: int, kind: str, data: str) -> None:
+    def take_note(
+        self, link: Carrier, number: int, at: int, index: int, kind: str, data: str, value: bytes | None
+    ) -> None:
         """What an item says of itself."""
         message = link.flying.get(number)
         if message is not None and at < len(message.works):
             key = message.works[at].lease.key
-            self._notes.append(Note(key, kind, {"index": index, **json.loads(data)}))
+            self._notes.append(Note(key, kind, {**json.loads(data), "index": index}, value))
+
+    def take_said(self, link: Link, number: int, lane: Lane) -> bool:
+        """What the item of a lane has said since the last time; whether that was anything."""
+        count = lane.ints[Lane.SAID]
+        if count == link.heard.get(number, 0):
+            return False
+        if (data := lane.said()) is not None:
+            link.heard[number] = count
+            message, at, index, said = marshal.loads(data)
+            for kind, (told, value) in said.items():
+                self.take_note(link, message, at, index, kind, told, value)
+        return True
 
     def hear(self, link: Link, number: int, lane: Lane, item: Item, work: Work) -> None:
         """Tell what a running item printed since the last time."""
@@ -127,7 +166,7 @@ class Ledger:
             self._notes.append(Note(work.lease.key, "log", {"index": item[2], "text": text}))
         link.streamed[number] = (item, printed)
 
-    def _learn(self, link: Link, fn: str, items: int, took_s: float) -> None:
+    def _learn(self, link: Carrier, fn: str, items: int, took_s: float) -> None:
         link.count(fn, -items)
         link.calls += items
         link.stuck = False
@@ -143,7 +182,7 @@ class Ledger:
             if work.lease.key in self.cancelled:
                 self.cancel(work)
             else:
-                self._settle(work.lease, Outcome(work.lo, work.hi, Kind.RELEASED))
+                self.settle(work.lease, Outcome(work.lo, work.hi, Kind.RELEASED))
 
     def cancel(self, work: Work) -> None:
         """Cancel what was not started."""
@@ -151,12 +190,23 @@ class Ledger:
         outcomes = tuple(Outcome(i, i + 1, Kind.CANCELLED, error=error) for i in range(work.lo, work.hi))
         self._settlements.append(Settlement(work.lease.key, outcomes))
 
+    def refuses(self, lease: Lease, promises: Promises) -> bool:
+        """Fail all of a lease that wants what this pool does not promise; whether it did."""
+        policy = lease.policy
+        if policy.time_limit_s is not None and not promises.hard_limit:
+            self.refuse(lease, _NO_HARD_LIMIT)
+        elif policy.memory_limit_bytes is not None and not promises.memory_limit:
+            self.refuse(lease, _NO_MEMORY_LIMIT)
+        else:
+            return False
+        return True
+
     def refuse(self, lease: Lease, text: str) -> None:
         """Fail all of a lease: it cannot be run here."""
         known = {"error": "ConfigError"}
         error = Failure("failed", "taskflow.errors.ConfigError", text, data=known).to_json()
         for index in range(lease.key.lo, lease.key.hi):
-            self._settle(lease, Outcome(index, index + 1, Kind.FAILED, error=error))
+            self.settle(lease, Outcome(index, index + 1, Kind.FAILED, error=error))
 
     def bury(self, link: Link, status: int, why: str, *, sure: bool) -> list[Work]:
         """Make outcomes of a child's end: for the item that ended it, its story; the rest goes back.
@@ -228,7 +278,7 @@ class Ledger:
             log = shortened(lane.printed() + link.take_leaked(*item, item[2] + 1)) or None
             took = max(0.0, time.monotonic() - lane.since)
         error = failure.to_json()
-        self._settle(
+        self.settle(
             work.lease, Outcome(work.lo, work.hi, kind, None, error, 0.0, time.time() - took, took, log)
         )
 
@@ -243,5 +293,6 @@ class Ledger:
         self._oom_kills = [now, now]
         return now > before
 
-    def _settle(self, lease: Lease, outcome: Outcome, growth: Growth | None = None) -> None:
+    def settle(self, lease: Lease, outcome: Outcome, growth: Growth | None = None) -> None:
+        """Enter an outcome of a lease."""
         self._settlements.append(Settlement(lease.key, (outcome,), growth))

@@ -55,6 +55,10 @@ class Message:
             self.lo = self.works[self.at].lo if self.at < len(self.works) else 0
         return True
 
+    def has_ended_before(self, item: Item) -> bool:
+        """Whether an item that runs has others before it that are not settled: they have ended."""
+        return (self.at, self.lo) < item[1:]
+
     def left(self) -> list[Work]:
         """What is not settled."""
         works = self.works[self.at :]
@@ -130,6 +134,7 @@ class Link:
         self.target: Target | None = None
         self.soft: set[Item] = set()
         self.streamed: dict[int, tuple[Item, int]] = {}
+        self.heard: dict[int, int] = {}
         self.leaked: dict[Item, Lane] = {}
         self.rss_peak = 0
         self.weighed_at = 0.0
@@ -193,7 +198,7 @@ class Link:
         units = sum(min(1.0, pace_s.get(fn, _UNKNOWN_S) / _MESSAGE_S) * n for fn, n in self.counts.items())
         if all(pace_s.get(fn, _UNKNOWN_S) < _SOON_S for fn in self.counts):
             units -= 1.0  # its last item ends soon: that is when the next should be there
-        return max(0, self.lanes - max(0, int(units + 1e-9)))
+        return max(0, self.lanes + self.lent - max(0, int(units + 1e-9)))
 
     def add(self, work: Work) -> None:
         """Mean work for this child."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from taskflow.pools import context
@@ -33,6 +34,8 @@ class Loop:
     async def serve(self) -> None:
         """Run until the line ends and what came over it is done."""
         self._loop = loop = asyncio.get_running_loop()
+        # For plain functions: a thread for each slot, and for those that are lent, made when it is needed.
+        loop.set_default_executor(ThreadPoolExecutor(self._child.setup.lanes))
         self._child.work.wait(False)
         loop.add_reader(self._child.work.fd, self._read)
         self._want(self._child.setup.slots)

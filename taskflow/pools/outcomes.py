@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from taskflow import faults
-from taskflow.errors import Reject, Skip
+from taskflow.errors import Reject, Retry, Skip
 from taskflow.policy import Options, roll
 from taskflow.pools.capture import Leak
+from taskflow.pools.evidence import Evidence
 from taskflow.pools.growing import Growing, Replaced
 from taskflow.pools.packing import growth_record
 from taskflow.pools.surroundings import Surroundings
@@ -73,6 +74,7 @@ class Outcomes:
         reports: Where outcomes go.
         leak: Output that bypassed Python; `None` where several slots share a process.
         url: The store, for what a task adds to its run.
+        worker: Its name, for people.
 
     Attributes:
         alarm: Not empty when the item that runs needs a look.
@@ -85,7 +87,9 @@ class Outcomes:
             of the store without a blob.
     """
 
-    def __init__(self, codec: Codec, lane: Lane, reports: Reports, leak: Leak | None, url: str) -> None:
+    def __init__(
+        self, codec: Codec, lane: Lane, reports: Reports, leak: Leak | None, url: str, worker: str
+    ) -> None:
         self.lane = lane
         self.alarm: list[str] = []
         self.surroundings: Surroundings | None = None
@@ -108,6 +112,7 @@ class Outcomes:
         self._ended_at = self._ended_lo = 0
         self._is_copy = False
         self._growing = Growing(codec, url)
+        self._evidence = Evidence(worker)
 
     def hand_back(self) -> None:
         """Give the rest of the message back to the pool, from the next item on."""
@@ -187,7 +192,7 @@ class Outcomes:
 
     def _own_options(self) -> Options:
         """What nodes that a task adds have in common with it."""
-        return Options(queue=self._head[3], priority=self._head[9])
+        return Options(queue=self._head[3], priority=self._head[9], frames=self._head[11])
 
     def _cancel_rest(self, at: int, lo: int, hi: int) -> None:
         self.cancelled = False
@@ -223,18 +228,19 @@ class Outcomes:
                 self._emit(at, index, index + 1, Kind.REPLACED, took=max(0.0, took), log=log, growth=growth)
                 return
         node, _, _, fence, attempt, _, age_s, _, _ = self._entry
-        kind, delay_s = Kind.FAILED, None
+        kind: Kind = Kind.FAILED
+        delay_s: float | None = None
         if self.cancelled:
             kind = Kind.CANCELLED
-        elif isinstance(error, (Skip, Reject)):
-            kind = _wanted(error)
+        elif isinstance(error, (Skip, Reject, Retry)):
+            kind, delay_s, error = _wanted(error)
         elif loaded is not None and loaded.retry is not None:
             delay_s, error = self._decide(loaded.retry, error, attempt, age_s + took)
             kind = Kind.FAILED if delay_s is None else Kind.RETRY
         failure = self._codec.failure(error, kind=str(kind))
         if kind in _BY_WISH:
             failure = replace(failure, kind=_BY_WISH[kind][0], type=_BY_WISH[kind][1], data=_BY_WISH[kind][2])
-        value = self._codec.dump_error(node, index, fence, error) if kind == Kind.FAILED else None
+        value = self._dump_error(node, index, fence, error) if kind == Kind.FAILED else None
         breaker = loaded.breaker if loaded is not None else None
         spared = breaker is not None and breaker.spares(error)
         took = max(0.0, took)
@@ -257,6 +263,15 @@ class Outcomes:
             self.hand_back()
         if not self._head[4]:
             self.cancelled = False
+
+    def _dump_error(self, node: str, index: int, fence: int, error: BaseException) -> bytes | None:
+        story = None
+        if self._head[11] and self._codec is self._codecs:  # by name nothing travels but text
+            story, is_held_up = self._evidence.take(error, self._head[1], self._head[0])
+            if is_held_up:
+                self.retiring = True
+                self.hand_back()
+        return self._codec.dump_error(node, index, fence, error, story)
 
     @staticmethod
     def _decide(
@@ -311,10 +326,12 @@ _BY_WISH: dict[Kind, tuple[str, str, dict[str, Any]]] = {
 """Kind, type and data of the failure of an item that ended as it wanted to."""
 
 
-def _wanted(error: Skip | Reject) -> Kind:
+def _wanted(error: Skip | Reject | Retry) -> tuple[Kind, float | None, BaseException]:
+    if isinstance(error, Retry):
+        return Kind.RETRY, error.delay_s, error.exc or error
     if isinstance(error, Skip):
-        return Kind.SKIPPED
-    return Kind.LOST if error.requeue else Kind.REJECTED
+        return Kind.SKIPPED, None, error
+    return Kind.LOST if error.requeue else Kind.REJECTED, None, error
 
 
 def _wall(monotonic: float) -> float:

@@ -93,7 +93,7 @@ def packet(
             limited = policy.soft_time_limit_s is not None or policy.time_limit_s is not None
             entries, last = [], head
             treated = (limited, policy.seed, policy.ignore_result, priority, policy.on_failure)
-            groups.append(((*head[:6], *treated), entries))
+            groups.append(((*head[:6], *treated, policy.frames), entries))
         entries.append((node, work.lo, work.hi, fence, attempt, delivery, age_s, args, work.inputs))
         if work.pages:
             pages += [(node, *page) for page in work.own_pages if wanted(node, page)]

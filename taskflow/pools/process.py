@@ -27,6 +27,7 @@ from taskflow.pools.ledger import Ledger
 from taskflow.pools.link import Link
 from taskflow.pools.linux import tree_rss_bytes
 from taskflow.pools.packing import Work
+from taskflow.pools.promises import PROMISES
 from taskflow.pools.template import Setup
 from taskflow.pools.verdict import Why
 from taskflow.pools.watch import Watch
@@ -42,9 +43,6 @@ _EXTRA_LANES = 192
 _QUANTUM_S = 0.002
 _WEIGH_S = 0.25
 _NEVER = float("inf")
-_NO_HARD_LIMIT = (
-    "A time limit that kills needs the process pool: use soft_time_limit, or workers with pool='process'."
-)
 
 Start = tuple[Lease, Mapping[Edge, list[Segment]], Sequence[Page]]
 
@@ -65,6 +63,8 @@ class ProcessPool:
         worker: The name of the worker, for tasks that ask.
         accept: ``"pickle"`` for what is signed, ``"json"`` for calls by name, or both.
         allow: Which names may be called, with stars (`taskflow.canvas.allowing`).
+        log_level: What tasks log from this level on comes as notes, for `taskflow.logs.write`; by default
+            none.
 
     Attributes:
         pace_s: Seconds an item takes, by function, as measured here.
@@ -88,6 +88,7 @@ class ProcessPool:
         worker: str = "",
         accept: Sequence[str] = ("pickle",),
         allow: Sequence[str] = (),
+        log_level: int | None = None,
     ) -> None:
         if mode not in _MODES:
             raise ConfigError(
@@ -96,6 +97,7 @@ class ProcessPool:
         import sys
 
         self.slots = slots
+        self.promises = PROMISES[mode]
         self._single = mode != "process"
         self._ledger = Ledger()
         self._watch = Watch(self._ledger, self._single, self._kill)
@@ -116,6 +118,7 @@ class ProcessPool:
             path=tuple(sys.path),
             accept=tuple(accept),
             allow=tuple(allow),
+            log_level=log_level,
         )
         self._lent_most = 0
         self._children = Children(setup, self._ledger, self._hear, self._balance, self._watch.again)
@@ -151,9 +154,8 @@ class ProcessPool:
         link, given = links[0], _NEVER
         counts: dict[str, int] = {}
         for lease, inputs, pages in batch:
-            (_, lo, hi, _), _, fn, _, _, _, needs, policy, *_ = lease
-            if single and policy.time_limit_s is not None:
-                self._ledger.refuse(lease, _NO_HARD_LIMIT)
+            (_, lo, hi, _), _, fn, _, _, _, needs, *_ = lease
+            if single and self._ledger.refuses(lease, self.promises):
                 continue
             cost = (hi - lo) * pace_s.get(fn, 1.0)
             given += cost
@@ -347,6 +349,8 @@ class ProcessPool:
                 break
             for record in records:
                 self._take(link, record)
+            if not link.flying:
+                break  # if it says more, that is heard the next time
         if self._recycle_after and link.calls >= self._recycle_after and not link.retiring:
             self._retire(link)
         if link.backlog:
@@ -364,12 +368,20 @@ class ProcessPool:
             self._take_done(link, record[1])
         elif say == Say.BACK:
             self._take_back_record(link, *record[1:])
-        elif say == Say.NOTE:
-            self._ledger.take_note(link, *record[1:])
+        elif say in (Say.NOTE, Say.SAID):
+            self._take_said(link, record)
         elif say == Say.LEND:
             self._take_lend(link, record[1])
         elif say == Say.RETIRE:
             self._retire(link)
+
+    def _take_said(self, link: Link, record: tuple[Any, ...]) -> None:
+        if record[0] == Say.NOTE:
+            self._ledger.take_note(link, *record[1:])
+            return
+        now = time.monotonic()
+        for number, lane, _, _ in list(link.running()):
+            self._watch.listen(link, number, lane, now)
 
     def _take_done(self, link: Link, number: int) -> None:
         message = link.flying.pop(number, None)

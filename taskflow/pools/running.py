@@ -40,14 +40,21 @@ class Running(Outcomes):
     """The part of a slot that calls.
 
     Args:
-        codec, lane, reports, leak, url: As for `Outcomes`.
+        codec, lane, reports, leak, url, worker: As for `Outcomes`.
         stash: Pages, shared by the slots of the process.
     """
 
     def __init__(
-        self, codec: Codec, lane: Lane, reports: Reports, leak: Leak | None, url: str, stash: Stash
+        self,
+        codec: Codec,
+        lane: Lane,
+        reports: Reports,
+        leak: Leak | None,
+        url: str,
+        stash: Stash,
+        worker: str = "",
     ) -> None:
-        super().__init__(codec, lane, reports, leak, url)
+        super().__init__(codec, lane, reports, leak, url, worker)
         self._stash = stash
         self._inputs = Inputs(codec)
         self._shared: OrderedDict[tuple[str, str], tuple[Any, ...]] = OrderedDict()

@@ -8,6 +8,7 @@ here is the message as a whole, and what a running item may ask.
 from __future__ import annotations
 
 import json
+import marshal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from taskflow.pools.context import Request
 from taskflow.pools.outcomes import Reports
 from taskflow.pools.running import EXPAND, STAR, Running
 from taskflow.pools.stash import Stash
-from taskflow.pools.wire import Lane, Say
+from taskflow.pools.wire import SAY_S, Lane, Say
 from taskflow.records import Kind
 
 if TYPE_CHECKING:
@@ -66,11 +67,15 @@ class Slot(Running):
         worker: str = "",
         url: str = "",
     ) -> None:
-        super().__init__(codec, lane, reports, leak, url, stash)
+        super().__init__(codec, lane, reports, leak, url, stash, worker)
         self.number = number
         self._want = want
         self._worker = worker
         self._url = url
+        self._speaker: tuple[int, int, int] | None = None
+        self._said: dict[str, tuple[str, bytes | None]] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
+        self._called_at = 0.0
 
     # ── asked from inside the task ──────────────────────────────────────────────────
 
@@ -79,8 +84,8 @@ class Slot(Running):
         running = self.lane.running
         if running is None or not self._entry:
             return None
-        _, run, label, queue, _, width, _, seed, *_ = self._head
-        node, lo, _, fence, attempt, delivery, _, _, _ = self._entry
+        _, run, label, queue, array, width, _, seed, *_ = self._head
+        node, lo, _, fence, attempt, delivery, age_s, _, _ = self._entry
         index = max(lo, running[2])
         return Request(
             NodeId(node),
@@ -95,6 +100,8 @@ class Slot(Running):
             self._url,
             width,
             seed,
+            age_s,
+            array,
         )
 
     def lend(self) -> None:
@@ -116,7 +123,36 @@ class Slot(Running):
         """Tell the pool something of this item."""
         running = self.lane.running
         if running is not None:
-            self._reports.add((Say.NOTE, *running, kind, json.dumps(dict(data), default=str)))
+            self._note(running, kind, json.dumps(dict(data), default=str), None)
+
+    def _note(self, running: tuple[int, int, int], kind: str, told: str, value: bytes | None) -> None:
+        self._reports.add((Say.NOTE, *running, kind, told, value))
+        self._reports.flush()
+
+    def say(self, said: Mapping[str, Mapping[str, Any]], meta: Any = None) -> None:
+        """Have the last of each kind known of this item; quick enough for every turn of a loop. What was said
+        under other names stays; `None` takes a name away.
+
+        It is put where the pool can see it, and the pool is called at most every `SAY_S`: it goes on looking
+        until there is nothing new.
+        """
+        running = self.lane.running
+        if running is None or not self._entry:
+            return
+        node, fence = self._entry[0], self._entry[3]
+        value = None if meta is None else self._codec.dump_said(node, running[2], fence, meta)
+        if self._speaker != running:
+            self._speaker, self._said, self._facts = running, {}, {}
+        for kind, data in said.items():
+            merged = {**self._facts.get(kind, {}), **data}
+            facts = self._facts[kind] = {name: fact for name, fact in merged.items() if fact is not None}
+            self._said[kind] = json.dumps(facts, default=str), value if kind == "state" else None
+        if not self.lane.say(marshal.dumps((*running, self._said))):
+            for kind in said:
+                self._note(running, kind, *self._said[kind])
+        elif (now := time.monotonic()) - self._called_at >= SAY_S:
+            self._called_at = now
+            self._reports.add((Say.SAID,))
             self._reports.flush()
 
     def leave(self) -> None:

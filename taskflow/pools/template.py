@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from taskflow.cores import cpu_count
+from taskflow.pools import bars, relay
 from taskflow.pools.linux import Prctl, forks_well
 from taskflow.pools.verdict import BROKEN_EXIT
 from taskflow.pools.wire import Line
@@ -71,6 +72,7 @@ class Setup:
         path: `sys.path`.
         accept: ``"pickle"`` for what is signed, ``"json"`` for calls by name.
         allow: The names of these, see `taskflow.canvas.allowing`.
+        log_level: Records of tasks from this level on are told to the pool; `None` tells it of none.
     """
 
     mode: str
@@ -84,6 +86,7 @@ class Setup:
     path: tuple[str, ...] = ()
     accept: tuple[str, ...] = ("pickle",)
     allow: tuple[str, ...] = ()
+    log_level: int | None = None
 
 
 class Template:
@@ -137,8 +140,12 @@ class Template:
                 report = self._line.receive()
             except BlockingIOError:
                 return found
+            except (
+                ConnectionResetError
+            ):  # told once, and before what it had said: it left words of ours unread
+                continue
             except OSError:
-                return None
+                return found or None
             if report is None:
                 return found or None
             found.append(report)
@@ -242,6 +249,8 @@ class _Nursery:
         threads = self._setup.threads or max(1, cpu_count() // max(1, self._setup.slots))
         for name in _THREAD_VARIABLES:
             os.environ.setdefault(name, str(threads))
+        relay.install(self._setup.log_level)
+        bars.install()
         try:
             self._import()
         except BaseException as error:  # noqa: BLE001 - the pool raises it
@@ -255,11 +264,14 @@ class _Nursery:
         import cloudpickle  # noqa: F401 - so that children share it
 
         import taskflow.pools.child  # noqa: F401 - likewise
+        from taskflow.blobs import open_blobs
+        from taskflow.pools.opener import opener
 
         lanes = {"thread": "taskflow.pools.threads", "async": "taskflow.pools.loop"}.get(self._setup.mode)
         for name in (*([lanes] if lanes else []), *self._setup.preload):
             importlib.import_module(name)
-        self._codec = _codec(self._setup)
+        setup = self._setup
+        self._codec = opener(open_blobs(setup.blobs), setup.accept, setup.allow)
 
     def _command(self) -> bool:
         try:
@@ -343,21 +355,6 @@ class _Nursery:
             with suppress(OSError):
                 os.waitpid(pid, 0)
         self._kill_orphans()
-
-
-def _codec(setup: Setup) -> Any:
-    """What the children open: signed payloads, calls by name, or both."""
-    from taskflow.blobs import open_blobs
-    from taskflow.codec import Codec, Keyring, NamedCodec
-
-    blobs, named = open_blobs(setup.blobs), None
-    if "json" in setup.accept:
-        from taskflow.canvas.allowing import allowed
-
-        named = NamedCodec(blobs, allowed(setup.allow).get)
-        if "pickle" not in setup.accept:
-            return named
-    return Codec(Keyring.load(), blobs, named)
 
 
 def _signal(pid: int, sig: int, group: bool) -> None:

@@ -13,7 +13,7 @@ from taskflow.pools.link import Item, Link, Target
 from taskflow.pools.linux import tree_rss_bytes
 from taskflow.pools.packing import Work
 from taskflow.pools.verdict import Why
-from taskflow.pools.wire import BACK, SOFT, WISH_SIGNAL, Lane
+from taskflow.pools.wire import BACK, SAY_S, SOFT, WISH_SIGNAL, Lane
 
 __all__ = ["Watch"]
 
@@ -69,10 +69,11 @@ class Watch:
             for number, lane, item, work in list(link.running()):
                 elapsed = now - lane.since
                 self._watch_time(link, lane, item, work, now, elapsed)
-                if self._holds_up(link, work, work.hi - item[2] - 1, now, elapsed):
+                if self._holds_up(link, item, work, now, elapsed):
                     held_up.append(link)
                     if not self._single:
                         self.wish(link, lane, BACK, item)
+                self.listen(link, number, lane, now)
                 if elapsed >= _STREAM_S:
                     self._ledger.hear(link, number, lane, item, work)
             self._watch_unstarted(link, now)
@@ -80,6 +81,11 @@ class Watch:
             if self._pursue(link, now):
                 undead.append(link)
         return held_up, undead
+
+    def listen(self, link: Link, number: int, lane: Lane, now: float) -> None:
+        """Take what the item of a lane says of itself, and look again soon if that was anything."""
+        if self._ledger.take_said(link, number, lane):
+            self.again(now + SAY_S)
 
     # ── what is done ────────────────────────────────────────────────────────────────
 
@@ -143,11 +149,12 @@ class Watch:
                     if limit is not None:
                         self.again(now + max(0.01, min(limit, _STREAM_S)))
 
-    def _holds_up(self, link: Link, work: Work, behind: int, now: float, elapsed: float) -> bool:
-        """Whether an item takes much longer than expected while others wait for the child."""
+    def _holds_up(self, link: Link, item: Item, work: Work, now: float, elapsed: float) -> bool:
+        """Whether an item takes longer than expected while others wait: for the child, or to be told of."""
         if link.lent:
             return False
-        many = len(link.flying) > link.lanes or bool(link.backlog) or behind > 0
+        many = len(link.flying) > link.lanes or bool(link.backlog) or item[2] + 1 < work.hi
+        many = many or (not self._single and link.flying[item[0]].has_ended_before(item))
         if not many and (self._single or sum(len(m.works) - m.at for m in link.flying.values()) <= 1):
             return False
         patience = max(_STUCK_S, 5.0 * self._ledger.pace_s.get(work.lease.fn, 0.0))

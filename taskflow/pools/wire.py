@@ -8,7 +8,8 @@ what the item printed, readable even after the process died.
 Pool to child::
 
     (number, groups, pages)      a message of work; `groups` are (head, entries)
-    head  = (fn, run, label, queue, array, width, limited, seed, ignored, priority)
+    head  = (fn, run, label, queue, array, width, limited, seed, ignored, priority,
+             on_failure, frames)
     entry = (node, lo, hi, fence, attempt, delivery, age_s, args, inputs)
     page  = (node, lo, hi, items)
 
@@ -24,6 +25,8 @@ import mmap
 import os
 import signal
 import socket
+import struct
+import zlib
 from typing import Any
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "PACKET_BYTES",
     "PAGES_KEPT",
     "PAGES_SENT",
+    "SAY_S",
     "SOFT",
     "WISH_SIGNAL",
     "Board",
@@ -51,10 +55,15 @@ PAGES_SENT = 16
 SOFT, CANCEL, BACK = 1, 2, 3
 """What the pool wants of a running item: a soft time limit, an end, or to hand back what waits behind it."""
 
+SAY_S = 0.1
+"""What an item says of itself is passed on after so long at the latest, and not more often."""
+
 WISH_SIGNAL = int(signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2)
 """Tells the main thread of a process-mode child to look at the wish on its lane."""
 
 _FD_BYTES = socket.CMSG_SPACE(array.array("i").itemsize)
+_THEN = int(socket.MSG_CMSG_CLOEXEC)
+_NOW = _THEN | int(socket.MSG_DONTWAIT)
 _BUFFER_BYTES = PACKET_BYTES + 4096
 _SOCKET_BYTES = 1 << 20
 
@@ -71,11 +80,13 @@ class Say:
     BACK = 3
     """(number, entry, lo): what is left of this message, from this item on, will not be run here."""
     NOTE = 4
-    """(number, entry, index, kind, JSON)"""
+    """(number, entry, index, kind, JSON, value)"""
     LEND = 5
     """(+1 or -1,): the item waits for others, or goes on."""
     RETIRE = 6
     """(): takes no more messages, and ends."""
+    SAID = 7
+    """(): an item has said something of itself; what, is on its lane."""
 
 
 class Line:
@@ -124,8 +135,7 @@ class Line:
         Raises:
             BlockingIOError: Nothing is there, and nobody waits.
         """
-        flags = socket.MSG_CMSG_CLOEXEC | (socket.MSG_DONTWAIT if now else 0)
-        size, ancillary, _, _ = self._end.recvmsg_into([self._view], _FD_BYTES, flags)
+        size, ancillary, _, _ = self._end.recvmsg_into([self._view], _FD_BYTES, _NOW if now else _THEN)
         if ancillary:
             return _read_large(ancillary)
         return marshal.loads(self._view[:size]) if size else None
@@ -188,7 +198,9 @@ def _memory_file(name: str) -> int:
 _WORDS = 16
 _HEAD_BYTES = 24 * 1024
 _TAIL_BYTES = 8 * 1024
-LANE_BYTES = _WORDS * 8 + _HEAD_BYTES + _TAIL_BYTES
+_SAID_BYTES = 8 * 1024
+LANE_BYTES = _WORDS * 8 + _HEAD_BYTES + _TAIL_BYTES + _SAID_BYTES
+_SIZE = struct.Struct("<II")  # of what was said, and a checksum: it may be read while it is written
 
 
 class Lane:
@@ -196,18 +208,20 @@ class Lane:
 
     Words of `ints`: which item runs (`NUMBER` of the message, 0 for none, `ENTRY`, `INDEX`), what the
     pool wants of which item (`WISH`, `WISH_NUMBER` …), and how much was `PRINTED`. `reals[START]` is
-    when the item began, by the monotonic clock, which all processes share.
+    when the item began, by the monotonic clock, which all processes share. `SAID` counts what items have
+    said of themselves.
     """
 
-    NUMBER, ENTRY, INDEX, START, PRINTED, WISH, WISH_NUMBER, WISH_ENTRY, WISH_INDEX = range(9)
+    NUMBER, ENTRY, INDEX, START, PRINTED, WISH, WISH_NUMBER, WISH_ENTRY, WISH_INDEX, SAID = range(10)
 
-    __slots__ = ("_head", "_tail", "ints", "reals")
+    __slots__ = ("_head", "_said", "_tail", "ints", "reals")
 
     def __init__(self, memory: memoryview) -> None:
         self.ints = memory[: _WORDS * 8].cast("q")
         self.reals = memory[: _WORDS * 8].cast("d")
         self._head = memory[_WORDS * 8 : _WORDS * 8 + _HEAD_BYTES]
-        self._tail = memory[_WORDS * 8 + _HEAD_BYTES : LANE_BYTES]
+        self._tail = memory[_WORDS * 8 + _HEAD_BYTES : LANE_BYTES - _SAID_BYTES]
+        self._said = memory[LANE_BYTES - _SAID_BYTES : LANE_BYTES]
 
     @property
     def running(self) -> tuple[int, int, int] | None:
@@ -234,6 +248,21 @@ class Lane:
             return 0
         ints[self.WISH] = 0
         return int(what)
+
+    def say(self, data: bytes) -> bool:
+        """Put something in place of what was said before; `False` when there is no room for it."""
+        said = _SIZE.pack(len(data), zlib.crc32(data)) + data
+        if len(said) > _SAID_BYTES:
+            return False
+        self._said[: len(said)] = said  # at once: several threads of a task may speak
+        self.ints[self.SAID] += 1
+        return True
+
+    def said(self) -> bytes | None:
+        """What was said last; `None` while it is being written."""
+        size, checksum = _SIZE.unpack(self._said[: _SIZE.size])
+        data = bytes(self._said[_SIZE.size : _SIZE.size + size])
+        return data if zlib.crc32(data) == checksum else None
 
     def print(self, data: bytes) -> None:
         """Keep output: the first 24 KiB and the last 8 KiB of it."""

@@ -8,21 +8,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskflow import hooks
-from taskflow.canvas.shape import Shape, split_id
-from taskflow.errors import NoSuchRun
+from taskflow.canvas.shape import Shape
 from taskflow.ids import NodeId, RunId
-from taskflow.lookup import Lookup
 from taskflow.records import RunView
 from taskflow.result.group import GroupResult
+from taskflow.result.looking import by_id, of_run
 from taskflow.result.single import AsyncResult, EagerResult
-from taskflow.run import arrays_of
 
 if TYPE_CHECKING:
     from taskflow.engine import Engine
+    from taskflow.future import Future
 
 __all__ = [
     "allow_join_result", "assert_will_not_block", "find_result", "result_from_tuple", "result_of",
-    "result_of_run",
+    "result_of_future", "result_of_run",
 ]  # fmt: skip
 
 
@@ -31,7 +30,7 @@ def result_of(
     run: RunId,
     shape: Shape,
     arrays: Mapping[NodeId, int | None],
-    path: str = "",
+    path: str | None = "",
     homes: Mapping[NodeId, RunId] | None = None,
     /,
     *,
@@ -45,7 +44,7 @@ def result_of(
         run: The run it is part of.
         shape: Where the values are.
         arrays: The array nodes of the run, with their widths.
-        path: Its place in the result of the run.
+        path: Its place in the result of the run; `None` where that does not come from it.
         homes: The runs of nodes that are not of this one.
         ignored: No value is kept.
         eager: Of what ran in this process: what keeps the run in the store while a result of it lives.
@@ -55,13 +54,17 @@ def result_of(
     return kind.made(engine, run, shape, arrays, kin, path=path, homes=homes, ignored=ignored)
 
 
+_KIN = partial(result_of, eager=None)
+
+
+def result_of_future(future: Future[Any]) -> AsyncResult:
+    """The handle of a call in Celery's words."""
+    return AsyncResult.of_future(future, _KIN)
+
+
 def result_of_run(engine: Engine, view: RunView) -> AsyncResult:
     """The handle of the run of a canvas that is in the store; what it runs again is found where it is now."""
-    line = Lookup(engine.store).line(view)
-    shape = Shape.from_json(view.meta["canvas"], {first: node.id for first, node in line.items()})
-    arrays = {node.id: node.width for node in line.values() if node.array}
-    homes = {node.id: node.run for node in line.values() if node.run != view.id}
-    return result_of(engine, view.id, shape, arrays, "", homes)
+    return of_run(engine, view, result_of)
 
 
 def find_result(engine: Engine, id: str) -> AsyncResult:  # noqa: A002 - what the attribute is called
@@ -70,23 +73,7 @@ def find_result(engine: Engine, id: str) -> AsyncResult:  # noqa: A002 - what th
     Raises:
         NoSuchRun: The store knows no such task or group; ResultExpired: it did.
     """
-    engine.flush()
-    name, slash, rest = id.partition("/")
-    name, index = split_id(name)
-    run, node = engine.store.find(name)
-    view, _ = engine.store.snapshot(run)
-    arrays = arrays_of(view)
-    if "canvas" not in view.meta:
-        first = node or view.nodes[0].id
-        width = arrays.get(first) if index is None else None
-        return result_of(engine, run, Shape(first, index, width), arrays)
-    whole = result_of_run(engine, view)
-    if node is not None:
-        return whole.part(whole.shape.find(node, index) or Shape(node, index, arrays.get(node)))
-    try:
-        return whole.part(whole.shape.follow(slash + rest), slash + rest)
-    except (LookupError, ValueError):
-        raise NoSuchRun(f"Run {run} has no part {rest!r}.") from None
+    return by_id(engine, id, result_of)
 
 
 def result_from_tuple(found: Any, app: Any = None, *, client: Any = None) -> AsyncResult | None:

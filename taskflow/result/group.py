@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +14,10 @@ from typing import Any, Self, cast
 from taskflow.errors import TaskCancelled, UsageError
 from taskflow.future import Future
 from taskflow.ids import NodeId
+from taskflow.observe import showing
 from taskflow.records import Failure, NodeView
+from taskflow.result.fields import GONE
+from taskflow.result.revoking import revoke_node
 from taskflow.result.sets import ResultSet
 from taskflow.result.single import AsyncResult
 from taskflow.result.words import UNREADY, WORDS, word
@@ -37,7 +40,7 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
     @property
     def id(self) -> str:  # type: ignore[override]
         """What `restore` finds it by: the id of the run; of a group inside a canvas with its place there."""
-        return f"{self.run_id}{self._path}"
+        return str(self.shape.id) if self._path is None else f"{self.run_id}{self._path}"
 
     @property
     def results(self) -> list[AsyncResult]:
@@ -71,12 +74,19 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
     # ── kept in the store ────────────────────────────────────────────────────────────
 
     def save(self, backend: Any = None) -> None:
-        """Return when `restore` can find it: what was sent is in the store anyway.
+        """Return when `restore` can find it: what was sent is in the store anyway. Where results are kept
+        beside it, its members are written down there too, for when the store has forgotten them.
 
         Args:
             backend: Taken for Celery's sake.
         """
         self._engine.flush()
+        keeper = self._engine.keeper
+        if keeper is not None:
+            keeper.keep_group(self.id, [member.id for member in self.results])
+            for member in self.results:
+                if isinstance(member, GroupResult):
+                    member.save()
 
     def delete(self, backend: Any = None) -> None:
         """The same as `forget`: it cannot be restored after that."""
@@ -144,7 +154,12 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
     def _words(self) -> Counter[str]:
         """How many members are in each of Celery's states."""
         words: Counter[str] = Counter()
-        views = self._views()
+        try:
+            views = self._views()
+        except GONE:
+            if self._engine.keeper is None:
+                raise
+            return Counter(member.state for member in self.results)
         if not views:
             if self.shape.parent is not None:  # the empty list is there when the step before is
                 words[cast("AsyncResult", self.parent).state] = 1
@@ -210,11 +225,17 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
         Without `propagate` exceptions stand in their places. The empty list of a group without members
         is there when the step before it is.
         """
+        __tracebackhide__ = True
         if self.parent is not None and next(self.shape.nodes(), None) is None:
             self.parent.get(timeout, propagate)
-        if propagate and callback is None and on_message is None:
-            return AsyncResult.get(self, timeout)
-        return ResultSet.get(self, timeout, propagate, callback=callback, on_message=on_message)
+        with showing.during(self):
+            if propagate and callback is None and on_message is None:
+                try:
+                    return AsyncResult.get(self, timeout)
+                except GONE:
+                    if self._engine.keeper is None:
+                        raise
+            return ResultSet.get(self, timeout, propagate, callback=callback, on_message=on_message)
 
     wait = get  # type: ignore[assignment]  # Celery's word for it
 
@@ -257,23 +278,9 @@ class GroupResult(AsyncResult, ResultSet):  # type: ignore[misc]  # unlike other
     # ── control ──────────────────────────────────────────────────────────────────────
 
     def _revoke(self, terminate: bool, reason: str) -> bool:
-        changed = [self._revoke_node(view, terminate, reason) for view in self._views().values()]
-        return any(changed)
-
-    def _revoke_node(self, view: NodeView, terminate: bool, reason: str) -> bool:
         store = self._engine.store
-        if terminate or not view.counts.get(State.RUNNING):
-            return store.cancel(view.id, reason=reason)
-        changed = False
-        for index in _not_started(store.items(view.id)):
-            changed |= store.cancel(view.id, index=index, reason=reason)
-        return changed
-
-
-def _not_started(rows: Iterable[Any]) -> Iterator[int]:
-    for row in rows:
-        if row.state is not State.RUNNING and row.state not in TERMINAL:
-            yield from range(row.lo, row.hi)
+        changed = [revoke_node(store, view, terminate, reason) for view in self._views().values()]
+        return any(changed)
 
 
 def _wait_for(handle: Handle, timeout: float | None) -> None:

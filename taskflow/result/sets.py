@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
@@ -139,11 +140,13 @@ class ResultSet:
             WaitTimedOut: The wait ended, some tasks did not.
             TaskError: One gave no value; when it raised, its own exception is raised instead.
         """
+        __tracebackhide__ = True
         deadline = None if timeout is None else time.monotonic() + timeout
-        return [
-            result.get(seconds_left(deadline), propagate, callback=callback, on_message=on_message)
-            for result in self.results
-        ]
+        found = []
+        for result in self.results:  # a comprehension is a frame of its own before Python 3.12
+            left = seconds_left(deadline)
+            found.append(result.get(left, propagate, callback=callback, on_message=on_message))
+        return found
 
     def join(
         self,
@@ -157,6 +160,7 @@ class ResultSet:
         on_interval: Callable[[], object] | None = None,
     ) -> list[Any]:
         """The values of its results, one after the other; see `get`."""
+        __tracebackhide__ = True
         return self.get(timeout, propagate, callback=callback, on_message=on_message)
 
     def join_native(
@@ -217,11 +221,63 @@ class ResultSet:
         return [await result for result in self.results]
 
     def maybe_throw(
-        self, propagate: bool = True, callback: Callable[[str, Any], object] | None = None
+        self, callback: Callable[[str, Any], object] | None = None, propagate: bool = True
     ) -> Any:
         """Raise what any of those that ended has raised."""
         for result in self.results:
             result.maybe_throw(propagate, callback)
+
+    maybe_reraise = maybe_throw
+
+    def then(
+        self,
+        callback: Callable[[Any], object],
+        on_error: Callable[[Any], object] | None = None,
+        weak: bool = False,
+    ) -> Any:
+        """Call a function with this set when all of it has ended: in a thread of the client, or now.
+
+        Args:
+            callback: Called when all gave a value.
+            on_error: Called when one has not.
+            weak: Taken for Celery's sake.
+        """
+        left, lock = len(self.results), threading.Lock()
+
+        def one() -> None:
+            nonlocal left
+            with lock:
+                left -= 1
+                over = left == 0
+            if over:
+                self._tell(callback, on_error)
+
+        for result in list(self.results):
+            result.when_over(one)
+        if not self.results:
+            callback(self)
+        return self
+
+    def _tell(self, callback: Callable[[Any], object], on_error: Callable[[Any], object] | None) -> None:
+        if self.successful():
+            callback(self)
+        elif on_error is not None:
+            on_error(self)
+
+    @property
+    def supports_native_join(self) -> bool:
+        """Always true: several results are waited for together."""
+        return True
+
+    @property
+    def app(self) -> Any:
+        """The app that its first result was sent by, if it was one."""
+        return self.results[0].app if self.results else None
+
+    @property
+    def backend(self) -> Any:
+        """Where its first result is; `None` of an empty set."""
+        return self.results[0].backend if self.results else None
 
     # ── control ──────────────────────────────────────────────────────────────────────
 

@@ -7,45 +7,35 @@ property where `Future.result` is a method: that is why there are two classes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from dataclasses import replace
+from functools import partial
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from taskflow import hooks
-from taskflow.canvas.shape import longer
-from taskflow.errors import NoSuchRun, TaskCancelled, TaskError, TaskflowError
+from taskflow.backends import Known
+from taskflow.canvas.shape import Shape
+from taskflow.codec.failure import describe_failure
+from taskflow.errors import NoSuchRun, TaskCancelled, TaskError, TaskflowError, WaitTimedOut
 from taskflow.future import Future
 from taskflow.ids import NodeId, RunId
-from taskflow.result.fields import OfTask
+from taskflow.result.fields import GONE
+from taskflow.result.relatives import Kin, Related
+from taskflow.result.revoking import revoke_marked
+from taskflow.result.telling import tell_until_over
 from taskflow.result.words import UNREADY
 from taskflow.run import Run, seconds_left
 from taskflow.states import State
 
 if TYPE_CHECKING:
-    from taskflow.canvas.shape import Shape
     from taskflow.engine import Engine
 
 __all__ = ["AsyncResult", "EagerResult", "Kin"]
 
 
-class Kin(Protocol):
-    """Makes the handle of another result of the same run."""
-
-    def __call__(
-        self,
-        engine: Engine,
-        run: RunId,
-        shape: Shape,
-        arrays: Mapping[NodeId, int | None],
-        path: str,
-        homes: Mapping[NodeId, RunId],
-        /,
-    ) -> AsyncResult:
-        """The handle of `shape`, which is at `path` in the result of the run."""
-        ...
-
-
-class AsyncResult(OfTask):
+class AsyncResult(Related):
     """The result of a task, chain or chord that was sent.
 
     It is what sending gives; from an id it can be made again, also in another process. Unlike Celery's it is
@@ -70,9 +60,8 @@ class AsyncResult(OfTask):
     """
 
     _is_group: ClassVar[bool] = False
-    _kin: Kin
-    _path: str
-    _ignored: bool
+    _sent: Future[Any] | None = None
+    TimeoutError = WaitTimedOut
 
     def __init__(
         self,
@@ -100,7 +89,7 @@ class AsyncResult(OfTask):
         arrays: Mapping[NodeId, int | None],
         kin: Kin,
         *,
-        path: str = "",
+        path: str | None = "",
         homes: Mapping[NodeId, RunId] | None = None,
         ignored: bool = False,
     ) -> Self:
@@ -124,18 +113,39 @@ class AsyncResult(OfTask):
         self._ignored = ignored
         return self
 
+    @classmethod
+    def of_future(cls, future: Future[Any], kin: Kin) -> Self:
+        """The handle of a call, as a future tells of it. It costs little while nobody asks more of it.
+
+        Args:
+            future: The future of the call.
+            kin: As for `made`.
+        """
+        self = cls.__new__(cls)
+        self._sent, self._engine, self.run_id, self._kin = future, future._engine, future.run_id, kin
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        # Only what `of_future` has left out is missing; it is made when the first of it is asked for.
+        sent = vars(self).get("_sent")
+        if sent is None or "_arrays" in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.shape = Shape(sent.node_id, sent.index)
+        Run.__init__(self, self._engine, self.run_id, {} if sent.index is None else {sent.node_id: None})
+        return getattr(self, name)
+
     # ── its value, if it is there ────────────────────────────────────────────────────
 
     @property
     def result(self) -> Any:
-        """The value, when there is one; what the task raised, when it failed; else `None`. Does not wait."""
-        state = self.state
-        if state in UNREADY:
-            return None
+        """The value, when there is one; what the task raised, when it failed; what it told of itself by
+        ``update_state``, while it runs; else `None`. Does not wait."""
+        if not self.ready():
+            return self._meta()
         try:
             return self.get()
         except Exception as error:
-            if state == "SUCCESS":
+            if self.successful():
                 raise
             return error
 
@@ -143,63 +153,6 @@ class AsyncResult(OfTask):
     def info(self) -> Any:
         """The same as `result`."""
         return self.result
-
-    # ── its relatives ────────────────────────────────────────────────────────────────
-
-    @property
-    def children(self) -> list[AsyncResult]:
-        """The results it is made of: those of a group's members; one task has none."""
-        return []
-
-    @property
-    def parent(self) -> AsyncResult | None:
-        """The result of the step before; behind a group a `GroupResult`."""
-        before = self.shape.parent
-        return None if before is None else self._relative(before, "p1")
-
-    def as_tuple(self) -> tuple[Any, Any]:
-        """((id, parent), children), as Celery nests them; `result_from_tuple` reads it."""
-        found: Any = None
-        for result in reversed(self._line()):
-            found = (result.id, found), [child.as_tuple() for child in result.children] or None
-        return found  # type: ignore[no-any-return]
-
-    def as_list(self) -> list[str]:
-        """Its id, and those of the steps before."""
-        return [result.id for result in self._line()]
-
-    def collect(self, intermediate: bool = False) -> Iterator[tuple[AsyncResult, Any]]:
-        """This result and those it is made of, each with its value.
-
-        Args:
-            intermediate: Taken for Celery's sake: what has not ended is waited for.
-        """
-        yield self, self.get()
-        for part in self.children:
-            yield from part.collect()
-
-    def _line(self) -> list[AsyncResult]:
-        """It, and the steps before it."""
-        line: list[AsyncResult] = []
-        result: AsyncResult | None = self
-        while result is not None:
-            line.append(result)
-            result = result.parent
-        return line
-
-    def part(self, shape: Shape, path: str = "") -> AsyncResult:
-        """The handle of another result of the same run.
-
-        Args:
-            shape: Where it is.
-            path: Its place in the result of the run.
-        """
-        found = self._kin(self._engine, self.run_id, shape, self._arrays, path, self._homes)
-        found._handles = self._handles
-        return found
-
-    def _relative(self, shape: Shape, step: str) -> AsyncResult:
-        return self.part(shape, longer(self._path, step))
 
     # ── waiting ──────────────────────────────────────────────────────────────────────
 
@@ -220,23 +173,25 @@ class AsyncResult(OfTask):
         Args:
             timeout: Seconds to wait at most.
             propagate: Raise what the task raised; else it is returned.
-            interval: Taken for Celery's sake: nothing is polled.
+            interval: The longest time between two looks, seconds, with `on_message` or `on_interval`; else
+                nothing is polled.
             no_ack: Taken for Celery's sake.
             follow_parents: Taken for Celery's sake: a failed step before fails this one.
             callback: Called with the id and the value.
-            on_message: Called once, with what is known of the task, when it has ended.
-            on_interval: Taken for Celery's sake.
+            on_message: Called with what is known of the task: when it is tried again, when it says something
+                of itself (``update_state``), and when it has ended.
+            on_interval: Called before each look.
             disable_sync_subtasks: Taken for Celery's sake: waiting inside a task lends its slot.
 
         Raises:
             WaitTimedOut: The wait ended, the task did not; it is a `TimeoutError`.
             TaskError: The task gave no value; when it raised, its own exception is raised instead.
         """
+        __tracebackhide__ = True
         if self._ignored:
             return None
         try:
-            deadline = None if timeout is None else time.monotonic() + timeout
-            value = self.shape.collect(lambda node, index: self._value(node, index, seconds_left(deadline)))
+            value = self._fetched(self._telling(timeout, interval, on_message, on_interval))
         except TaskError as error:
             if propagate:
                 raise
@@ -251,11 +206,61 @@ class AsyncResult(OfTask):
             callback(self.id, value)
         return value
 
+    def _telling(
+        self,
+        timeout: float | None,
+        interval: float,
+        on_message: Callable[[dict[str, Any]], object] | None,
+        on_interval: Callable[[], object] | None,
+    ) -> float | None:
+        """Tell what happens until it has ended, if somebody wants to know; the seconds that are left."""
+        asked = on_message is not None or on_interval is not None
+        if not asked or self._known is not None or self._engine.inline:
+            return timeout
+        self._engine.flush()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        tell_until_over(self, deadline, interval, on_message, on_interval)
+        return seconds_left(deadline)
+
+    def _fetched(self, timeout: float | None) -> Any:
+        """The value, from the store or from where it is kept beside it."""
+        __tracebackhide__ = True
+        known = self._known
+        if known is None:
+            try:
+                if self._sent is not None:
+                    return self._sent.result(timeout)
+                deadline = None if timeout is None else time.monotonic() + timeout
+                return self.shape.collect(partial(self._value_by, deadline))
+            except GONE as error:
+                if self._is_group:
+                    raise
+                known = self._kept(error)
+        if known.error is not None:
+            raise known.error
+        return known.value
+
+    def _value_by(self, deadline: float | None, node: NodeId, index: int | None) -> Any:
+        __tracebackhide__ = True
+        return self._value(node, index, seconds_left(deadline))
+
     wait = get  # type: ignore[assignment]  # Celery's word for it
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the result without blocking the event loop."""
-        return self._awaited(self.get).__await__()
+        return self._found_and_awaited().__await__()
+
+    async def _found_and_awaited(self) -> Any:
+        __tracebackhide__ = True
+        import asyncio
+
+        await asyncio.to_thread(self._look_for_it)
+        return await self._awaited(self.get)
+
+    def _look_for_it(self) -> None:
+        """Have the handles of its tasks here: that asks the store."""
+        if not self._engine.inline:
+            self.when_over(lambda: None)
 
     def told(self, value: Any) -> dict[str, Any]:
         """What Celery's callbacks are told of a task that has ended.
@@ -274,7 +279,7 @@ class AsyncResult(OfTask):
 
     def ready(self) -> bool:
         """Whether it has ended, however."""
-        return self.state not in UNREADY
+        return self._stands() not in UNREADY
 
     def done(self) -> bool:
         """The same as `ready`."""
@@ -282,11 +287,11 @@ class AsyncResult(OfTask):
 
     def successful(self) -> bool:
         """Whether it gave a value."""
-        return self.state == "SUCCESS"
+        return self._stands() == "SUCCESS"
 
     def failed(self) -> bool:
         """Whether it failed; what was revoked has not."""
-        return self.state == "FAILURE"
+        return self._stands() == "FAILURE"
 
     def maybe_throw(
         self, propagate: bool = True, callback: Callable[[str, Any], object] | None = None
@@ -298,10 +303,17 @@ class AsyncResult(OfTask):
 
     def then(
         self,
-        callback: Callable[[AsyncResult], object],
-        on_error: Callable[[AsyncResult], object] | None = None,
+        callback: Callable[[Any], object],
+        on_error: Callable[[Any], object] | None = None,
+        weak: bool = False,
     ) -> AsyncResult:
-        """Call a function with this result when it is there: in a thread of the client, or now."""
+        """Call a function with this result when it is there: in a thread of the client, or now.
+
+        Args:
+            callback: Called when it has a value.
+            on_error: Called when it has none.
+            weak: Taken for Celery's sake.
+        """
 
         def over() -> None:
             if self.successful():
@@ -314,6 +326,9 @@ class AsyncResult(OfTask):
 
     def when_over(self, tell: Callable[[], object]) -> None:
         """Call a function when this result is there: in a thread of the client, or now if it is."""
+        if self._known is not None:
+            tell()
+            return
         self.future.add_done_callback(lambda _: tell())
 
     def _wait_over(self, timeout: float | None) -> None:
@@ -324,11 +339,14 @@ class AsyncResult(OfTask):
     # ── control ──────────────────────────────────────────────────────────────────────
 
     def exists(self) -> bool:
-        """Whether the store knows the task."""
+        """Whether the store knows the task, or the place beside it where results are kept."""
+        if self._known is not None:
+            return True
+        keeper = self._engine.keeper
         try:
             self._engine.store.find(self.run_id)
         except TaskflowError:
-            return False
+            return keeper is not None and keeper.knows(self.id)
         return True
 
     def revoke(
@@ -354,6 +372,8 @@ class AsyncResult(OfTask):
         Returns:
             Whether there was anything to cancel.
         """
+        if self._known is not None:
+            return False
         self._engine.flush()
         changed = self._revoke(terminate, reason)
         if wait:
@@ -369,6 +389,34 @@ class AsyncResult(OfTask):
             return store.cancel(self.run_id, reason=reason)
         return store.cancel(NodeId(str(shape.node)), index=shape.index, reason=reason)
 
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        connection: Any = None,
+        terminate: bool = False,
+        signal: Any = None,
+        wait: bool = False,
+        timeout: float | None = None,
+        *,
+        reason: str = "revoked",
+    ) -> list[NodeId]:
+        """Cancel every task of the store that is stamped so, whether this result has to do with it or not.
+
+        Args:
+            headers: Values by the name of the stamp, or tag; of a list of values, one is enough.
+            connection: Taken for Celery's sake.
+            terminate: Stop also those that run.
+            signal: Taken for Celery's sake.
+            wait: Taken for Celery's sake: it is done when this returns.
+            timeout: Taken for Celery's sake.
+            reason: Told to who waits for the values.
+
+        Returns:
+            Those that had not ended.
+        """
+        self._engine.flush()
+        return revoke_marked(self._engine.store, headers, terminate, reason)
+
     def retry_failed(self) -> AsyncResult:
         """Run again what gave no value in the run it is part of, and what follows that; the rest is kept.
 
@@ -383,17 +431,26 @@ class AsyncResult(OfTask):
         return self._told(self._kin(self._engine, new, self.shape.renamed(fresh), arrays, self._path, homes))
 
     def forget(self) -> None:
-        """Remove the run it is part of, with all results, from the store.
+        """Remove the run it is part of, with all results, from the store; its own also from where else it is.
 
         Raises:
             UsageError: It has not ended.
         """
         self._engine.flush()
-        self._engine.store.forget(self.run_id)
+        keeper = self._engine.keeper
+        try:
+            self._engine.store.forget(self.run_id)
+        except GONE:
+            if keeper is None:
+                raise
+        if keeper is not None:
+            keeper.place.delete(self.id)
 
     @property
     def future(self) -> Future[Any]:
         """The same task as a `Future`."""
+        if self._sent is not None:
+            return self._sent
         handle = self._handle(NodeId(str(self.shape.node)))
         if isinstance(handle, Future):
             return handle
@@ -401,10 +458,28 @@ class AsyncResult(OfTask):
 
     # ── as a value ───────────────────────────────────────────────────────────────────
 
+    __class_getitem__: Any = classmethod(GenericAlias)
+
     def __eq__(self, other: object) -> bool:
         if isinstance(other, AsyncResult):
-            return self.id == other.id and self._engine.url == other._engine.url
+            places = {self._place, other._place} - {""}
+            return self.id == other.id and len(places) < 2
         return self.id == other if isinstance(other, str) else NotImplemented
+
+    @property
+    def _place(self) -> str:
+        """The store; empty where that is not known yet."""
+        return self._engine.url
+
+    def __copy__(self) -> Self:
+        made = type(self).__new__(type(self))
+        vars(made).update(vars(self))
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Elsewhere it is looked for when it is asked something: see `taskflow.result.promised`.
+        self._engine.flush()
+        return hooks.promised, (self.shape.to_json(), self._place)
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -415,6 +490,63 @@ class AsyncResult(OfTask):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.id}>"
 
+    def _ipython_display_(self) -> None:
+        if self._known is None:
+            super()._ipython_display_()
+        else:
+            print(repr(self))
+
 
 class EagerResult(AsyncResult):
-    """The result of what ran at once in this process; see `Signature.apply`. It is always there."""
+    """The result of what ran at once in this process; see `Signature.apply`. It is always there.
+
+    Args:
+        id: Of the task.
+        ret_value: What it gave, or raised.
+        state: Celery's word.
+        traceback: Where it raised.
+        name: Of the task.
+
+    Example:
+        >>> EagerResult("one", 42, "SUCCESS").get()
+        42
+    """
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - Celery's name for it
+        ret_value: Any,
+        state: str,
+        traceback: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        raised = isinstance(ret_value, BaseException)
+        error = ret_value if raised else None
+        failure = describe_failure(ret_value, "failed") if raised else None
+        if failure is not None and traceback:
+            failure = replace(failure, traceback=traceback)
+        value = None if raised else ret_value
+        self._known = Known(id, state, value, error, name or "", failure=failure, date_done=time.time())
+        self.shape, self._path, self._ignored = Shape(NodeId(id)), "", False
+        self.run_id = RunId(id)
+        self._engine = _Nowhere()  # type: ignore[assignment]  # it was sent to no store
+
+    def forget(self) -> None:
+        """It goes with this handle: nothing is stored, or not for longer than that."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        known = self._known
+        if known is None:
+            return super().__reduce__()
+        value = known.value if known.error is None else known.error
+        return type(self), (known.id, value, known.status, self.traceback, known.name)
+
+
+class _Nowhere:
+    """In place of what is open on a store, for a result that is in none."""
+
+    url, inline = "", True
+    app = keeper = store = None
+
+    def flush(self) -> None:
+        """Nothing is on its way."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from taskflow.records import Failure, ItemView, NodeView
+from taskflow.records import Failure, ItemView, NodeView, Said
 from taskflow.states import State
 
-__all__ = ["UNREADY", "WORDS", "word"]
+__all__ = ["UNREADY", "WORDS", "said_of", "word"]
 
 WORDS = {
     State.BLOCKED: "PENDING",
@@ -35,3 +35,8 @@ def word(view: ItemView | NodeView) -> str:
     if view.state in (State.SKIPPED, State.DEAD) and view.error:
         return _BY_WISH.get(Failure.from_json(view.error).type, "FAILURE")
     return WORDS[view.state]
+
+
+def said_of(item: ItemView | None) -> Said | None:
+    """What a running item has said of its state, in a word of its own."""
+    return item.said.get("state") if item is not None and item.state is State.RUNNING else None

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from taskflow.clock import Clock
     from taskflow.ports import Store
 
-__all__ = ["blobs_place", "default_url", "is_private", "is_shared", "open_store", "place_of"]
+__all__ = [
+    "blobs_place",
+    "default_url",
+    "embedded_urls",
+    "file_of",
+    "is_private",
+    "is_shared",
+    "open_store",
+    "place_of",
+]
 
 _OPTIONS: dict[str, frozenset[str]] = {"sqlite": frozenset({"sync"}), "memory": frozenset()}
 _REDIS = ("redis", "rediss", "valkey", "valkeys", "redis+socket", "redis+sentinel", "redis+cluster")
@@ -30,13 +39,35 @@ def default_url() -> str:
 
     There is one for each Python environment, so that functions never meet workers with other packages.
     """
-    named = os.environ.get("TASKFLOW_URL")
-    if named:
-        return named
+    return os.environ.get("TASKFLOW_URL") or f"sqlite:///{_embedded()}"
+
+
+def embedded_urls(most: int = 8) -> list[str]:
+    """The embedded stores of this user: that of this environment, whether it is there or not, then those of
+    others, the last used first."""
+    own = _embedded()
+    others = [path for path in own.parent.parent.glob("*/store.db") if path != own]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return [f"sqlite:///{path}" for path in (own, *others[: most - 1])]
+
+
+def file_of(url: str) -> Path | None:
+    """The file that a store is kept in, whether it is there or not; `None` when it is in no file.
+
+    Raises:
+        ConfigError: Unknown scheme or option.
+    """
+    if is_shared(url):
+        return None
+    scheme, path, _ = _parse(url)
+    return Path(path).expanduser().absolute() if scheme == "sqlite" else None
+
+
+def _embedded() -> Path:
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     which = f"{sys.prefix}|{sys.version_info[0]}.{sys.version_info[1]}"
     name = hashlib.sha256(which.encode()).hexdigest()[:12]
-    return f"sqlite:///{Path(state) / 'taskflow' / name / 'store.db'}"
+    return Path(state) / "taskflow" / name / "store.db"
 
 
 def open_store(

@@ -12,6 +12,7 @@ import errno
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,7 @@ class Bells:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._sender: socket.socket | None = None
+        self._making = threading.Lock()
         self._sender_pid = 0
         self._seen: dict[str, tuple[int, list[str]]] = {}
         self._own: set[str] = set()
@@ -95,16 +97,15 @@ class Bells:
         return seen[1]
 
     def _send(self, path: str) -> None:
-        if self._sender is None or self._sender_pid != os.getpid():
-            self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._sender.setblocking(False)
-            self._sender_pid = os.getpid()
+        sender = self._sender
+        if sender is None or self._sender_pid != os.getpid():
+            sender = self._new_sender()
         try:
             if len(path) <= _LONGEST_ADDRESS:
-                self._sender.sendto(b"!", path)
+                sender.sendto(b"!", path)
             else:
                 with _Address(Path(path)) as address:
-                    self._sender.sendto(b"!", address)
+                    sender.sendto(b"!", address)
         except BlockingIOError:
             pass
         except (ConnectionRefusedError, FileNotFoundError):
@@ -113,6 +114,14 @@ class Bells:
         except OSError as error:
             if error.errno != errno.ENOBUFS:  # as good as full
                 raise
+
+    def _new_sender(self) -> socket.socket:
+        with self._making:  # several threads may ring at the same moment
+            if self._sender is None or self._sender_pid != os.getpid():
+                self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                self._sender.setblocking(False)
+                self._sender_pid = os.getpid()
+            return self._sender
 
     def close(self) -> None:
         """Stop ringing."""

@@ -15,13 +15,16 @@ from taskflow.blobs.memory import MemoryBlobs
 from taskflow.clock import Clock, SystemClock
 from taskflow.errors import NoSuchRun, ResultExpired, UsageError
 from taskflow.ids import NodeId, RunId
+from taskflow.limits import BreakerWord, Limit
 from taskflow.machine import moves
 from taskflow.machine.invariants import broken, miscounted
 from taskflow.machine.rows import RunRow
 from taskflow.ports import Blobs
 from taskflow.records import (
+    WORKERS,
     Call,
     Event,
+    Hold,
     ItemView,
     Lease,
     LeaseKey,
@@ -30,12 +33,12 @@ from taskflow.records import (
     Note,
     Page,
     Plan,
+    Posted,
     Renewal,
     RunView,
     Segment,
     Settled,
     Settlement,
-    Steering,
     Want,
     WorkerView,
 )
@@ -63,8 +66,8 @@ class MemoryStore:
         self._cursor = 0
         self._workers: dict[str, WorkerView] = {}
         self._gone: dict[str, float] = {}
-        self._steering = Steering(0, b"")
-        self._bells: dict[str, list[PipeBell]] = {"work": [], "watch": []}
+        self._posted: dict[str, Posted] = {}
+        self._bells: dict[str, list[PipeBell]] = {"work": [], "watch": [], "posted": [], "holds": []}
 
     # ── a step ───────────────────────────────────────────────────────────────────────
 
@@ -178,13 +181,10 @@ class MemoryStore:
 
     def note(self, notes: Sequence[Note], /) -> None:
         """See `WorkPort.note`."""
-        with self._lock:
-            for note in notes:
-                record = self._tables.nodes.get(note.key.node)
-                if record is None or all(part.fence != note.key.fence for part in record.parts.values()):
-                    continue
-                if note.kind == "log":
-                    record.logs.append((int(note.data.get("index", note.key.lo)), str(note.data["text"])))
+        with self._step() as rows:
+            new = {note.key.node: None for note in notes if rows.note(note)}
+            for node in new:
+                rows.emit(self._tables.nodes[node].row.run, node, 0, 0, State.RUNNING)
             self._ring("watch")
 
     # ── WatchPort ────────────────────────────────────────────────────────────────────
@@ -197,6 +197,7 @@ class MemoryStore:
         states: Collection[str] = (),
         match: str = "",
         tags: Mapping[str, Any] | None = None,
+        memo: str = "",
     ) -> list[RunView]:
         """See `WatchPort.runs`."""
         with self._lock:
@@ -205,6 +206,8 @@ class MemoryStore:
             newest_first.sort(key=lambda run: -run.created_at)
             for run in newest_first:
                 if (states and run.state not in states) or (match and not _matches(run, match)):
+                    continue
+                if memo and run.meta.get("memo", {}).get("name") != memo:
                     continue
                 own = run.meta.get("tags", {})
                 if any(name not in own or own[name] != value for name, value in (tags or {}).items()):
@@ -287,7 +290,7 @@ class MemoryStore:
         with self._lock:
             record = self._node(node)
             ended = [view for _, view in record.segments.values()]
-            return item_views(record.row, record.parts.values(), ended)
+            return item_views(record.row, record.parts.values(), ended, record.said.values())
 
     def logs(self, node: NodeId, /, *, index: int | None = None) -> list[tuple[int, str]]:
         """See `WatchPort.logs`."""
@@ -335,24 +338,65 @@ class MemoryStore:
             self._ring("work")
             return True
 
-    # ── SteeringPort ─────────────────────────────────────────────────────────────────
+    # ── SharingPort ──────────────────────────────────────────────────────────────────
 
-    def steering(self, known: int = -1, /) -> Steering | None:
-        """See `SteeringPort.steering`."""
-        with self._lock:
-            return self._steering if self._steering.revision != known else None
+    def hold(
+        self,
+        name: str,
+        holder: str,
+        /,
+        *,
+        most: int,
+        ttl_s: float,
+        wait_s: float = 0.0,
+        together: bool = False,
+    ) -> Hold:
+        """See `SharingPort.hold`."""
+        with self._step() as rows:
+            held = Hold(*moves.hold(rows, name, holder, most, ttl_s, wait_s, together))
+            if together and held.fence:
+                self._ring("holds")
+        return held
 
-    def steer(self, revision: int, body: bytes, /) -> bool:
-        """See `SteeringPort.steer`."""
+    def let_go(self, name: str, holder: str, /) -> bool:
+        """See `SharingPort.let_go`."""
+        with self._step() as rows:
+            had, others_wait = moves.let_go(rows, name, holder)
+            if others_wait:
+                self._ring("holds")
+        return had
+
+    def tell_breaker(self, limit: Limit, word: BreakerWord, /, *, took_s: float = 0.0) -> bool:
+        """See `SharingPort.tell_breaker`."""
+        with self._step() as rows:
+            return moves.tell_breaker(rows, limit, word, took_s)
+
+    # ── PostPort ─────────────────────────────────────────────────────────────────────
+
+    def posted(self, name: str, known: int = -1, /) -> Posted | None:
+        """See `PostPort.posted`."""
         with self._lock:
-            if self._steering.revision != revision:
+            found = self._posted.get(name, Posted(0, b""))
+            return found if found.revision != known else None
+
+    def post(self, name: str, revision: int, body: bytes, /) -> bool:
+        """See `PostPort.post`."""
+        with self._lock:
+            if self._posted.get(name, Posted(0, b"")).revision != revision:
                 return False
-            self._steering = Steering(revision + 1, body)
-            self._ring("work")
+            self._posted[name] = Posted(revision + 1, body)
+            for topic in ("posted", "work") if name == WORKERS else ("posted",):
+                self._ring(topic)
             return True
 
+    # ── seen ─────────────────────────────────────────────────────────────────────────
+
+    def now(self) -> float:
+        """See `StatusPort.now`."""
+        return self._clock.now()
+
     def waited_s(self, queues: Sequence[str], /) -> float | None:
-        """See `SteeringPort.waited_s`."""
+        """See `StatusPort.waited_s`."""
         with self._lock:
             rows = MemoryRows(self._tables, self._clock.now())
             firsts = (next(iter(rows.ready((queue,), ())), None) for queue in queues)

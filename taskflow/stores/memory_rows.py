@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
-from taskflow.records import Edge, ItemView, LeaseKey, Outcome, Page, Segment
+from taskflow.records import SAID, Edge, ItemView, LeaseKey, Note, Outcome, Page, Said, Segment
 from taskflow.states import State
 
 __all__ = ["MemoryRows", "Record", "Tables", "gaps"]
@@ -35,6 +35,7 @@ class Record:
     segments: dict[int, tuple[Segment, ItemView]] = field(default_factory=dict)
     children: dict[str, Edge] = field(default_factory=dict)
     logs: list[tuple[int, str]] = field(default_factory=list)
+    said: dict[tuple[int, str], tuple[int, Said]] = field(default_factory=dict)
 
     def snapshot(self) -> Record:
         """A copy, for the case that the step fails."""
@@ -44,6 +45,7 @@ class Record:
         twin.segments = dict(self.segments)
         twin.children = dict(self.children)
         twin.logs = list(self.logs)
+        twin.said = dict(self.said)
         return twin
 
 
@@ -282,8 +284,6 @@ class MemoryRows:
             outcome.error,
         )
         record.segments[outcome.lo] = (segment, view)
-        if outcome.log:
-            record.logs.append((outcome.lo, outcome.log))
 
     def end_as(self, node: NodeRow, part: Part, final: NodeRow, state: State, /) -> None:
         """See `Rows.end_as`."""
@@ -422,6 +422,26 @@ class MemoryRows:
         """See `Rows.emit`."""
         self.freed |= state in (State.QUEUED, State.WAITING)
         self.events.append((run, node, lo, hi, state))
+
+    def printed(self, node: NodeRow, index: int, text: str, /) -> None:
+        """See `Rows.printed`."""
+        self._of(node).logs.append((index, text))
+
+    def note(self, note: Note) -> bool:
+        """Keep what a running item says; whether it is what watchers are told of at once."""
+        row = self.node(note.key.node)
+        if row is None or self.held(row, note.item) is None:
+            return False
+        record = self._of(row)
+        if note.kind == "log":
+            record.logs.append((note.at, str(note.data["text"])))
+        if note.kind not in SAID:
+            return False
+        live = {part.fence for part in record.parts.values()}
+        record.said = {name: one for name, one in record.said.items() if name[0] in live}
+        fence = note.key.fence
+        record.said[fence, note.kind] = note.at, Said(note.kind, dict(note.data), note.value, fence)
+        return True
 
     def push(self, node: NodeId, after: str, /) -> None:
         """See `Rows.push`."""

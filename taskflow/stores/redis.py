@@ -5,19 +5,21 @@ appends the events and publishes that something happened. The scripts are the on
 room (`stores/redis_lua`); random histories hold it equal to the other stores. Keys of a namespace share a
 hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{namespace}:``::
 
-    r:RUN  rn:RUN  xr:RUN       a run, its nodes in order, the runs that need it
     n:NODE                      a node: s (fixed), d (changing), a (arguments), e (edges), i (inputs),
                                 and of a call g (how it ended) and v (its value)
+    n:RUN                       a run: rs (fixed), rd (changing), rb (blobs that it needs from the beginning);
+                                one of a single call has the name of its node, and is in the same hash
+    rn:RUN  xr:RUN              its nodes in order, but for a single one of its name; the runs that need it
     pt: px: pq: pu:NODE         live parts of an array: by lo, all in order, the queued, by time
     sg: sv: sx:NODE             segments of an array: stories, values, order
     pv: pg:NODE                 pages of items: values, order
-    ch:NODE  lg:NODE            successors in order; captured output
+    ch:NODE  lg:NODE  sd:NODE   successors in order; captured output; what running items said last
     q:QUEUE  ql:QUEUE  tally    queued nodes in order; lanes of bounded ones; items by queue and state
     limits  limits:due          what is counted by name, and when something is to be done about it
     shut:LIMIT                  lanes in which nothing can be claimed until a limit calls back
     alarm  todo  runs  ended    what is due, what is still to be released, runs by age, by end
     events  cursor  seq  said   what happened, two counters, and up to where clients were told
-    b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run needs
+    b:BLOB  bu:BLOB  bl:RUN     blobs in pieces, the runs that need one, the blobs that a run came to need
     c:WORKER                    what its last claim gave, for when the answer was lost
     want:WORKER                 the claim that it left standing, carried out when it is its turn
     once:NONCE                  what another verb answered, likewise
@@ -26,8 +28,8 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     idle:QUEUE                  workers that found nothing to claim, and are called in turn
     paused  struck              queues of which nothing is handed out; nodes that made no sense
     pending                     calls by queue that have not ended, where their number is bounded
-    lk:LOCK                     which run holds a lock, and until when
-    steering                    what is wanted of workers: r (its revision), b
+    lk:LOCK  memo:NAME          which run holds a lock, and until when; runs by what they are remembered by
+    steering  posted:NAME       what is wanted of workers, what else is posted: r (its revision), b
     dead  workers  gone:RUN  doomed  unaged  meta
 
 What was stored and nobody came to refer to goes by itself; so does all of a run that has ended, when nobody
@@ -46,10 +48,14 @@ from typing import Any
 from taskflow.blobs.redis import HELD_S
 from taskflow.errors import ConfigError, StoreError
 from taskflow.ids import NodeId, RunId, new_id
+from taskflow.limits import BreakerWord, Limit
 from taskflow.machine.needs import check_acyclic
 from taskflow.records import (
+    SAID,
+    WORKERS,
     Failure,
     Heard,
+    Hold,
     Lease,
     LeaseKey,
     Note,
@@ -61,12 +67,14 @@ from taskflow.records import (
     WorkerView,
 )
 from taskflow.stores.redis_bell import RedisBell
-from taskflow.stores.redis_reads import RedisReads, pairs, worker_from
+from taskflow.stores.redis_reads import RedisReads, pairs, posted_as, worker_from
 from taskflow.stores.redis_records import (
     Values,
     lease_from,
+    limit_to,
     lock_to,
     needs_of,
+    note_to,
     pieces_of,
     plan_to,
     settlement_to,
@@ -128,7 +136,9 @@ class RedisStore(RedisReads):
         small = [plan for plan in plans if len(plan.nodes) <= PIECE_NODES]
         values = Values(self._kept_by)
         if small or not plans:
-            given = [plan_to(plan, json.dumps(dict(plan.meta)), values) for plan in small]
+            given = [
+                plan_to(plan, json.dumps(dict(plan.meta)) if plan.meta else "{}", values) for plan in small
+            ]
             told, _ = self._step("submit", given, values)
             held |= {small[number - 1].run: RunId(holder) for number, holder in told}
         for plan in plans:
@@ -140,7 +150,7 @@ class RedisStore(RedisReads):
 
     def _submit_in_pieces(self, plan: Plan) -> RunId | None:
         """Returns the run that holds its lock, if that is another one."""
-        if self._ask("EXISTS", self._key(f"r:{plan.run}")):
+        if self._ask("HEXISTS", self._key(f"n:{plan.run}"), "rs"):
             # It is there, as a whole or in part: what is left of it is still staged.
             pieces: list[bytes] = []
         else:
@@ -204,7 +214,7 @@ class RedisStore(RedisReads):
     def rerun(self, run: RunId, new: RunId, /) -> Mapping[NodeId, NodeId]:
         """See `GraphPort.rerun`."""
         (fixed, changing), size = self._all(
-            [("HMGET", self._key(f"r:{run}"), "s", "d"), ("LLEN", self._key(f"rn:{run}"))]
+            [("HMGET", self._key(f"n:{run}"), "rs", "rd"), ("LLEN", self._key(f"rn:{run}"))]
         )
         meta = json.dumps({**(json.loads(unpack(fixed)[1]) if fixed is not None else {}), "rerun_of": run})
         if size > PIECE_NODES and changing is not None and unpack(changing)[4] is not False:
@@ -293,13 +303,10 @@ class RedisStore(RedisReads):
 
     def note(self, notes: Sequence[Note], /) -> None:
         """See `WorkPort.note`."""
-        logs = [
-            [list(n.key), int(n.data.get("index", n.key.lo)), str(n.data["text"])]
-            for n in notes
-            if n.kind == "log"
-        ]
-        if logs:
-            self._step("note", [logs, new_id()])
+        values = Values()
+        told = [note_to(note, values) for note in notes if note.kind == "log" or note.kind in SAID]
+        if told:
+            self._step("note", [told, new_id()], values)
 
     def _call_all(self) -> None:
         """All workers look what there is to do."""
@@ -384,11 +391,37 @@ class RedisStore(RedisReads):
         info = self._link.ask(lambda client: client.info("memory"))
         return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
 
-    # ── SteeringPort ─────────────────────────────────────────────────────────────────
+    # ── SharingPort ──────────────────────────────────────────────────────────────────
 
-    def steer(self, revision: int, body: bytes, /) -> bool:
-        """See `SteeringPort.steer`."""
-        return bool(self._step("steer", [revision, 1], [body])[0])
+    def hold(
+        self,
+        name: str,
+        holder: str,
+        /,
+        *,
+        most: int,
+        ttl_s: float,
+        wait_s: float = 0.0,
+        together: bool = False,
+    ) -> Hold:
+        """See `SharingPort.hold`."""
+        (fence, rest_s), _ = self._step("hold", [name, holder, most, ttl_s, wait_s, together])
+        return Hold(int(fence), float(rest_s))
+
+    def let_go(self, name: str, holder: str, /) -> bool:
+        """See `SharingPort.let_go`."""
+        return bool(self._step("let_go", [name, holder, new_id()])[0])
+
+    def tell_breaker(self, limit: Limit, word: BreakerWord, /, *, took_s: float = 0.0) -> bool:
+        """See `SharingPort.tell_breaker`."""
+        return bool(self._step("tell_breaker", [limit_to(limit), str(word), took_s, new_id()])[0])
+
+    # ── PostPort ─────────────────────────────────────────────────────────────────────
+
+    def post(self, name: str, revision: int, body: bytes, /) -> bool:
+        """See `PostPort.post`."""
+        topics = ["posted", "work", "urgent"] if name == WORKERS else ["posted"]
+        return bool(self._step("post", [posted_as(name), revision, 1, topics], [body])[0])
 
     # ── the rest ─────────────────────────────────────────────────────────────────────
 
@@ -397,7 +430,9 @@ class RedisStore(RedisReads):
         if worker is not None:
             given = partial(handed, self._standing, worker, self._leases)
             return RedisBell(self._link, (f"work:{worker}", "urgent"), given)
-        return RedisBell(self._link, (topic,), news if topic == "ends" else _only_rings)
+        if topic == "ends":
+            return RedisBell(self._link, (topic,), news)
+        return RedisBell(self._link, ("watch", "ends") if topic == "watch" else (topic,), _only_rings)
 
     def hurry(self, within_s: float, /) -> None:
         """See `Store.hurry`."""

@@ -36,7 +36,7 @@ _REFUSALS: dict[str, type[Exception]] = {
 }
 """What a script may refuse with, by name."""
 
-SCHEMA = 1
+SCHEMA = 2
 FUNCTIONS_KNOWN = 10_000
 
 

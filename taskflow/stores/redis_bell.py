@@ -25,6 +25,7 @@ _AGAIN_S = 0.5
 _SILENT_S = 5.0
 _ANSWER_S = 1.0
 _SUBSCRIBED_S = 3.0
+_READ_BYTES = 65536
 
 
 class RedisBell:
@@ -129,7 +130,9 @@ class RedisBell:
                 while (told := pubsub.get_message(timeout=within_s)) is None or told["type"] != "subscribe":
                     if told is None:
                         raise TimeoutError("no answer to a subscription")
-            os.dup2(pubsub.connection._sock.fileno(), self._fd, inheritable=False)
+            sock = pubsub.connection._sock
+            sock.setblocking(False)
+            os.dup2(sock.fileno(), self._fd, inheritable=False)
         except BaseException:
             pubsub.close()
             raise
@@ -158,22 +161,18 @@ def _said(reply: Any) -> Said | None:
 
 
 def _drained(sock: socket.socket) -> bytes:
-    """What there is to read.
+    """What there is to read on a connection that does not wait; what is left of it rings again.
 
     Raises:
         OSError: The connection is lost.
     """
-    before = sock.gettimeout()
-    sock.settimeout(0.0)
     parts = []
-    try:
+    with suppress(BlockingIOError, ssl.SSLWantReadError):
         while True:
-            part = sock.recv(65536)
+            part = sock.recv(_READ_BYTES)
             if not part:
                 raise ConnectionResetError("the server closed the subscription")
             parts.append(part)
-    except (BlockingIOError, ssl.SSLWantReadError):
-        return b"".join(parts)
-    finally:
-        with suppress(OSError):
-            sock.settimeout(before)
+            if len(part) < _READ_BYTES and not isinstance(sock, ssl.SSLSocket):
+                break
+    return b"".join(parts)

@@ -16,6 +16,7 @@ from taskflow.ids import NodeId, RunId, WorkerId
 from taskflow.machine.invariants import broken, miscounted
 from taskflow.machine.rows import LimitRow, NodeRow, Part
 from taskflow.records import (
+    WORKERS,
     Call,
     Edge,
     Event,
@@ -23,9 +24,9 @@ from taskflow.records import (
     LimitView,
     NodeView,
     Page,
+    Posted,
     RunView,
     Segment,
-    Steering,
     WorkerView,
 )
 from taskflow.states import TERMINAL, State
@@ -39,6 +40,7 @@ from taskflow.stores.redis_records import (
     node_from,
     pack,
     part_from,
+    said_from,
     segment_from,
     unpack,
 )
@@ -69,10 +71,11 @@ class RedisReads(RedisAsk):
         states: Collection[str] = (),
         match: str = "",
         tags: Mapping[str, Any] | None = None,
+        memo: str = "",
     ) -> list[RunView]:
         """See `WatchPort.runs`."""
         found: list[RunView] = []
-        for view in self._newest_runs():
+        for view in self._newest_runs(f"memo:{memo}" if memo else "runs"):
             if (states and view.state not in states) or (match and not _matches(view, match)):
                 continue
             own = view.meta.get("tags", {})
@@ -83,12 +86,12 @@ class RedisReads(RedisAsk):
                 break
         return found
 
-    def _newest_runs(self) -> Iterator[RunView]:
+    def _newest_runs(self, listed: str) -> Iterator[RunView]:
         at = 0
-        while found := self._ask("ZREVRANGE", self._key("runs"), at, at + 199):
+        while found := self._ask("ZREVRANGE", self._key(listed), at, at + 199):
             at += 200
             names = [name.decode() for name in found if name.isascii()]
-            rows = self._all(("HMGET", self._key(f"r:{name}"), "s", "d") for name in names)
+            rows = self._all(("HMGET", self._key(f"n:{name}"), "rs", "rd") for name in names)
             for name, (fixed, changing) in zip(names, rows, strict=True):
                 if fixed is not None and _is_whole(changing):
                     yield _run_view(name, fixed, changing)
@@ -98,14 +101,14 @@ class RedisReads(RedisAsk):
         cursor, (fixed, changing), members = self._all(
             [
                 ("GET", self._key("cursor")),
-                ("HMGET", self._key(f"r:{run}"), "s", "d"),
+                ("HMGET", self._key(f"n:{run}"), "rs", "rd"),
                 ("LRANGE", self._key(f"rn:{run}"), 0, -1),
             ]
         )
         if fixed is None or not _is_whole(changing):
             raise self._missing(run)
         view = _run_view(run, fixed, changing)
-        return view._replace(nodes=tuple(self._node_views([m.decode() for m in members]))), int(cursor or 0)
+        return view._replace(nodes=tuple(self._node_views(_names(members, run)))), int(cursor or 0)
 
     def _node_views(self, names: Sequence[str]) -> Iterator[NodeView]:
         for at in range(0, len(names), NODES_PER_LOOK):
@@ -117,7 +120,7 @@ class RedisReads(RedisAsk):
 
     def _graph_of(self, run: RunId) -> tuple[list[NodeRow], dict[NodeId, list[Edge]]]:
         """The nodes of a run in order, and all edges of each."""
-        names = [name.decode() for name in self._ask("LRANGE", self._key(f"rn:{run}"), 0, -1)]
+        names = _names(self._ask("LRANGE", self._key(f"rn:{run}"), 0, -1), run)
         rows, parents = [], {}
         for at in range(0, len(names), NODES_PER_LOOK):
             some = names[at : at + NODES_PER_LOOK]
@@ -160,23 +163,26 @@ class RedisReads(RedisAsk):
 
     def find(self, prefix: str, /) -> tuple[RunId, NodeId | None]:
         """See `WatchPort.find`."""
-        run, node = self._all([("EXISTS", self._key(f"r:{prefix}")), ("HGET", self._key(f"n:{prefix}"), "s")])
-        if run:
+        run, node = self._ask("HMGET", self._key(f"n:{prefix}"), "rs", "s")
+        if run is not None:
             return RunId(prefix), None
         if node is not None:
             return RunId(unpack(node)[0]), NodeId(prefix)
-        runs, nodes = self._named("r:", prefix), self._named("n:", prefix)
+        names = self._named(prefix)
+        rows = self._all(("HMGET", self._key(f"n:{name}"), "rs", "s") for name in names)
+        runs = [name for name, (run, _) in zip(names, rows, strict=True) if run is not None]
+        nodes = [(name, node) for name, (_, node) in zip(names, rows, strict=True) if node is not None]
         if len(runs) == 1:
             return RunId(runs[0]), None
         if len(nodes) == 1 and not runs:
-            return RunId(unpack(self._ask("HGET", self._key(f"n:{nodes[0]}"), "s"))[0]), NodeId(nodes[0])
+            return RunId(unpack(nodes[0][1])[0]), NodeId(nodes[0][0])
         if runs or nodes:
             raise NoSuchRun(f"Several ids begin with {prefix!r}: give more of it.")
         raise self._missing(prefix)
 
-    def _named(self, kind: str, prefix: str) -> list[str]:
-        """Ids that begin so."""
-        start = self._key(kind)
+    def _named(self, prefix: str) -> list[str]:
+        """Ids of runs and nodes that begin so."""
+        start = self._key("n:")
         pattern = _literally(start + prefix) + "*"
         scan = self._link.ask(lambda client: list(client.scan_iter(match=pattern, count=1000)))
         return sorted({key.decode()[len(start) :] for key in scan})
@@ -205,7 +211,8 @@ class RedisReads(RedisAsk):
     def items(self, node: NodeId, /) -> list[ItemView]:
         """See `WatchPort.items`."""
         row, parts, ended = self._story(node)
-        return item_views(row, parts, ended)
+        said = dict(pairs(self._ask("HGETALL", self._key(f"sd:{node}")))) if row.held else {}
+        return item_views(row, parts, ended, said_from(said))
 
     def _story(self, node: str) -> tuple[NodeRow, list[Part], list[ItemView]]:
         for story in self._stories([node]):
@@ -270,16 +277,20 @@ class RedisReads(RedisAsk):
             table.setdefault(queue, queue_line(queue))["paused"] = True
         return [table[name] for name in sorted(table)]
 
-    def steering(self, known: int = -1, /) -> Steering | None:
-        """See `SteeringPort.steering`."""
-        key = self._key("steering")
+    def posted(self, name: str, known: int = -1, /) -> Posted | None:
+        """See `PostPort.posted`."""
+        key = self._key(posted_as(name))
         if int(self._ask("HGET", key, "r") or 0) == known:
             return None
         revision, body = self._ask("HMGET", key, "r", "b")
-        return Steering(int(revision or 0), body or b"")
+        return Posted(int(revision or 0), body or b"")
+
+    def now(self) -> float:
+        """See `StatusPort.now`: the server's, unless the store was given another."""
+        return self._seconds()
 
     def waited_s(self, queues: Sequence[str], /) -> float | None:
-        """See `SteeringPort.waited_s`."""
+        """See `StatusPort.waited_s`."""
         first = unpack(self._link.run(reads(), "first_of", pack(list(queues)))[0])
         return None if first is False else self._seconds() - float(first)
 
@@ -397,6 +408,11 @@ class RedisReads(RedisAsk):
                 return
 
 
+def _names(members: Sequence[bytes], run: str) -> list[str]:
+    """The nodes of a run, whose list has only those that are not one of its name alone."""
+    return [name.decode() for name in members] or [run]
+
+
 def _is_whole(changing: bytes) -> bool:
     """Whether all pieces of a run have come: what is handed over in part is not there."""
     return unpack(changing)[8] is False
@@ -468,6 +484,11 @@ def _scored(found: Any) -> list[tuple[bytes, float]]:
 
 def _matches(view: RunView, match: str) -> bool:
     return view.id.startswith(match) or match in view.name
+
+
+def posted_as(name: str) -> str:
+    """The key of what is posted; what is wanted of workers has kept the one it had when it was alone."""
+    return "steering" if name == WORKERS else f"posted:{name}"
 
 
 def _literally(text: str) -> str:

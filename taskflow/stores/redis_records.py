@@ -6,7 +6,8 @@ it: they stand beside it, and are named by their number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ import msgpack
 
 from taskflow.codec import NAMED, blob_names
 from taskflow.ids import NodeId, RunId
+from taskflow.limits import Limit
 from taskflow.machine.needs import unique
 from taskflow.machine.rows import LimitRow, NodeRow, Part
 from taskflow.policy import Policy
@@ -28,9 +30,11 @@ from taskflow.records import (
     LeaseKey,
     Lock,
     Node,
+    Note,
     Outcome,
     Page,
     Plan,
+    Said,
     Segment,
     Settlement,
     Want,
@@ -45,13 +49,16 @@ __all__ = [
     "item_from",
     "lease_from",
     "limit_from",
+    "limit_to",
     "lock_to",
     "needs_of",
     "node_from",
+    "note_to",
     "pack",
     "part_from",
     "pieces_of",
     "plan_to",
+    "said_from",
     "segment_from",
     "settlement_to",
     "unpack",
@@ -114,7 +121,7 @@ def _policy(policy: Policy) -> tuple[str, list[Any], Any]:
     """A policy as text, without its seed; what the rules read of it; its limits."""
     told = [policy.max_deliveries, _or_false(policy.chunk), policy.on_failure]
     told += [_or_false(policy.max_parallel), _or_false(policy.run_parallel)]
-    limits = [[_or_false(value) for value in limit] for limit in policy.limits]
+    limits = [limit_to(limit) for limit in policy.limits]
     return replace(policy, seed=None).to_json(), told, limits or False
 
 
@@ -126,6 +133,7 @@ def _node(node: Node, values: Values, *, ranged: bool = False, first: bool = Fal
         int(node.array), _pages(node.pages, values), node.queue, node.priority, text, _or_false(node.delay_s),
         _or_false(node.expires_s), node.label, *told, _or_false(node.policy.seed),
         int(ranged), int(first), limits, int(node.policy.unlocks), int(node.policy.singles),
+        [[lo, hi, values.number(value)] for lo, hi, value in node.given],
     ]  # fmt: skip
 
 
@@ -191,6 +199,25 @@ def _outcome(outcome: Outcome, values: Values) -> list[Any]:
     lo, hi, kind, value, error, delay_s, started_at, took_s, log, spared = outcome
     number = values.number(value)
     return [lo, hi, str(kind), number, _or_false(error), delay_s, started_at, took_s, _or_false(log), spared]
+
+
+def note_to(note: Note, values: Values) -> list[Any]:
+    """What an item says, for the verb ``note``."""
+    text = (
+        str(note.data["text"]) if note.kind == "log" else json.dumps(dict(note.data), separators=(",", ":"))
+    )
+    return [list(note.item), note.kind, note.at, text, values.number(note.value)]
+
+
+def said_from(found: Mapping[bytes, bytes]) -> list[tuple[int, Said]]:
+    """What was said of items of a node, by index."""
+    said = []
+    for name, told in found.items():
+        fence, _, kind = name.decode().partition("\0")
+        if "\0" not in kind:
+            index, body = unpack(told)
+            said.append((int(index), Said(kind, json.loads(body), found.get(name + b"\0v"), int(fence))))
+    return said
 
 
 def want_to(want: Want, nonce: str, standing: str | None = None) -> list[Any]:
@@ -265,13 +292,24 @@ def node_from(node: str, fixed: bytes, changing: bytes) -> tuple[NodeRow, dict[S
     return row, {STATES[state]: items for state, items in (d[20] or {}).items()}
 
 
+def limit_to(limit: Limit) -> list[Any]:
+    """A limit, as the rules of the server read it."""
+    return [_or_false(value) for value in limit]
+
+
 def limit_from(name: str, body: bytes) -> LimitRow:
     """What is counted under the name of a limit."""
-    held, tokens, at, failed, opened_at, until, probes, refused, wake_at, idle_at = unpack(body)
-    return LimitRow(
+    held, tokens, at, failed, opened_at, until, probes, refused, wake_at, idle_at, *shared = unpack(body)
+    row = LimitRow(
         name, held, float(tokens), _seconds(at), tuple(map(float, failed)), _seconds(opened_at), float(until),
         probes, refused, _seconds(wake_at), _seconds(idle_at),
     )  # fmt: skip
+    if shared:
+        fence, holders, line = shared
+        row.fence = int(fence)
+        row.holders = {holder: (int(number), float(until)) for holder, number, until in holders}
+        row.line = {waiter: float(until) for waiter, until in line}
+    return row
 
 
 def segment_from(t: Sequence[Any], values: Sequence[bytes]) -> Segment:

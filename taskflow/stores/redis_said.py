@@ -31,7 +31,9 @@ class Standing:
 
     def ask(self, want: Want) -> list[Any]:
         """A claim, for a script; asked again it has the same nonce."""
-        nonce = self._nonces.setdefault(want.worker, _nonce())
+        nonce = self._nonces.get(want.worker)
+        if nonce is None:
+            nonce = self._nonces[want.worker] = _nonce()
         return want_to(want, nonce, _nonce() if want.standing and not want.turns else None)
 
     def answered(self, asked: Sequence[Any]) -> None:

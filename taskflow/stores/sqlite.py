@@ -20,8 +20,12 @@ from taskflow.errors import (
     UsageError,
 )
 from taskflow.ids import NodeId, RunId
+from taskflow.limits import BreakerWord, Limit
 from taskflow.machine import moves
 from taskflow.records import (
+    SAID,
+    WORKERS,
+    Hold,
     Lease,
     LeaseKey,
     Note,
@@ -32,8 +36,8 @@ from taskflow.records import (
     Want,
     WorkerView,
 )
-from taskflow.states import TERMINAL
-from taskflow.stores.sqlite_columns import NEXT_ALARM, queues_with_work
+from taskflow.states import TERMINAL, State
+from taskflow.stores.sqlite_columns import NEXT_ALARM, posted_as, queues_with_work
 from taskflow.stores.sqlite_reads import SqliteReads
 from taskflow.stores.sqlite_retention import SqliteRetention
 
@@ -137,17 +141,15 @@ class SQLiteStore(SqliteReads, SqliteRetention):
 
     def note(self, notes: Sequence[Note], /) -> None:
         """See `WorkPort.note`."""
-        logs = [n for n in notes if n.kind == "log"]
-        if not logs:
+        kept = [note for note in notes if note.kind == "log" or note.kind in SAID]
+        if not kept:
             return
-        with self._step() as rows:
-            for n in logs:
-                row = rows.node(n.key.node)
-                if row is not None and rows.held(row, n.key) is not None:
-                    index = int(n.data.get("index", n.key.lo))
-                    self._writer.execute(
-                        "insert into log values(?,?,?)", (row.key, index, str(n.data["text"]))
-                    )
+        with self._step(keep=True) as rows:
+            new = {note.key.node: None for note in kept if rows.note(note)}
+            for row in filter(None, map(rows.node, new)):
+                rows.emit(row.run, row.id, 0, 0, State.RUNNING)
+        if new:
+            self._bells.ring("watch")
 
     def pause(self, queue: str, /, *, resume: bool = False) -> bool:
         """See `StatusPort.pause`."""
@@ -158,18 +160,50 @@ class SQLiteStore(SqliteReads, SqliteRetention):
             self._bells.ring("work")
         return changed
 
-    def steer(self, revision: int, body: bytes, /) -> bool:
-        """See `SteeringPort.steer`."""
+    def post(self, name: str, revision: int, body: bytes, /) -> bool:
+        """See `PostPort.post`."""
+        number, text = posted_as(name)
         with self._step():
-            found = self._writer.execute("select value from meta where key='steering'").fetchone()
+            found = self._writer.execute("select value from meta where key=?", (number,)).fetchone()
             if (found[0] if found else 0) != revision:
                 return False
             self._writer.executemany(
-                "insert or replace into meta values(?, ?)",
-                [("steering", revision + 1), ("steering.body", body)],
+                "insert or replace into meta values(?, ?)", [(number, revision + 1), (text, body)]
             )
-        self._bells.ring("work")
+        for topic in ("posted", "work") if name == WORKERS else ("posted",):
+            self._bells.ring(topic)
         return True
+
+    def hold(
+        self,
+        name: str,
+        holder: str,
+        /,
+        *,
+        most: int,
+        ttl_s: float,
+        wait_s: float = 0.0,
+        together: bool = False,
+    ) -> Hold:
+        """See `SharingPort.hold`."""
+        with self._step() as rows:
+            held = Hold(*moves.hold(rows, name, holder, most, ttl_s, wait_s, together))
+        if together and held.fence:
+            self._bells.ring("holds")
+        return held
+
+    def let_go(self, name: str, holder: str, /) -> bool:
+        """See `SharingPort.let_go`."""
+        with self._step() as rows:
+            had, others_wait = moves.let_go(rows, name, holder)
+        if others_wait:
+            self._bells.ring("holds")
+        return had
+
+    def tell_breaker(self, limit: Limit, word: BreakerWord, /, *, took_s: float = 0.0) -> bool:
+        """See `SharingPort.tell_breaker`."""
+        with self._step() as rows:
+            return moves.tell_breaker(rows, limit, word, took_s)
 
     def announce(self, view: WorkerView, /, *, gone: bool = False) -> None:
         """See `StatusPort.announce`."""

@@ -13,7 +13,7 @@ from typing import Any
 from taskflow.ids import NodeId
 from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
 from taskflow.policy import Policy
-from taskflow.records import Edge, EdgeMode, ItemView, Segment
+from taskflow.records import WORKERS, Edge, EdgeMode, ItemView, Segment
 from taskflow.states import State
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "new_run",
     "node_from",
     "part_from",
+    "posted_as",
     "queues_with_work",
     "run_from",
     "segment_from",
@@ -179,7 +180,12 @@ def run_from(t: Sequence[Any]) -> RunRow:
 def limit_from(t: Sequence[Any]) -> LimitRow:
     """A row of `LOAD_LIMIT` as the machine's."""
     held, tokens, at, failed, *rest = json.loads(t[1])
-    return LimitRow(t[0], held, tokens, at, tuple(failed), *rest)
+    row = LimitRow(t[0], held, tokens, at, tuple(failed), *rest[:6])
+    if len(rest) > 6:
+        row.fence, holders, line = rest[6:]
+        row.holders = {name: (fence, until) for name, fence, until in holders}
+        row.line = dict(line)
+    return row
 
 
 def part_from(t: Sequence[Any]) -> Part:
@@ -216,10 +222,12 @@ def changed_run(r: RunRow) -> tuple[Any, ...]:
 
 def changed_limit(row: LimitRow) -> tuple[Any, ...]:
     """The values of `UPDATE_LIMIT`."""
-    body = [
+    body: list[Any] = [
         row.held, row.tokens, row.at, row.failed, row.opened_at, row.until, row.probes, row.refused,
         row.wake_at, row.idle_at,
     ]  # fmt: skip
+    if row.is_shared:
+        body += [row.fence, [(name, *held) for name, held in row.holders.items()], list(row.line.items())]
     return row.name, json.dumps(body), row.alarm_at
 
 
@@ -260,6 +268,16 @@ def inputs_of(row: NodeRow) -> str | None:
     if not row.inputs:
         return None
     return json.dumps([(e.parent, e.mode.value, *(() if e.hi is None else e[2:])) for e in row.inputs])
+
+
+def posted_as(name: str) -> tuple[str, str]:
+    """Under which keys of ``meta`` the revision and the body of what is posted are kept.
+
+    What is wanted of workers has kept the name it had when it was alone.
+    """
+    if name == WORKERS:
+        return "steering", "steering.body"
+    return f"posted/{name}", f"posted.body/{name}"
 
 
 def _text(state: State | None) -> str | None:

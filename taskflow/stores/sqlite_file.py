@@ -28,7 +28,7 @@ from taskflow.states import TERMINAL
 from taskflow.stores.bells import Bells, SocketBell
 from taskflow.stores.place import private_directory, private_file, url_of
 from taskflow.stores.sqlite_rows import Known, SqliteRows
-from taskflow.stores.sqlite_schema import SCHEMA, VERSION
+from taskflow.stores.sqlite_schema import ADDED, SCHEMA, VERSION
 
 __all__ = ["CURSOR_BITS", "STEP", "WAL_BYTES", "SqliteFile"]
 
@@ -152,19 +152,42 @@ class SqliteFile:
                 except BaseException:
                     self._writer.execute("rollback")
                     raise
-        found = self._read("select value from meta where key='schema'")
-        version = found[0][0] if found else None
+        version = self._version()
+        if isinstance(version, int) and version < VERSION and version + 1 in ADDED:
+            self._upgrade()
+            version = self._version()
         if version != VERSION:
             raise VersionMismatch(
                 f"{self.path} has schema {version}, this release of taskflow reads {VERSION}."
                 " Use the release that wrote it, or another file."
             )
 
+    def _version(self) -> Any:
+        found = self._read("select value from meta where key='schema'")
+        return found[0][0] if found else None
+
+    def _upgrade(self) -> None:
+        """Add what a file of an earlier release lacks; another process may be doing the same."""
+        with self._lock:
+            self._begin()
+            try:
+                (found,) = self._writer.execute("select value from meta where key='schema'").fetchone()
+                for version in range(found + 1, VERSION + 1):
+                    self._write(ADDED[version])
+                self._writer.execute("update meta set value=? where key='schema'", (VERSION,))
+                self._writer.execute("commit")
+            except BaseException:
+                self._writer.execute("rollback")
+                raise
+
     def _write_tables(self) -> None:
-        for statement in SCHEMA.split(";"):
+        self._write(SCHEMA)
+        self._writer.execute("insert into meta values('schema', ?)", (VERSION,))
+
+    def _write(self, statements: str) -> None:
+        for statement in statements.split(";"):
             if statement.strip():
                 self._writer.execute(statement)
-        self._writer.execute("insert into meta values('schema', ?)", (VERSION,))
 
     def _patiently(self, attempt: Any) -> Any:
         """Try until the file is not locked, with short random waits, for `wait_s` at most."""

@@ -25,9 +25,10 @@ from taskflow.records import (
     LimitView,
     NodeView,
     Page,
+    Posted,
     RunView,
+    Said,
     Segment,
-    Steering,
     WorkerView,
 )
 from taskflow.states import TERMINAL, State
@@ -42,6 +43,7 @@ from taskflow.stores.sqlite_columns import (
     limit_from,
     node_from,
     part_from,
+    posted_as,
     run_from,
     segment_from,
 )
@@ -74,6 +76,7 @@ class SqliteReads(SqliteFile):
         states: Collection[str] = (),
         match: str = "",
         tags: Mapping[str, Any] | None = None,
+        memo: str = "",
     ) -> list[RunView]:
         """See `WatchPort.runs`."""
         where, values = ["1"], []
@@ -83,6 +86,9 @@ class SqliteReads(SqliteFile):
         if match:
             where.append("(instr(r.name, ?) or r.id like ? escape '\\')")
             values += [match, _like(match)]
+        if memo:
+            where.append("r.key in (select run from memo where name = ?)")
+            values.append(memo)
         for name, value in (tags or {}).items():
             where.append(
                 "exists (select 1 from json_each(r.meta, '$.tags') t where t.key = ?"
@@ -256,7 +262,12 @@ class SqliteReads(SqliteFile):
                     " from node where key=? and end_state is not null"
                 )
             ended = [item_from(t) for t in self._read(sql, (row.key,))]
-            return item_views(row, self._parts_of(row), ended)
+            parts = self._parts_of(row)
+            return item_views(row, parts, ended, self._said_of(row) if row.held else ())
+
+    def _said_of(self, row: NodeRow) -> list[tuple[int, Said]]:
+        found = self._read("select lo, kind, body, value, fence from said where node=?", (row.key,))
+        return [(lo, Said(kind, json.loads(body), value, fence)) for lo, kind, body, value, fence in found]
 
     def _parts_of(self, row: NodeRow) -> list[Part]:
         if not row.array:
@@ -307,18 +318,23 @@ class SqliteReads(SqliteFile):
             table[queue] = queue_line(queue) | counts
         return [table[name] for name in sorted(table)]
 
-    def steering(self, known: int = -1, /) -> Steering | None:
-        """See `SteeringPort.steering`."""
-        revision = self._read("select value from meta where key='steering'")
+    def posted(self, name: str, known: int = -1, /) -> Posted | None:
+        """See `PostPort.posted`."""
+        number, text = posted_as(name)
+        revision = self._read("select value from meta where key=?", (number,))
         if not revision:
-            return Steering(0, b"") if known != 0 else None
+            return Posted(0, b"") if known != 0 else None
         if revision[0][0] == known:
             return None
-        rows = dict(self._read("select key, value from meta where key in ('steering', 'steering.body')"))
-        return Steering(rows["steering"], rows["steering.body"])
+        rows = dict(self._read("select key, value from meta where key in (?, ?)", (number, text)))
+        return Posted(rows[number], rows[text])
+
+    def now(self) -> float:
+        """See `StatusPort.now`."""
+        return self._clock.now()
 
     def waited_s(self, queues: Sequence[str], /) -> float | None:
-        """See `SteeringPort.waited_s`."""
+        """See `StatusPort.waited_s`."""
         first = (
             "select created_at from node where state = 'queued' and {} order by priority desc, key limit 1"
         )

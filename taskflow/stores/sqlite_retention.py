@@ -50,6 +50,7 @@ class SqliteRetention(SqliteFile):
             self._writer.execute(
                 "delete from event where key <= (select max(key) from event) - ?", (EVENTS_KEPT,)
             )
+            self._writer.execute("delete from said where node in (select key from node where open = 0)")
             self._writer.execute("delete from lock where until < ?", (self._clock.now(),))
             self._writer.execute(
                 "delete from lane where not exists (select 1 from node where node.lane = lane.key)"
@@ -96,7 +97,7 @@ class SqliteRetention(SqliteFile):
         ).fetchall()
         keys = json.dumps([key for (key,) in found])
         mine = "in (select key from node where run in (select value from json_each(?)))"
-        for table in ("page", "part", "segment", "log", "blob"):
+        for table in ("page", "part", "segment", "log", "said", "blob"):
             db.execute(f"delete from {table} where node {mine}", (keys,))
         for column in ("child", "parent"):
             db.execute(f"delete from edge where {column} {mine}", (keys,))
@@ -105,7 +106,8 @@ class SqliteRetention(SqliteFile):
             "insert or replace into gone select id, ? from run where key in (select value from json_each(?))",
             (now, keys),
         )
-        db.execute("delete from node where run in (select value from json_each(?))", (keys,))
+        for table in ("node", "memo"):
+            db.execute(f"delete from {table} where run in (select value from json_each(?))", (keys,))
         return db.execute("delete from run where key in (select value from json_each(?))", (keys,)).rowcount
 
     def _compact(self) -> None:

@@ -19,7 +19,7 @@ from taskflow.codec import blob_names
 from taskflow.errors import GraphError
 from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
-from taskflow.records import Edge, LeaseKey, Outcome, Page
+from taskflow.records import SAID, Edge, LeaseKey, Note, Outcome, Page
 from taskflow.states import State
 from taskflow.stores.sqlite_columns import (
     INSERT_NODE,
@@ -391,8 +391,6 @@ class SqliteRows:
     def end(self, node: NodeRow, part: Part, outcome: Outcome, state: State, /) -> None:
         """See `Rows.end`."""
         started = outcome.started_at or part.started_at
-        if outcome.log:
-            self._logs.append((node.key, outcome.lo, outcome.log))
         if outcome.value is not None:
             self._blobs += [(node.key, name) for name in blob_names(outcome.value)]
         if not node.array:
@@ -503,6 +501,32 @@ class SqliteRows:
         if state is State.QUEUED or state is State.WAITING:
             self.freed = True
         self.events.append((run, node, lo, hi, state))
+
+    def printed(self, node: NodeRow, index: int, text: str, /) -> None:
+        """See `Rows.printed`."""
+        self._logs.append((node.key, index, text))
+
+    def note(self, note: Note) -> bool:
+        """Keep what a running item says; whether it is what watchers are told of at once."""
+        row, fence = self.node(note.key.node), note.key.fence
+        if row is None or self.held(row, note.item) is None:
+            return False
+        if note.kind == "log":
+            text = str(note.data["text"])
+            self._db.execute("insert into log values(?, ?, ?)", (row.key, note.at, text))
+        if note.kind not in SAID:
+            return False
+        body = json.dumps(dict(note.data), separators=(",", ":"))
+        self._db.execute(
+            "insert or replace into said values(?, ?, ?, ?, ?, ?)",
+            (row.key, fence, note.kind, note.at, body, note.value),
+        )
+        others = "not in (select fence from part where node = ?)" if row.array else "!= ?"
+        self._db.execute(
+            f"delete from said where node = ? and fence {others}",
+            (row.key, row.key if row.array else fence),
+        )
+        return True
 
     def push(self, node: NodeId, after: str, /) -> None:
         """See `Rows.push`."""
@@ -661,8 +685,10 @@ class SqliteRows:
         db = self._db
         if self._new_runs:
             db.executemany(INSERT_RUN, [new_run(run) for run in self._new_runs.values()])
-            for run in self._new_runs:
-                self._dirty_runs.pop(run, None)
+            for run in self._new_runs.values():
+                self._dirty_runs.pop(run.id, None)
+                if "memo" in run.meta:
+                    db.execute("insert into memo values(?, ?)", (run.key, run.meta["memo"]["name"]))
             self._new_runs.clear()
         if self._new:
             new = [

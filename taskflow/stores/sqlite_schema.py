@@ -1,14 +1,23 @@
 """The tables of a store file.
 
 A call keeps its part and its segment in its own row; only array nodes have rows in ``part`` and ``segment``.
-A file of another `VERSION` is refused.
+A file of an earlier `VERSION` gets what it lacks (`ADDED`); one of a later is refused.
 """
 
 from __future__ import annotations
 
-__all__ = ["SCHEMA", "VERSION"]
+__all__ = ["ADDED", "SCHEMA", "VERSION"]
 
-VERSION = 6
+VERSION = 8
+
+ADDED = {
+    8: """
+create table said(
+    node int, fence int, kind text, lo int, body text, value blob,
+    primary key(node, fence, kind)) without rowid;
+""",
+}
+"""What a file of the version before lacks, by version."""
 
 SCHEMA = """
 create table meta(key text primary key, value) without rowid;
@@ -17,6 +26,8 @@ create table run(
     total int, open int, state text, counts text, ended_at real, worst text,
     held int, lock text);
 create index run_ended on run(ended_at) where ended_at is not null;
+create table memo(run integer primary key, name text);
+create index memo_name on memo(name);
 create table node(
     key integer primary key, run int not null, id text not null unique, state text, fn text, args blob,
     width int, array int, queue text, priority int, policy text, label text, created_at real, lane int,
@@ -64,4 +75,4 @@ create table pending(queue text primary key, calls int) without rowid;
 create table lock(name text primary key, run text, until real) without rowid;
 create table gone(id text primary key, at real) without rowid;
 create table blob(node int, name text, primary key(node, name)) without rowid;
-"""
+""" + "".join(ADDED.values())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
-from taskflow.records import Edge, ItemView, LimitView, NodeView, RunView
+from taskflow.records import Edge, ItemView, LimitView, NodeView, RunView, Said
 from taskflow.states import TERMINAL, State
 
 __all__ = ["item_views", "limit_view", "node_counts", "node_view", "queue_line", "run_counts", "run_view"]
@@ -66,6 +67,9 @@ def node_view(
 def limit_view(row: LimitRow, now: float) -> LimitView:
     """What is counted under the name of a limit."""
     kind, _, name = row.name.partition(":")
+    if row.is_shared:
+        running = sum(until > now for _, until in row.holders.values())
+        return LimitView(name, kind, running, is_full=row.refused)
     if kind != "breaker":
         tokens = row.tokens if kind == "rate" else None
         return LimitView(name, kind, row.held, tokens, is_full=row.refused)
@@ -107,17 +111,40 @@ def run_view(
     )
 
 
-def item_views(row: NodeRow, parts: Iterable[Part], ended: Iterable[ItemView]) -> list[ItemView]:
-    """The rows of a node's result table."""
+def item_views(
+    row: NodeRow, parts: Iterable[Part], ended: Iterable[ItemView], said: Iterable[tuple[int, Said]] = ()
+) -> list[ItemView]:
+    """The rows of a node's result table.
+
+    Args:
+        row: The node.
+        parts: What of it is live.
+        ended: Rows of what has ended.
+        said: By index, what was said under leases; what was said under one that is over is left out.
+    """
     rows = list(ended)
+    told = list(said)
     for p in parts:
-        rows.append(
-            ItemView(
-                p.lo, p.hi, p.state, p.attempts, p.deliveries, p.worker, p.started_at, None, p.error, p.until
-            )
+        view = ItemView(
+            p.lo, p.hi, p.state, p.attempts, p.deliveries, p.worker, p.started_at, None, p.error, p.until
         )
+        mine = {at for at, one in told if one.fence == p.fence and p.lo <= at < p.hi}
+        rows += [
+            view._replace(
+                lo=lo, hi=hi, said={one.kind: one for at, one in told if at == lo and one.fence == p.fence}
+            )
+            if lo in mine
+            else view._replace(lo=lo, hi=hi)
+            for lo, hi in _cut(p, mine)
+        ]
     width = row.width or 0
     if row.cursor < width and row.state not in TERMINAL:
         fresh = State.BLOCKED if row.state is State.BLOCKED else State.WAITING if row.due_at else State.QUEUED
         rows.append(ItemView(row.cursor, width, fresh, 0, 0, None, None, None, None, row.due_at))
     return sorted(rows, key=lambda item: item.lo)
+
+
+def _cut(part: Part, at: Iterable[int]) -> Iterable[tuple[int, int]]:
+    """The range of a part, with some of its items by themselves."""
+    ends = sorted({part.lo, part.hi, *at, *(index + 1 for index in at)})
+    return pairwise(ends)

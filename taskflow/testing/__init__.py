@@ -2,7 +2,7 @@
 
 `ManualClock` is time that stands still, `StoreContract` the promises every store keeps, `Story` the words
 its tests are told in, `histories` random lives of a store against a simple oracle. `PoolContract` are the
-promises of every pool, `Workbench` starts leases on one.
+promises of every pool, `Workbench` starts leases on one. `ResultsContract` are those of a place for results.
 """
 
 from __future__ import annotations
@@ -15,16 +15,26 @@ if TYPE_CHECKING:
     from taskflow.testing.clock import ManualClock
     from taskflow.testing.histories import Histories
     from taskflow.testing.pool_contract import PoolContract
+    from taskflow.testing.results_contract import ResultsContract
     from taskflow.testing.store_contract import StoreContract
     from taskflow.testing.story import Story
     from taskflow.testing.workbench import Workbench
 
-__all__ = ["Histories", "ManualClock", "PoolContract", "StoreContract", "Story", "Workbench"]
+__all__ = [
+    "Histories",
+    "ManualClock",
+    "PoolContract",
+    "ResultsContract",
+    "StoreContract",
+    "Story",
+    "Workbench",
+]
 
 _ROOM_OF = {
     "Histories": "taskflow.testing.histories",
     "ManualClock": "taskflow.testing.clock",
     "PoolContract": "taskflow.testing.pool_contract",
+    "ResultsContract": "taskflow.testing.results_contract",
     "StoreContract": "taskflow.testing.store_contract",
     "Story": "taskflow.testing.story",
     "Workbench": "taskflow.testing.workbench",

@@ -28,6 +28,7 @@ from taskflow.ports import Store
 from taskflow.records import (
     Edge,
     EdgeMode,
+    Given,
     Growth,
     Kind,
     Lease,
@@ -156,12 +157,20 @@ class Histories(RuleBasedStateMachine):
             run_parallel=draw(st.sampled_from([None, None, None, 2, 3]), "run parallel"),
             limits=draw(st.sampled_from([()] * 5 + _LIMITS), "limits"),
         )
+        known = self._given(data, width) if array and width and not edges else ()
         return Node(
             NodeId(self._name("n")), "f", value(), tuple(edges), width, array, pages(width or 0),
             queue=draw(st.sampled_from("qp"), "queue"), priority=draw(st.integers(0, 2), "priority"),
-            policy=policy, delay_s=draw(st.sampled_from([None, None, 0.0, 7.0]), "delay"),
+            policy=policy, given=known,
+            delay_s=None if known else draw(st.sampled_from([None, None, 0.0, 7.0]), "delay"),
             expires_s=draw(st.sampled_from([None, None, None, 9.0, 25.0]), "expires"),
         )  # fmt: skip
+
+    @staticmethod
+    def _given(data: st.DataObject, width: int) -> tuple[Given, ...]:
+        """Ranges of items that have succeeded before; more often than not there are none."""
+        marks = sorted(data.draw(st.sets(st.integers(0, width), max_size=4), "given"))
+        return tuple(Given(lo, hi, value("given")) for lo, hi in zip(marks[::2], marks[1::2], strict=False))
 
     def _edge(self, data: st.DataObject, parent: str, beside: list[Node]) -> Edge:
         """On all of a node, or on some of its items."""
@@ -379,7 +388,8 @@ class Histories(RuleBasedStateMachine):
             node = replace(node, array=False, width=1)
             edges = tuple(edge for edge in edges if edge.mode is not EdgeMode.FEEDS)  # they add to arrays
         width = 2 if node.width is None else node.width
-        return replace(node, edges=edges, width=width, pages=pages(width))
+        known = node.given if node.array and not edges else ()
+        return replace(node, edges=edges, width=width, pages=pages(width), given=known)
 
     def _below(self, node: str) -> set[str]:
         """What waits, or waited, for a node: in a rerun it would again."""

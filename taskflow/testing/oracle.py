@@ -189,6 +189,9 @@ class Oracle:
                     known.due = None
                 known.growing = any(map(_adds, node.edges))
                 before = {edge.parent for edge in node.edges} & self.nodes.keys()
+                for lo, hi, _ in node.given:
+                    for item in (known.items or ())[lo:hi]:
+                        item.end(State.SUCCEEDED)
                 known.late = frozenset(parent for parent in before if self.nodes[parent].ended)
                 self.nodes[node.id] = known
 

@@ -14,6 +14,7 @@ from taskflow.codec import Codec, Keyring
 from taskflow.policy import RetryPolicy
 from taskflow.ports import Pool
 from taskflow.records import Edge, EdgeMode, Failure, Kind
+from taskflow.testing.promises_contract import PromisesContract
 from taskflow.testing.workbench import FENCE, Given, Workbench
 
 __all__ = ["PoolContract"]
@@ -46,7 +47,7 @@ def _draw(x: int) -> float:
     return float(rng().random()) + 0 * x
 
 
-class PoolContract:
+class PoolContract(PromisesContract):
     """The suite. A subclass defines the fixture `pool`, and may use `codec` and `blobs_dir` for it."""
 
     @pytest.fixture
@@ -339,6 +340,23 @@ class PoolContract:
 
         (said,) = bench.notes
         assert (said.key, said.kind, said.data["done"]) == (lease.key, "progress", 3)
+
+    def test_a_task_may_say_where_it_stands(self, bench: Workbench) -> None:
+        """In its own words, with any value that only clients open, and with a bar where that tells of one."""
+
+        def speak() -> None:
+            from taskflow.pools.context import report_state
+
+            report_state("PROGRESS", {"current": 3, "total": 10, "of": {4, 5}})
+
+        lease = bench.call(speak)
+        bench.run(lease)
+
+        notes = {note.kind: note for note in bench.notes}
+        assert notes["state"].key == lease.key
+        assert notes["state"].data == {"index": 0, "state": "PROGRESS"}
+        told = bench.codec.load_said(lease.key.node, 0, FENCE, notes["state"].value or b"")
+        assert told == {"current": 3, "total": 10, "of": {4, 5}}
 
     def test_a_task_may_wait_for_others(self, bench: Workbench) -> None:
         """In a pool with nothing else to do that changes nothing."""

@@ -17,12 +17,14 @@ from taskflow.testing.contract.admitting import Bounding, Locking
 from taskflow.testing.contract.cancelling import Cancelling
 from taskflow.testing.contract.choosing import Choosing
 from taskflow.testing.contract.feeding import Feeding
+from taskflow.testing.contract.giving import Giving
 from taskflow.testing.contract.graphs import Depending, Growing
 from taskflow.testing.contract.items import Items
 from taskflow.testing.contract.limiting import Breaking, Limiting
 from taskflow.testing.contract.purging import Purging
 from taskflow.testing.contract.rerunning import Rerunning
 from taskflow.testing.contract.settling import Leasing, Retrying, Settling, Timing
+from taskflow.testing.contract.sharing import Asking, Sharing
 from taskflow.testing.contract.steering import Controlling
 from taskflow.testing.contract.watching import Forgetting, Showing, Watching
 from taskflow.testing.contract.working import Claiming, Ranges, Submitting
@@ -36,6 +38,8 @@ class StoreContract(
     Ranges,
     Limiting,
     Breaking,
+    Sharing,
+    Asking,
     Settling,
     Retrying,
     Leasing,
@@ -48,6 +52,7 @@ class StoreContract(
     Growing,
     Feeding,
     Rerunning,
+    Giving,
     Choosing,
     Items,
     Forgetting,

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from taskflow.ids import NodeId
+from taskflow.pools import verdict
 from taskflow.records import Failure, Kind, Lease, LeaseKey, Outcome, Settlement
 
-__all__ = ["Holding", "failed", "refused", "released"]
+__all__ = ["Holding", "cancelled", "failed", "refused", "released"]
 
 _Name: TypeAlias = tuple[NodeId, int]
 
@@ -130,6 +131,14 @@ def failed(key: LeaseKey, error: Exception) -> Settlement:
     """Every item of a lease fails for a reason that is not the task's own."""
     text = _failure(error)
     return Settlement(key, tuple(Outcome(i, i + 1, Kind.FAILED, error=text) for i in range(key.lo, key.hi)))
+
+
+def cancelled(key: LeaseKey, reason: str) -> Settlement:
+    """Every item of a lease was cancelled before it started."""
+    text = verdict.cancelled(reason).to_json()
+    return Settlement(
+        key, tuple(Outcome(i, i + 1, Kind.CANCELLED, error=text) for i in range(key.lo, key.hi))
+    )
 
 
 def refused(settlement: Settlement, error: Exception) -> Settlement:

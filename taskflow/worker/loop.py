@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 from taskflow.errors import TaskflowError
 from taskflow.ids import WorkerId
+from taskflow.logs import write_records
 from taskflow.ports import Pool, Store
 from taskflow.records import (
     Heard,
@@ -41,13 +42,16 @@ from taskflow.records import (
 )
 from taskflow.worker.agenda import REST_S, Seen, Step, decide, gathers, rest_s
 from taskflow.worker.card import Card, worker_name
-from taskflow.worker.holding import Holding, failed, refused, released
+from taskflow.worker.chronicle import Chronicle
+from taskflow.worker.gate import KEPT_PER_SLOT, Gate
+from taskflow.worker.holding import Holding, cancelled, failed, refused, released
 from taskflow.worker.inputs import Inputs, Ready
 from taskflow.worker.patience import Away, Patience
 from taskflow.worker.queues import Queues
 from taskflow.worker.refusals import Refusals
 from taskflow.worker.steward import Steward
-from taskflow.worker.wishes import Wish
+from taskflow.worker.telling import Telling
+from taskflow.worker.wishes import Times, Wish
 
 __all__ = ["Worker"]
 
@@ -92,6 +96,8 @@ class Worker:
         autoscale: Most and least slots, between which their number follows the load.
         grace_s: What running calls get when the worker is told, by way of the store, to leave.
         steered: Whether it follows what is wanted of workers (`taskflow.control`).
+        times: Limits of time for calls that have none of their own: soft, hard, seconds.
+        chronicle: Told of each task that is taken, and that ends.
         clock: A steady clock, seconds.
 
     Raises:
@@ -114,6 +120,8 @@ class Worker:
         autoscale: tuple[int, int] | None = None,
         grace_s: float = 30.0,
         steered: bool = True,
+        times: Times = (None, None),
+        chronicle: Chronicle | None = None,
         clock: Callable[[], float] = steady,
     ) -> None:
         self.name = WorkerId(name or worker_name())
@@ -138,6 +146,9 @@ class Worker:
         self._holding = Holding()
         self._inputs = Inputs(store)
         self._refusals = Refusals(self.name, clock)
+        self._gate = Gate(times)
+        self._chronicle = chronicle
+        self._telling = Telling(self, self.name, self._holding.has)
         self._unread: list[Lease] = []
         self._ended: list[Settlement] = []
         self._made: list[Settlement] = []
@@ -156,6 +167,7 @@ class Worker:
         self._busy_at = self._swept_at = self._listened_at = now
         self._sweep_at = now + SWEEP_IDLE_S
         self._stop_at: float | None = None
+        self._sig = ""
         self._later = False
         self._closed = False
 
@@ -174,6 +186,7 @@ class Worker:
         Raises:
             Exception: What nobody expected; everything that was held has been released.
         """
+        self._telling.begins()
         try:
             while self._goes_on():
                 self.step()
@@ -215,12 +228,17 @@ class Worker:
         with suppress(OSError):
             os.write(self._wake_w, b"!")
 
-    def stop(self, drain_s: float = 30.0) -> None:
+    def stop(self, drain_s: float = 30.0, sig: str = "") -> None:
         """Take no more work, and leave when what runs has ended, after `drain_s` seconds at the latest.
 
         What has not ended then goes back to the store as if it had never been handed out. A second call
         can only bring the end nearer.
+
+        Args:
+            drain_s: See above.
+            sig: By which signal of the system it was told, for those who hear `worker_shutting_down`.
         """
+        self._sig = self._sig or sig
         at = self._clock() + drain_s
         self._stop_at = at if self._stop_at is None else min(at, self._stop_at)
         self.wake()
@@ -229,6 +247,16 @@ class Worker:
     def is_stopping(self) -> bool:
         """Whether `stop` was called, or the parent has ended."""
         return self._stop_at is not None
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether it was told, by way of the store, to leave so that it is started again."""
+        return self._steward.wish.shutdown == "again"
+
+    @property
+    def hostname(self) -> str:
+        """Celery's word for its name."""
+        return self.name
 
     @property
     def held(self) -> int:
@@ -253,6 +281,7 @@ class Worker:
         self._poll = select.poll()
         os.close(self._wake_r)
         os.close(self._wake_w)
+        self._telling.left()
 
     def _close_pool(self) -> list[Settlement]:
         try:
@@ -287,6 +316,9 @@ class Worker:
                 self._hear_parent(fd)
         if heard is not None:
             self._on_bell(heard)
+            if self._unread and len(ready) == 1 and not self._patience.until:
+                with suppress(Away):  # at once: what else there is to look at can wait, who gave it does
+                    self._start()
         self._listened_at = before
         return heard is not None
 
@@ -351,22 +383,40 @@ class Worker:
         reports, notes = self._pool.finished()
         for report in reports:
             self._refusals.look(report)
+            self._telling.ended(report)
+            if self._chronicle is not None:
+                self._chronicle.ended(report)
             is_call = self._holding.is_call(report.key)
             settlements = self._holding.settled(report)
             self._ended += settlements
+            if not self._holding.has(report.key):
+                self._gate.forget(report.key)
             if is_call:
                 self._made += settlements
         if notes:
-            self._notes += notes
+            self._notes += write_records(notes)
             del self._notes[:-NOTES_KEPT]
-        return bool(reports or notes)
+        return self._pass_gate() or bool(reports or notes)
+
+    def _pass_gate(self) -> bool:
+        """What was kept for its rate, and is due; whether there was any."""
+        if not len(self._gate):
+            return False
+        if self.is_stopping:
+            for lease in self._gate.clear():
+                self._ended += self._holding.settled(released(lease.key))
+            return True
+        due = self._gate.due(self._clock())
+        self._unread += due
+        return bool(due)
 
     def _seen(self) -> Seen:
         now = self._clock()
-        due_s = self._pool.due_s()
+        due_s, kept = self._pool.due_s(), len(self._gate)
+        pool_at = inf if due_s is None else now + due_s
         return Seen(
             now,
-            self._pool.free() if self._steward.takes_work else 0,
+            self._free(kept),
             len(self._holding),
             len(self._ended),
             len(self._unread),
@@ -380,10 +430,15 @@ class Worker:
             self._reap_at,
             self._announce_at,
             self._sweep_at,
-            inf if due_s is None else now + due_s,
+            min(pool_at, self._gate.at) if kept else pool_at,
             self._idle_at(),
             self._stop_at,
         )
+
+    def _free(self, kept: int) -> int:
+        """Slots for which work may be asked for, when so many leases are kept for their rates."""
+        keeps_much = kept > 0 and kept >= KEPT_PER_SLOT * self._pool.slots
+        return self._pool.free() if self._steward.takes_work and not keeps_much else 0
 
     def _idle_at(self) -> float:
         stays = self._idle_exit_s is None or self._later or self._steward.wish.drains
@@ -450,6 +505,7 @@ class Worker:
         news, leases = self._patience.ask(self._steward.tend, self._spare())
         if news:
             self._announce_at, self._dry = self._clock(), False
+            self._gate.become(self._steward.wish.rates, self._steward.wish.times, self._clock())
         if leases:
             self._receive(leases)
         shutdown = self._steward.wish.shutdown
@@ -510,7 +566,10 @@ class Worker:
                 self._trusted_until = began + self._trust_s
                 self._renew_at = began + self._lease_s / 3
             self._holding.add(leases)
-            self._unread += leases
+            self._telling.took(leases)
+            if self._chronicle is not None:
+                self._chronicle.took(leases)
+            self._unread += self._gate.admit(leases, self._clock())
         else:
             self._dry = True
 
@@ -567,26 +626,40 @@ class Worker:
         self._trusted_until = began + self._trust_s
         for key in renewal.lost:
             known = self._holding.drop(key)
+            if self._chronicle is not None:
+                self._chronicle.forget(key)
             if known is not None:
                 log.warning("lease lost", extra={"action": "lose", "worker": self.name, "node": key.node})
-                self._pool.kill(known, "the lease was lost", grace_s=0.0)
-        unread = {lease.key for lease in self._unread}
-        for key in renewal.cancelled.keys() - unread:
+                self._gate.drop(key)
+                self._kill(known, "the lease was lost", grace_s=0.0)
+                self._gate.forget(key)
+        unread = {(lease.key.node, lease.key.fence) for lease in self._unread}
+        for key, why in renewal.cancelled.items():
+            if (key.node, key.fence) in unread:
+                continue
             known = self._holding.stop(key, Kind.CANCELLED)
             if known is not None:
-                self._pool.kill(known, renewal.cancelled[key] or "cancelled")
+                for kept in self._gate.drop(key):
+                    self._ended += self._holding.settled(cancelled(kept.key, why))
+                self._kill(known, why or "cancelled")
+                self._telling.revoked(key, terminated=True)
+
+    def _kill(self, key: LeaseKey, reason: str, *, grace_s: float | None = None) -> None:
+        """Stop what has started of a lease."""
+        for part in self._gate.parts(key):
+            self._pool.kill(part, reason, grace_s=grace_s)
 
     def _abandon(self) -> None:
         """The store was silent for so long that others may have these leases: stop, and give them back."""
         self._trusted_until = inf
         log.warning("leases abandoned", extra={"action": "abandon", "worker": self.name, "count": self.held})
-        for lease in self._unread:
+        for lease in (*self._unread, *self._gate.clear()):
             self._ended += self._holding.settled(released(lease.key))
         self._unread = []
         for key in self._holding.open_keys():
             known = self._holding.stop(key, Kind.RELEASED)
             if known is not None:
-                self._pool.kill(known, "the store did not answer for too long", grace_s=0.0)
+                self._kill(known, "the store did not answer for too long", grace_s=0.0)
 
     def _reap(self) -> None:
         """Do what time demands; look again when the store says, or when a lost ring would have been late."""
@@ -608,6 +681,7 @@ class Worker:
         self._share = sum(view.slots for view in others if view.id != self.name) + self._pool.slots
         self._announce_at = now + self._announce_gap_s
         self._announce_gap_s = REST_S
+        self._telling.announced()
 
     def _view(self) -> WorkerView:
         return self._card.view(
@@ -615,8 +689,13 @@ class Worker:
             slots=self._pool.slots,
             free=self._pool.free(),
             held=self.held,
-            told={"refused": self._refusals.count, **self._steward.told()},
+            told={"refused": self._refusals.count, **self._done(), **self._steward.told()},
         )
+
+    def _done(self) -> dict[str, Any]:
+        """What it has taken so far by task, and what it keeps for its rate."""
+        kept = {"kept": self._gate.ids()} if len(self._gate) else {}
+        return {"total": dict(self._gate.total), **kept}
 
     def _be_quiet(self) -> None:
         """The last lease is gone: from now the worker counts as idle, and may tidy up soon."""
@@ -635,6 +714,10 @@ class Worker:
     # ── leave ────────────────────────────────────────────────────────────────────────
 
     def _goes_on(self) -> bool:
+        if self._stop_at is not None:
+            self._telling.leaves(self._sig, drains=self._stop_at > self._clock())
+        elif self._holding or self._clock() < self._idle_at():
+            return True
         if not decide(self._seen()).leave:
             return True
         return self._stop_at is None and self._finds_more()

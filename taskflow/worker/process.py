@@ -16,39 +16,47 @@ import faulthandler
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
-from taskflow import faults
+from taskflow import __version__, faults, logs
 from taskflow.cores import memory_limit_bytes
 from taskflow.errors import ConfigError, StoreError, StoreUnavailable, TaskflowError
 from taskflow.links import shown
+from taskflow.pools.promises import ENGINES
+from taskflow.signals import celeryd_after_setup, celeryd_init
 from taskflow.worker import trust
-from taskflow.worker.card import worker_name
+from taskflow.worker.daemon import Pidfile, become, is_ours, ready_pipe, say_ready, write_log_to
+from taskflow.worker.options import read
 from taskflow.worker.queues import Queues
+from taskflow.worker.sources import Sources
 
 if TYPE_CHECKING:
     from taskflow.ports import Pool, Store
     from taskflow.worker.loop import Worker
 
-__all__ = ["Process", "main", "spawn"]
+__all__ = ["Beside", "Hosted", "Process", "main", "spawn", "start_anew"]
 
 EXIT_USAGE = 2
 EXIT_NO_STORE = 69
 EXIT_STUCK = 70
 EXIT_QUIT = 128 + signal.SIGQUIT
-GRACE_S = 30.0
 STUCK_S = 60.0
 STORE_WAIT_S = 2.0
 STORE_ANSWER_S = 5.0
 LEAST_ANSWER_S = 1.0
 LOOK_AGAIN_S = 0.5
+NAMES_SHOWN = 40
+ANEW = "TASKFLOW_ANEW"
+"""In the environment of a process that has started itself anew: the name of its worker."""
 
 log = logging.getLogger("taskflow.worker")
 
@@ -125,6 +133,7 @@ def spawn(
     slots: int,
     *,
     pool: str = "process",
+    pool_url: str = "",
     queues: Queues | str | Sequence[str] = ("default",),
     autoscale: tuple[int, int] | None = None,
     detach: bool = False,
@@ -146,7 +155,8 @@ def spawn(
     Args:
         url: The store.
         slots: Calls at once.
-        pool: ``"process"``, ``"thread"`` or ``"async"``.
+        pool: ``"process"``, ``"thread"`` or ``"async"``; or ``"dask"``, ``"ray"``, ``"celery"``.
+        pool_url: The address of the cluster.
         queues: What it serves.
         autoscale: Most and least slots, instead of `slots`.
         detach: It outlives this process; its standard error is `log_file`, or nowhere.
@@ -166,6 +176,7 @@ def spawn(
     options += ["-Q", str(served), *(["--strict"] if served.strict else []), "--pool", pool]
     options += ["--loglevel", loglevel, "--embedded"]
     for name, value in (
+        ("--pool-url", pool_url or None),
         ("--idle-exit", idle_exit_s),
         ("--preload", ",".join(preload) or None),
         ("--threads", threads_per_slot),
@@ -224,40 +235,171 @@ def _script() -> Path:
 # ── the process itself ───────────────────────────────────────────────────────────────
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+class Beside(Protocol):
+    """What runs in the process of a worker, beside it."""
+
+    def start(self) -> object:
+        """Begin, and return at once."""
+        ...
+
+    def stop(self) -> object:
+        """Come to an end."""
+        ...
+
+
+class Hosted(NamedTuple):
+    """What a worker process is given by who knows more than its options say.
+
+    Args:
+        words: A line of the greeting: what it works for.
+        tasks: The names of tasks that it knows, for the greeting and for lists.
+        beside: What runs in this process too; it is started when the worker is ready.
+        folder: Where this process was started, if it has gone to another.
+        conf: Settings that were changed, as text, for lists.
+        settings: The settings of the application, for receivers of signals.
+        logs: How the log looks, see `taskflow.logs.setup`.
+    """
+
+    words: str = ""
+    tasks: Sequence[str] = ()
+    beside: Sequence[Beside] = ()
+    folder: str = ""
+    conf: Mapping[str, str] = MappingProxyType({})
+    settings: Any = None
+    logs: Mapping[str, Any] = MappingProxyType({})
+
+
+def main(argv: Sequence[str] | None = None, *, hosted: Hosted | None = None) -> int:
     """Be a worker process until told to stop; also what ``taskflow worker URL`` does.
+
+    When it is told to start anew, by SIGHUP, by ``taskflow control restart`` or because a source file has
+    changed, it does so in this process: it does not return.
+
+    Args:
+        argv: The options; those of the process by default.
+        hosted: What goes with it.
 
     Returns:
         0 after a stop that was asked for, 1 after an unexpected error, 2 for options that cannot be used,
-        69 when the store cannot be opened. A loop that is stuck ends the process with 70, SIGQUIT with 131.
+        69 when the store cannot be opened. A loop that is stuck ends the process with 70, a second SIGQUIT
+        with 131.
     """
-    options = _options(argv)
-    _log_to_stderr(options.loglevel or ("warning" if options.embedded else "info"))
-    if options.embedded:
-        logging.getLogger("taskflow.links").setLevel(logging.ERROR)  # the client beside it says it
+    hosted = hosted or Hosted()
+    options = read(argv)
+    options.anew, options.ready = os.environ.pop(ANEW, ""), ready_pipe()
+    options.name = options.anew or options.name
+    celeryd_init.send(options.name, instance=None, conf=hosted.settings, options=vars(options))
     pool: Pool | None = None
+    pidfile: Pidfile | None = None
     try:
+        if options.logfile:
+            write_log_to(options.logfile)
+        logs.setup(options.loglevel or ("warning" if options.embedded else "info"), **hosted.logs)
+        if options.embedded:
+            logging.getLogger("taskflow.links").setLevel(logging.ERROR)  # the client beside it says it
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        become(options.uid, options.gid, options.umask)
+        pidfile = Pidfile(options.pidfile) if options.pidfile else None
         trust.check(options)
         options.key = trust.fingerprint(options)
         pool = _pool(options)
         store = _store(options)
-    except TaskflowError as error:
+    except (TaskflowError, KeyboardInterrupt) as error:  # Ctrl-C while there was no store
+        if pool is not None:
+            pool.close(drain_s=0.0)
+        if pidfile is not None:
+            pidfile.remove()
+        if isinstance(error, KeyboardInterrupt):
+            return 0
         print(f"taskflow worker: {error}", file=sys.stderr)
-        if pool is not None:
-            pool.close(drain_s=0.0)
         return EXIT_NO_STORE if isinstance(error, StoreError) else EXIT_USAGE
-    except KeyboardInterrupt:  # while there was no store
-        if pool is not None:
-            pool.close(drain_s=0.0)
-        return 0
-    return _serve(options, store, pool)
+    code, anew = _serve(options, store, pool, hosted)
+    if anew:
+        start_anew(hosted.folder, name=options.name)
+    if pidfile is not None:
+        pidfile.remove()
+    return code
 
 
-def _serve(options: argparse.Namespace, store: Store, pool: Pool) -> int:
+def _serve(options: argparse.Namespace, store: Store, pool: Pool, hosted: Hosted) -> tuple[int, bool]:
+    """Work; the exit code, and whether it is to start anew."""
+    worker = _worker(options, store, pool, hosted)
+    signals = _Signals(worker, options)
+    signals.install()
+    _Watchdog(worker).start()
+    celeryd_after_setup.send(worker.name, instance=worker, conf=hosted.settings)
+    if options.purge and not options.anew:
+        for queue in options.queues.names:
+            store.purge(queue)
+    if not options.embedded:
+        _greet(worker, store, pool, options, hosted)
+        _warn_of_twins(worker, store)
+    if options.autoreload:
+        Sources(options.autoreload).watch(signals.reload)
+    for one in hosted.beside:
+        one.start()
+    say_ready(options.ready, quiet=not options.logfile)
+    faults.point("worker.started")
+    try:
+        worker.run()
+    except Exception:  # noqa: BLE001 - the worker has logged it
+        return 1, False
+    finally:
+        for one in hosted.beside:
+            one.stop()
+        store.close()
+    anew = (worker.starts_anew or signals.anew) and not options.embedded
+    if not options.embedded:
+        print("Starting anew." if anew else "Stopped.", file=sys.stderr, flush=True)
+    return 0, anew
+
+
+def _warn_of_twins(worker: Worker, store: Store) -> None:
+    """What is told to one by its name, two of a name would both do."""
+    host = socket.gethostname()
+    for other in store.workers():
+        is_self = (other.host, other.pid) == (host, os.getpid())
+        if other.id == worker.name and not is_self and (other.host != host or is_ours(other.pid)):
+            log.warning(
+                "process %d on %s has the name %s too: give each its own with --name",
+                other.pid, other.host, worker.name, extra={"action": "start", "worker": worker.name},
+            )  # fmt: skip
+
+
+def start_anew(folder: str = "", *, name: str = "") -> NoReturn:
+    """Become what this process was at its start: same command, same number, fresh code.
+
+    Args:
+        folder: Where it was started.
+        name: What it is called, in place of what it would be.
+    """
+    if name:
+        os.environ[ANEW] = name
+    if folder:
+        os.chdir(folder)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
+
+
+def _worker(options: argparse.Namespace, store: Store, pool: Pool, hosted: Hosted) -> Worker:
+    from taskflow.worker.chronicle import Chronicle
     from taskflow.worker.loop import Worker
 
-    worker = Worker(
+    info: dict[str, Any] = {
+        "pool": options.pool,
+        "embedded": options.embedded,
+        "detached": options.detach or options.ready is not None,
+    }
+    if hosted.tasks:
+        info["tasks"] = sorted(hosted.tasks)
+    if hosted.conf:
+        info["conf"] = dict(hosted.conf)
+    times = (options.soft_time_limit, options.time_limit)
+    if times != (None, None):
+        info["times"] = list(times)
+    if options.recycle_calls is not None:
+        info["recycle_calls"] = options.recycle_calls
+    return Worker(
         store,
         pool,
         queues=options.queues,
@@ -269,26 +411,44 @@ def _serve(options: argparse.Namespace, store: Store, pool: Pool) -> int:
         parent_fd=options.parent_fd,
         keep_s=options.keep_days * 86_400.0,
         keep_bytes=int(options.keep_gb * (1 << 30)),
-        info={"pool": options.pool, "embedded": options.embedded, "detached": options.detach}
-        | trust.told(options),
+        info=info | trust.told(options),
+        times=times,
+        chronicle=Chronicle() if options.loglevel in ("info", "debug") and not options.embedded else None,
     )
-    _Signals(worker, options).install()
-    _Watchdog(worker).start()
-    if not options.embedded:
-        _greet(worker, store, pool, options)
-    faults.point("worker.started")
+
+
+def _cluster(options: argparse.Namespace) -> Pool:
+    """The pool of a cluster that is already there.
+
+    Raises:
+        ConfigError: It cannot be used; the message is the cure.
+    """
+    from importlib import import_module
+
+    from taskflow.blobs import open_blobs
+    from taskflow.pools.guest import terms_of
+    from taskflow.stores import blobs_place
+
+    place = blobs_place(options.url)
     try:
-        worker.run()
-    except Exception:  # noqa: BLE001 - the worker has logged it
-        return 1
-    finally:
-        store.close()
-    if not options.embedded:
-        print("Stopped.", file=sys.stderr)
-    return 0
+        module = import_module(f"taskflow.pools.{options.pool}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("taskflow"):
+            raise
+        extra = f"pip install 'jupyter-taskflow[{options.pool}]'"
+        raise ConfigError(f"--pool {options.pool} needs the package {error.name}: {extra}") from error
+    pool: Pool = module.open_pool(
+        options.pool_url,
+        terms=terms_of(options.url, place, options.name, options.accept, options.allow),
+        blobs=lambda: open_blobs(place),
+        most=options.autoscale[0] if options.autoscale else options.slots,
+    )
+    return pool
 
 
 def _pool(options: argparse.Namespace) -> Pool:
+    if options.pool in ENGINES:
+        return _cluster(options)
     from taskflow.pools.process import ProcessPool
     from taskflow.stores import blobs_place
 
@@ -300,19 +460,28 @@ def _pool(options: argparse.Namespace) -> Pool:
         preload=options.preload,
         threads_per_slot=options.threads,
         recycle_after_calls=options.recycle_calls,
-        recycle_rss_bytes=_share_of_memory(options.autoscale[0] if options.autoscale else options.slots)
+        recycle_rss_bytes=_share_of_memory(_children(options))
         if options.recycle_mb is None
         else options.recycle_mb << 20,
         worker=options.name,
         accept=options.accept,
         allow=options.allow,
+        log_level=None if options.embedded else logging.getLogger().level,
     )
 
 
-def _share_of_memory(slots: int) -> int:
+def _children(options: argparse.Namespace) -> int:
+    """How many processes the slots are in."""
+    if options.pool != "process":
+        return 1
+    slots: int = options.autoscale[0] if options.autoscale else options.slots
+    return slots
+
+
+def _share_of_memory(children: int) -> int:
     """A child that has grown beyond half of its share of the memory leaks, or keeps more than it should."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    return min(pages * size, memory_limit_bytes() or pages * size) // (2 * slots)
+    return min(pages * size, memory_limit_bytes() or pages * size) // (2 * children)
 
 
 def _store(options: argparse.Namespace) -> Store:
@@ -345,40 +514,65 @@ def _open(options: argparse.Namespace) -> Store:
 
 
 class _Signals:
-    """SIGTERM and SIGINT: finish, then leave; once more: leave now. SIGQUIT: not another word."""
+    """What signals mean.
+
+    SIGTERM and SIGINT: finish, then leave; once more: leave now. SIGQUIT: leave now, or after
+    ``--soft-shutdown``; once more: not another word. SIGHUP: finish, then start anew; but leave when the
+    terminal was closed. With ``REMAP_SIGTERM=SIGQUIT`` in the environment SIGTERM is SIGQUIT, as in Celery.
+
+    Attributes:
+        anew: It is to start anew when it has left.
+    """
 
     def __init__(self, worker: Worker, options: argparse.Namespace) -> None:
         self._worker = worker
-        self._embedded, self._grace_s = options.embedded, options.grace
+        self._embedded, self._grace_s, self._soft_s = options.embedded, options.grace, options.soft_shutdown
         self._parent = os.getppid()
         self._asked = 0
         self._with_parent = options.parent_fd is not None
+        self.anew = False
 
     def install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
-        signal.signal(signal.SIGQUIT, _quit)
+        remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT" and not self._embedded
+        signal.signal(signal.SIGTERM, self._drop if remapped else self._end)
+        signal.signal(signal.SIGINT, self._end)
+        signal.signal(signal.SIGQUIT, self._drop)
         signal.signal(signal.SIGHUP, self._hang_up)
         if self._with_parent:
             from taskflow.pools.linux import Prctl
 
             Prctl.die_with_parent(signal.SIGHUP)
 
-    def _end(self, *_: object) -> None:
+    def reload(self, file: str) -> None:
+        """A source file has changed."""
+        self._say(f"{file} has changed.")
+        self.anew = True
+        self._worker.stop(drain_s=self._grace_s)
+
+    def _end(self, number: int = signal.SIGTERM, *_: object) -> None:
         self._asked += 1
+        self.anew = False
         if self._asked > 1:
             self._say("Stopping now; what was running goes back to the store.")
-            self._worker.stop(drain_s=0.0)
+            self._worker.stop(drain_s=0.0, sig=_named(number))
             return
         self._say(
             f"Taking no more work; {self._worker.held} calls may go on for {self._grace_s:.0f} s."
             " Ctrl-C again stops them now."
         )
-        self._worker.stop(drain_s=self._grace_s)
+        self._worker.stop(drain_s=self._grace_s, sig=_named(number))
+
+    def _drop(self, number: int = signal.SIGQUIT, *_: object) -> None:
+        signal.signal(signal.SIGQUIT, _quit)
+        self.anew = False
+        self._say("Stopping now; what was running goes back to the store.")
+        self._worker.stop(drain_s=self._soft_s, sig=_named(number))
 
     def _hang_up(self, *_: object) -> None:
-        """The terminal was closed, or the thread that started this process ended, perhaps its process too."""
+        """Told to start anew; or the terminal was closed, or the thread that started this process ended,
+        perhaps its process too."""
         if not self._with_parent:
+            self.anew = not self._embedded and not _on_terminal()
             self._worker.stop(drain_s=self._grace_s)
         elif os.getppid() != self._parent:
             self._worker.stop(drain_s=0.0)
@@ -387,6 +581,16 @@ class _Signals:
         if not self._embedded:
             with suppress(OSError):
                 os.write(2, f"\n{text}\n".encode())
+
+
+def _named(number: int) -> str:
+    return signal.Signals(number).name
+
+
+def _on_terminal() -> bool:
+    with suppress(OSError, ValueError, AttributeError):
+        return sys.stdin.isatty()
+    return False
 
 
 def _quit(*_: object) -> NoReturn:
@@ -417,156 +621,24 @@ class _Watchdog(threading.Thread):
         self._end(EXIT_STUCK)
 
 
-# ── options and words ────────────────────────────────────────────────────────────────
+# ── words ────────────────────────────────────────────────────────────────────────────
 
 
-def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="taskflow worker",
-        description="Take work from a store and run it in child processes, until Ctrl-C.",
-        epilog="Example: taskflow worker sqlite:////data/runs.db -n 4 -Q default,slow",
-    )
-    add = parser.add_argument
-    add("store", nargs="?", metavar="URL", help="the store (default: $TASKFLOW_URL, else your own)")
-    add("--url", default=None, help=argparse.SUPPRESS)
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument(
-        "-n", "--slots", type=_slots, default="auto", help="calls at once (default: auto, one per processor)"
-    )
-    size.add_argument(
-        "--autoscale",
-        type=_bounds,
-        default=None,
-        metavar="MOST,LEAST",
-        help="calls at once, more while work waits and fewer when there is none: 10,3",
-    )
-    add(
-        "-Q",
-        "--queues",
-        default="",
-        help="queues to serve: gpu,default; with weights: high:3,default:1 (default; json where calls by"
-        " name are accepted)",
-    )
-    add("--strict", action="store_true", help="the first queue before the next, whatever the priorities")
-    add("--pool", choices=("process", "thread", "async"), default="process", help="what runs the calls")
-    add("--name", default=None, help="how it is called in lists (default: host and process)")
-    add("--grace", type=float, default=GRACE_S, metavar="S", help="how long running calls may go on (30)")
-    add("--idle-exit", type=float, default=None, metavar="S", help="leave after so long without work")
-    add("--accept", type=_words, default=("pickle",), metavar="KINDS", help="pickle: what is signed (the"
-        " default); json: calls by name, of those without a key; or both, with a comma")  # fmt: skip
-    add("--allow", type=_words, default=(), metavar="NAMES", help="which names: 'shop.tasks.*'")
-    add("--preload", type=_words, default=(), metavar="MODULES", help="modules that children find imported")
-    add("--threads", type=int, default=None, metavar="N", help="BLAS and OpenMP threads of a call")
-    add("--recycle-calls", type=int, default=None, metavar="N", help="a new child after so many calls")
-    add(
-        "--recycle-mb",
-        type=int,
-        default=None,
-        metavar="MB",
-        help="a new child when one is so large (default: half of its share of memory)",
-    )
-    add("--keep-days", type=float, default=7.0, metavar="D", help="forget ended runs after so long (7)")
-    add(
-        "--keep-gb",
-        type=float,
-        default=4.0,
-        metavar="GB",
-        help="and the oldest while the store is larger (4)",
-    )
-    add(
-        "--lease",
-        type=float,
-        default=15.0,
-        metavar="S",
-        help="work of a dead worker is free after so long",
-    )
-    add(
-        "--wait-for-store",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="when there is no server, look for it for so long (0)",
-    )
-    add("--loglevel", type=_level, default=None, help="debug, info, warning, error")
-    add("--detach", action="store_true", help=argparse.SUPPRESS)
-    add("--embedded", action="store_true", help=argparse.SUPPRESS)
-    add("--parent-fd", type=int, default=None, help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
-    from taskflow.stores import default_url
-
-    try:
-        served = options.queues or trust.queues_of(options) or "default"
-        options.queues = Queues.parse(served, strict=options.strict)
-    except ConfigError as error:
-        parser.error(f"argument -Q/--queues: {error}")
-    options.url = options.url or options.store or default_url()
-    options.name = options.name or worker_name()
-    return options
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for word in text.split(",") if word)
-
-
-def _slots(text: str) -> int:
-    if text == "auto":
-        from taskflow.cores import cpu_count
-
-        return cpu_count()
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of slots: use 1 or more, or auto")
-    return int(text)
-
-
-def _bounds(text: str) -> tuple[int, int]:
-    most, comma, least = text.partition(",")
-    numbers = (most, least) if comma else (most, "1")
-    if not all(n.isascii() and n.isdigit() for n in numbers) or not 1 <= int(numbers[1]) <= int(numbers[0]):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} are no bounds: write the most and the least slots, as in 10,3"
-        )
-    return int(numbers[0]), int(numbers[1])
-
-
-def _level(text: str) -> str:
-    if text.lower() not in ("debug", "info", "warning", "error", "critical"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no level: use debug, info, warning or error")
-    return text.lower()
-
-
-def _greet(worker: Worker, store: Store, pool: Pool, options: argparse.Namespace) -> None:
+def _greet(worker: Worker, store: Store, pool: Pool, options: argparse.Namespace, hosted: Hosted) -> None:
     most, least = options.autoscale or (pool.slots, pool.slots)
     size = f"{most} calls" if most == least else f"{least} to {most} calls"
     order = " strictly in this order" if options.strict else ""
-    print(
-        f"taskflow worker {worker.name}\n"
-        f"  store   {shown(store.url)}\n"
-        f"  trusts  {trust.words(options)}\n"
-        f"  runs    {size} at once, pool {options.pool}, queues {options.queues}{order}\n"
-        f"Ctrl-C lets running calls end ({options.grace:.0f} s at most) and stops; twice stops now.",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
-def _log_to_stderr(level: str) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Lines())
-    root = logging.getLogger("taskflow")
-    root.addHandler(handler)
-    root.setLevel(level.upper())
-
-
-class _Lines(logging.Formatter):
-    """One line a record: time, level, message, then the fixed keys that it carries."""
-
-    _KEYS = ("action", "run", "node", "attempt", "worker", "queue", "duration_s", "count")
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is Python's
-        found = vars(record)
-        return " ".join(
-            [super().formatMessage(record), *(f"{k}={found[k]}" for k in self._KEYS if k in found)]
-        )
+    lines = [f"taskflow worker {worker.name}, version {__version__}, process {os.getpid()}"]
+    if hosted.words:
+        lines.append(f"  app     {hosted.words}")
+    lines += [
+        f"  store   {shown(store.url)}",
+        f"  trusts  {trust.words(options)}",
+        f"  runs    {size} at once, pool {options.pool}, queues {options.queues}{order}",
+    ]
+    if hosted.tasks:
+        names = sorted(hosted.tasks)
+        more = [f"… and {len(names) - NAMES_SHOWN} more"] if len(names) > NAMES_SHOWN else []
+        lines.append("  tasks   " + "\n          ".join([*names[:NAMES_SHOWN], *more]))
+    lines.append(f"Ctrl-C lets running calls end ({options.grace:.0f} s at most) and stops; twice stops now.")
+    print("\n".join(lines), file=sys.stderr, flush=True)

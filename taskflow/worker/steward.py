@@ -16,7 +16,7 @@ from taskflow.codec.signing import Purpose
 from taskflow.errors import ConfigError, Untrusted
 from taskflow.ids import WorkerId
 from taskflow.ports import Pool, Store
-from taskflow.records import Lease, Want
+from taskflow.records import WORKERS, Lease, Want
 from taskflow.worker.agenda import REST_S
 from taskflow.worker.queues import Turns
 from taskflow.worker.scaling import Scaler
@@ -146,7 +146,7 @@ class Steward:
         there = {view.id for view in self._store.workers()} | {self._name}
         kept = self._wishes.kept_for(there)
         if kept != self._wishes:
-            self._store.steer(self.revision, sealed(self._keyring, kept, self.revision + 1))
+            self._store.post(WORKERS, self.revision, sealed(self._keyring, kept, self.revision + 1))
 
     def told(self) -> dict[str, Any]:
         """What the worker says of it."""
@@ -163,7 +163,7 @@ class Steward:
         return said
 
     def _follow(self) -> list[Lease]:
-        found = self._store.steering(self.revision)
+        found = self._store.posted(WORKERS, self.revision)
         if found is None or found.revision == self._refused:
             return []
         try:

@@ -8,7 +8,8 @@ has overtaken are dropped, so that there are never more than a few for each work
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from taskflow.worker.queues import Queues
@@ -20,7 +21,8 @@ ALL = "*"
 RECENT = 16
 FORMAT = 1
 
-What: TypeAlias = Literal["slots", "autoscale", "queue", "drain", "shutdown"]
+What: TypeAlias = Literal["slots", "autoscale", "queue", "drain", "shutdown", "restart", "rate", "time"]
+_BY_NAME = ("queue", "rate", "time")
 
 
 class Setting(NamedTuple):
@@ -32,7 +34,8 @@ class Setting(NamedTuple):
         what: ``slots``: so many more, or less. ``autoscale``: ``[most, least]``. ``queue``: ``[name,
             weight]``; the weight may be `None`, and is 0 when the queue is not to be served. ``drain``:
             whether. ``shutdown``: ``[started_at, now]``: only the worker that started then, or any with
-            `None`; at once, or when what runs has ended.
+            `None`; at once, or when what runs has ended. ``restart``: ``[started_at]``, likewise. ``rate``:
+            ``[task, per_s]``, `None` for no bound. ``time``: ``[task, soft_s, hard_s]``, `None` for none.
         value: As said.
         at: When it was made, seconds since the epoch, by the clock of who made it; for people.
     """
@@ -46,7 +49,7 @@ class Setting(NamedTuple):
     @property
     def subject(self) -> tuple[str, str]:
         """Of two settings with one subject the later one counts."""
-        return self.what, self.value[0] if self.what == "queue" else ""
+        return self.what, self.value[0] if self.what in _BY_NAME else ""
 
     def overtakes(self, other: Setting) -> bool:
         """Whether nobody needs the other one any more, which is older."""
@@ -58,17 +61,16 @@ class Setting(NamedTuple):
 
     def __str__(self) -> str:
         """As a person reads it."""
-        value = self.value
-        if self.what == "slots":
-            return f"{value:+d} slots"
-        if self.what == "autoscale":
-            return f"autoscale {value[0]},{value[1]}"
-        if self.what == "queue":
-            name, weight = value
-            return f"no queue {name}" if weight == 0 else f"queue {name}" + (f":{weight}" if weight else "")
-        if self.what == "drain":
-            return "drain" if value else "no drain"
-        return "shutdown now" if value[1] else "shutdown"
+        return _READ[self.what](self.value)
+
+    @property
+    def lifts(self) -> bool:
+        """Whether it says what holds anyway, unless an earlier one of its subject says otherwise."""
+        if self.what == "rate":
+            return self.value[1] is None
+        if self.what == "time":
+            return self.value[1] is None and self.value[2] is None
+        return self.what == "drain" and not self.value
 
 
 class Wishes(NamedTuple):
@@ -118,7 +120,7 @@ def _compact(settings: Iterable[Setting]) -> tuple[Setting, ...]:
     kept: list[Setting] = []
     for new in settings:
         kept = [old for old in kept if not new.overtakes(old)]
-        if new.what == "drain" and not new.value and not any(old.what == "drain" for old in kept):
+        if new.lifts and not any(old.subject == new.subject for old in kept):
             continue
         at = _to_merge_with(new, kept) if new.what == "slots" else None
         if at is None:
@@ -140,6 +142,38 @@ def _to_merge_with(new: Setting, kept: list[Setting]) -> int | None:
     return None
 
 
+def _queue_words(value: Any) -> str:
+    name, weight = value
+    return f"no queue {name}" if weight == 0 else f"queue {name}" + (f":{weight}" if weight else "")
+
+
+def _rate_words(value: Any) -> str:
+    return f"{value[0]} at any rate" if value[1] is None else f"{value[0]} at {value[1]:g}/s"
+
+
+def _time_words(value: Any) -> str:
+    name, *limits = value
+    soft, hard = ("no limit" if limit is None else f"{limit:g} s" for limit in limits)
+    return f"{name} for {soft} (soft), {hard} (hard)"
+
+
+_READ: dict[str, Callable[[Any], str]] = {
+    "slots": "{:+d} slots".format,
+    "autoscale": lambda value: f"autoscale {value[0]},{value[1]}",
+    "queue": _queue_words,
+    "drain": lambda value: "drain" if value else "no drain",
+    "shutdown": lambda value: "shutdown now" if value[1] else "shutdown",
+    "restart": lambda _: "restart",
+    "rate": _rate_words,
+    "time": _time_words,
+}
+
+
+Times: TypeAlias = tuple[float | None, float | None]
+"""Limits of time, seconds: soft, and hard."""
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
 class Wish(NamedTuple):
     """What one worker is to be.
 
@@ -148,14 +182,19 @@ class Wish(NamedTuple):
         least: Slots that it has at least.
         most: And at most; between the two as the load demands.
         drains: It takes nothing new.
-        shutdown: It leaves: ``warm`` when what runs has ended, ``now`` at once.
+        shutdown: It leaves: ``warm`` when what runs has ended, ``now`` at once; ``again`` is warm, and it is
+            started anew.
+        rates: How many calls of a task it starts in a second, by name.
+        times: Limits of a task's time in place of its own, by name.
     """
 
     queues: Queues
     least: int
     most: int
     drains: bool = False
-    shutdown: Literal["warm", "now"] | None = None
+    shutdown: Literal["warm", "now", "again"] | None = None
+    rates: Mapping[str, float] = _NONE
+    times: Mapping[str, Times] = _NONE
 
     @property
     def scales(self) -> bool:
@@ -177,7 +216,8 @@ def wish(start: Wish, settings: Iterable[Setting], name: str, started_at: float)
         >>> wish(begun, [Setting(1, ALL, "slots", 3)], "w1", 0.0).most
         5
     """
-    queues, least, most, drains, shutdown = start
+    queues, least, most, drains, shutdown, *_ = start
+    rates, times = dict(start.rates), dict(start.times)
     for _, worker, what, value, _ in settings:
         if worker not in (ALL, name):
             continue
@@ -189,6 +229,16 @@ def wish(start: Wish, settings: Iterable[Setting], name: str, started_at: float)
             queues = queues.without(value[0]) if value[1] == 0 else queues.including(*value)
         elif what == "drain":
             drains = value
-        elif what == "shutdown" and value[0] in (None, started_at):
-            shutdown = "now" if value[1] else "warm"
-    return Wish(queues, max(1, least), max(1, least, most), drains, shutdown)
+        elif what == "rate":
+            _put(rates, value[0], value[1])
+        elif what == "time":
+            _put(times, value[0], None if value[1] is value[2] is None else (value[1], value[2]))
+        elif value[0] in (None, started_at):
+            shutdown = "again" if what == "restart" else "now" if value[1] else "warm"
+    return Wish(queues, max(1, least), max(1, least, most), drains, shutdown, rates, times)
+
+
+def _put(table: dict[str, Any], name: str, value: Any) -> None:
+    table.pop(name, None)
+    if value is not None:
+        table[name] = value

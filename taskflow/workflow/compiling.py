@@ -2,8 +2,9 @@
 
 Two ways lead to a result of an earlier run. A *resumed* run names the nodes it has: a step is drawn under
 the id of its namesake, and when the store holds the very same call under that id, it need not run. A step
-with a *memo* has an id made of what it calls, ``memo-<digest>-<n>``, so that whoever draws it finds it;
-`n` counts on where an earlier one failed.
+with a *memo* has an id made of what it calls, ``memo-<digest>-<n>``, so that whoever draws it finds it, in
+whatever process: of the fingerprint of its function and of what its arguments hold. `n` counts on where an
+earlier one failed.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from taskflow.errors import CannotPickle, GraphError
+from taskflow.codec.fingerprint import digest, fingerprint
+from taskflow.errors import CannotPickle, GraphError, UsageError
 from taskflow.ids import NodeId, new_id
+from taskflow.plan import EXPAND_FN_KWARG
 from taskflow.records import Edge, EdgeMode, Node, NodeView
 from taskflow.states import TERMINAL, State
 from taskflow.workflow.nodes import InputNode
@@ -64,6 +67,7 @@ class Compiler:
         self._ids: dict[str, NodeId] = {}
         self._drawn: set[NodeId] = set()
         self._keys: dict[NodeId, str] = {}
+        self._prints: dict[str, str] = {}
         self._by_key: dict[str, NodeId] = {}
         self._live: list[NodeId] = []
 
@@ -122,7 +126,36 @@ class Compiler:
         parents = (self._ids[parent] for parent in step.waits)
         if any(parent in self._drawn and parent not in self._keys for parent in parents):
             return None
-        return _digest(self._trial(step, _TRIAL), self._keys)
+        try:
+            return self._digest(self._trial(step, _TRIAL))
+        except UsageError as error:
+            raise UsageError(f"The step {step.name!r}: {error}") from error
+
+    def _digest(self, nodes: Iterable[Node]) -> str:
+        """What nodes call and with what; predecessors count as what they call in their turn."""
+        found = hashlib.blake2b(digest_size=20)
+        for node in nodes:
+            before = [
+                (self._keys.get(edge.parent, edge.parent), str(edge.mode), edge[2:]) for edge in node.edges
+            ]
+            policy = (node.policy.seed, node.policy.ignore_result)
+            told = (self._print(node.fn), self._given(node), node.array, node.width, policy, before)
+            found.update(repr(told).encode())
+        return found.hexdigest()
+
+    def _print(self, fn: str) -> str:
+        if fn not in self._prints:
+            self._prints[fn] = fingerprint(self._draft.functions[fn])
+        return self._prints[fn]
+
+    def _given(self, node: Node) -> list[str]:
+        """What a node is given, as a worker would read it: an input counts by its place."""
+        codec = self._draft.codec
+        args, kwargs = codec.load_args(node.fn, node.args, _Input)
+        if EXPAND_FN_KWARG in kwargs:
+            kwargs[EXPAND_FN_KWARG] = self._print(kwargs[EXPAND_FN_KWARG])
+        pages = (codec.load_items(node.fn, page.lo, page.items) for page in node.pages)
+        return [digest((args, kwargs)), *(digest(items) for items in pages)]
 
     def _remembered(self, step: Step, key: str, known: Known) -> NodeId:
         """The node with that key, if one succeeded or still may; else a new one for others to find."""
@@ -191,16 +224,12 @@ class _Alias(Mapping[NodeId, NodeId]):
         return len(self._scope)
 
 
+class _Input(NamedTuple):
+    """Stands for the value of a predecessor among arguments that are compared."""
+
+    position: int
+    item: int | None
+
+
 def _nothing() -> None:
     pass
-
-
-def _digest(nodes: Iterable[Node], keys: Mapping[NodeId, str]) -> str:
-    """What nodes call and with what; predecessors count as what they call in their turn."""
-    found = hashlib.blake2b(digest_size=20)
-    for node in nodes:
-        before = [(keys.get(edge.parent, edge.parent), str(edge.mode), edge[2:]) for edge in node.edges]
-        pages = [(page.lo, page.hi, page.items) for page in node.pages]
-        policy = (node.policy.seed, node.policy.ignore_result)
-        found.update(repr((node.fn, node.args, node.array, node.width, policy, before, pages)).encode())
-    return found.hexdigest()

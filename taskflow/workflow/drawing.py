@@ -10,14 +10,16 @@ import html
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from taskflow.states import State
 from taskflow.workflow.layout import Place, Point, lay_out
 from taskflow.workflow.picture import SIGNS, Box, Picture
 
-__all__ = ["to_mermaid", "to_svg"]
+__all__ = ["Arranged", "Drawn", "Words", "arranged", "as_svg", "to_mermaid", "to_svg"]
 
 LINKS_MOST, GATHERED_LINKS_MOST = 2_000, 250
 """Beyond so many links a graph, or one whose boxes stand for several steps, is drawn with few boxes."""
@@ -56,6 +58,85 @@ _DARK: Mapping[str, tuple[str, str]] = {
 _INK = {"light": "#1f2328", "dark": "#e6edf3"}
 
 
+class Drawn(NamedTuple):
+    """A box as it is drawn: what is written in it, and where it is.
+
+    Attributes:
+        box: The step.
+        words: Its name in full, what of it is written, its sign, and what is written below.
+        place: Where, from the left upper corner of the drawing.
+    """
+
+    box: Box
+    words: Words
+    place: Place
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether it stands for more than one call."""
+        return self.box.steps > 1 or self.box.kind in ("map", "map_reduce", "workflow")
+
+
+class Arranged(NamedTuple):
+    """A picture as numbers and words, for whoever draws it.
+
+    Attributes:
+        boxes: By their keys.
+        lines: The points of each link, and whether it gives a value.
+        width, height: Of the whole, with its margin.
+    """
+
+    boxes: dict[Hashable, Drawn]
+    lines: dict[tuple[Hashable, Hashable], tuple[list[Point], bool]]
+    width: float
+    height: float
+
+
+def arranged(
+    picture: Picture, *, most: int | None = None, before: Arranged | None = None, grows: bool = False
+) -> Arranged:
+    """Say where each box and each line of a picture goes; see `to_svg`.
+
+    Args:
+        picture: What to draw.
+        most: How many boxes there may be.
+        before: How it was drawn before: everything stays where it was, as long as its words have room there.
+        grows: Whether it goes on: then there is room for what will be written.
+    """
+    shown = _readable(picture) if most is None else picture.gathered(most)
+    words = {key: Words.of(box) for key, box in shown.boxes.items()}
+    if before is not None and _fits(shown, words, before):
+        kept = {k: Drawn(box, words[k], before.boxes[k].place) for k, box in shown.boxes.items()}
+        return before._replace(boxes=kept)
+    room = {key: _later(box) if grows else 0.0 for key, box in shown.boxes.items()}
+    drawn = lay_out(
+        {key: (max(each.width, room[key]), BOX_HEIGHT) for key, each in words.items()}, shown.links
+    )
+    boxes = {key: Drawn(box, words[key], drawn.boxes[key]) for key, box in shown.boxes.items()}
+    lines = {
+        link: (drawn.lines[link], gives_value)
+        for link, gives_value in shown.links.items()
+        if link in drawn.lines
+    }
+    return Arranged(boxes, lines, drawn.width + 2 * MARGIN + STACK, drawn.height + 2 * MARGIN + STACK)
+
+
+def _later(box: Box) -> float:
+    """How wide a box is made by what is written in it while it goes on well."""
+    done = "" if box.kind == "call" or box.width is None else f"{box.width:,} done"
+    ways = (replace(box, state=State.RUNNING, note=done), replace(box, state=State.SUCCEEDED, note=""))
+    return max(Words.of(way).width for way in ways)
+
+
+def _fits(shown: Picture, words: Mapping[Hashable, Words], before: Arranged) -> bool:
+    return (
+        shown.boxes.keys() == before.boxes.keys()
+        and before.lines.keys() <= shown.links.keys()
+        and len({link for link in shown.links if link[0] != link[1]}) == len(before.lines)
+        and all(words[key].width <= drawn.place.width for key, drawn in before.boxes.items())
+    )
+
+
 def to_svg(picture: Picture, *, most: int | None = None) -> str:
     """A picture as SVG text; a large one is drawn with boxes that stand for several steps.
 
@@ -63,25 +144,31 @@ def to_svg(picture: Picture, *, most: int | None = None) -> str:
         picture: What to draw.
         most: How many boxes there may be; `grouping.BOXES_MOST` unless there are very many links.
     """
-    shown = _readable(picture) if most is None else picture.gathered(most)
-    words = {key: _Words(box) for key, box in shown.boxes.items()}
-    drawn = lay_out({key: (each.width, BOX_HEIGHT) for key, each in words.items()}, shown.links)
-    width, height = drawn.width + 2 * MARGIN + STACK, drawn.height + 2 * MARGIN + STACK
-    title = _clean(picture.title or "graph")
+    return as_svg(arranged(picture, most=most), picture.title, _described(picture))
+
+
+def as_svg(drawn: Arranged, title: str = "", described: str = "") -> str:
+    """What was arranged as SVG text.
+
+    Args:
+        drawn: What goes where.
+        title: What the picture is called.
+        described: What is read aloud of it.
+    """
+    width, height = drawn.width, drawn.height
+    title = _clean(title or "graph")
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="taskflow-graph" role="img" aria-label="{title}"'
         f' width="{_n(width)}" height="{_n(height)}" viewBox="0 0 {_n(width)} {_n(height)}"'
         ' style="max-width:100%;height:auto">',
         f"<title>{title}</title>",
-        f"<desc>{_clean(_described(picture))}</desc>",
+        f"<desc>{_clean(described)}</desc>",
         f"<style>{_STYLE}</style>",
         f'<g transform="translate({_n(MARGIN)} {_n(MARGIN)})">',
     ]
-    for link, gives_value in shown.links.items():
-        if link in drawn.lines:
-            lines.append(_line(drawn.lines[link], dotted=not gives_value))
-    for key, box in shown.boxes.items():
-        lines += _box(box, words[key], drawn.boxes[key])
+    lines += [_line(points, dotted=not gives_value) for points, gives_value in drawn.lines.values()]
+    for each in drawn.boxes.values():
+        lines += _box(each)
     return "\n".join([*lines, "</g>", "</svg>"])
 
 
@@ -113,16 +200,32 @@ def _readable(picture: Picture) -> Picture:
 # ── words ────────────────────────────────────────────────────────────────────────────
 
 
-class _Words:
-    """What is written in a box, and how wide that makes it."""
+class Words(NamedTuple):
+    """What is written in a box.
 
-    def __init__(self, box: Box) -> None:
-        self.full = _name(box)
-        self.label = _cut(self.full, LABEL_CELLS)
-        self.sign = SIGNS[box.state] if box.state else ""
-        self.below = " · ".join(part for part in (_kind(box), str(box.state or ""), box.note) if part)
+    Attributes:
+        full, label: Its name, and what of it there is room for.
+        sign: That of its state.
+        below: Kind, state and note.
+    """
+
+    full: str
+    label: str
+    sign: str
+    below: str
+
+    @classmethod
+    def of(cls, box: Box) -> Words:
+        """The words of a box."""
+        full = _name(box)
+        below = " · ".join(part for part in (_kind(box), str(box.state or ""), box.note) if part)
+        return cls(full, _cut(full, LABEL_CELLS), SIGNS[box.state] if box.state else "", below)
+
+    @property
+    def width(self) -> float:
+        """How wide they make the box."""
         signed = _cells(self.label) * LABEL_PX + (16 if self.sign else 0)
-        self.width = max(NARROWEST, 2 * PAD + max(signed, _cells(self.below) * NOTE_PX))
+        return max(NARROWEST, 2 * PAD + max(signed, _cells(self.below) * NOTE_PX))
 
 
 def _name(box: Box) -> str:
@@ -190,11 +293,12 @@ def _n(number: float) -> str:
     return f"{number:.1f}".removesuffix(".0")
 
 
-def _box(box: Box, words: _Words, place: Place) -> Iterator[str]:
+def _box(drawn: Drawn) -> Iterator[str]:
+    box, words, place = drawn
     state = str(box.state) if box.state else "plain"
     yield f'<g class="{state}" transform="translate({_n(place.x)} {_n(place.y)})">'
     yield f"<title>{_clean(f'{words.full}: {words.below}')}</title>"
-    if box.steps > 1 or box.kind in ("map", "map_reduce", "workflow"):
+    if drawn.is_stacked:
         yield _rect(place, "box", dx=STACK, dy=STACK, radius=6)
     dashed = ' stroke-dasharray="4 3"' if box.kind == "missing" else ""
     yield _rect(place, "box", radius=place.height / 2 if box.kind == "input" else 6, more=dashed)

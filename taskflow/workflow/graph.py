@@ -373,6 +373,15 @@ class Workflow:
     def _repr_svg_(self) -> str:
         return self.to_svg()
 
+    def _repr_html_(self) -> str:
+        """The graph as an image, which is shown in notebooks that are not trusted, too."""
+        from base64 import b64encode
+        from html import escape
+
+        picture = b64encode(self.to_svg().encode()).decode()
+        told = escape(f"workflow {self.name} of {len(self)} steps", quote=True)
+        return f'<img alt="{told}" style="max-width:100%" src="data:image/svg+xml;base64,{picture}">'
+
     def plan(self, **inputs: Any) -> Any:
         """What would run, a row for each step (a DataFrame with pandas); nothing is stored or sent.
 

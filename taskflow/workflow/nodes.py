@@ -75,8 +75,8 @@ class Node(Reference):
         Args:
             memo: Remember the result: a later run of the same function with the same arguments, from any
                 process, takes it from the store while it is kept there. It is for functions that give
-                the same whenever they are called; one of a module that can be imported is known by its name
-                alone. A step is found only when those before it are remembered as well, or are inputs.
+                the same whenever they are called, which are known by what they do (see docs/memo.md). A
+                step is found only when those before it are remembered as well, or are inputs.
             options: As `Client.options` takes them.
 
         Raises:

@@ -22,7 +22,7 @@ from typing import IO, Any, BinaryIO, TypeVar, overload
 from taskflow.errors import ConfigError, UsageError
 from taskflow.workflow.partitions import Partition, Source
 
-__all__ = ["FilePart", "Files", "blocks", "files", "lines"]
+__all__ = ["FilePart", "Files", "Paths", "blocks", "files", "lines", "paths_of"]
 
 T = TypeVar("T", str, bytes)
 PathText = str | PathLike[str]
@@ -223,12 +223,25 @@ class Files(Source[T]):
 
 
 def _source(paths: Paths, reading: _Reading) -> Files[Any]:
+    source: Files[Any] = Files(_several(paths), reading)
+    source.found()
+    return source
+
+
+def _several(paths: Paths) -> tuple[str, ...]:
     several = [paths] if isinstance(paths, str | PathLike) else list(paths)
     if not several:
         raise UsageError("There are no files to read: the list of paths is empty.")
-    source: Files[Any] = Files(tuple(str(_absolute(path)) for path in several), reading)
-    source.found()
-    return source
+    return tuple(str(_absolute(path)) for path in several)
+
+
+def paths_of(paths: Paths) -> list[Path]:
+    """The files of paths and patterns, as they are now; absolute, those of a pattern in order.
+
+    Raises:
+        UsageError: A path or pattern leads to none.
+    """
+    return [path for given in _several(paths) for path in _found(given)]
 
 
 def _absolute(path: PathText) -> Path:

@@ -1,12 +1,12 @@
 """Shapes that Celery's tracker reports as broken, by the number of the issue, on real workers.
 
-Each line says what happens there. The reports of 6734, 6176 and 6200 could not be read for this file, and of
-5958 only the title: shapes like those of their neighbours stand for them.
+Each line says what happens there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +44,18 @@ def t(value: Any) -> Any:
 @task
 def fail(*_: Any) -> None:
     raise ValueError("broken")
+
+
+@task
+def noted(word: str, path: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(f"{word}\n")
+
+
+@task
+def opened_by(path: str) -> str:
+    until(Path(path).exists)
+    return "open"
 
 
 @task(retry=RetryPolicy(3, delay=0.0))
@@ -120,9 +132,11 @@ SHAPES: list[tuple[int, str, Callable[[], Signature], Any]] = [
     ),
     (
         5958,
-        "only its title was read: a group in a chain, behind a group",
-        lambda: chain(group(add.s(1), add.s(2)), group(total.s(), total.s(1)), total.s()),
-        7,
+        "groups of one behind a group of three run three times each",
+        lambda: chain(
+            group(add.si(1), add.si(2), add.si(3)), group(total.s(), total.s(10)), group(same.s()), same.s()
+        ),
+        [[6, 16]],
     ),
     (
         8182,
@@ -255,25 +269,21 @@ SHAPES: list[tuple[int, str, Callable[[], Signature], Any]] = [
     ),
     (
         6734,
-        "not read: a chord of chains that begin with groups",
-        lambda: chord(
-            [chain(group(add.s(1), add.s(2)), total.s()), group(add.s(3), add.s(4)) | total.s()], total.s()
-        ),
-        10,
+        "get() of a group with a chord whose body is a chain times out",
+        lambda: group([chord(same.si(42), chain(same.s()))]),
+        [[42]],
     ),
     (
         6176,
-        "not read: a group whose members end with chords, with a group behind it",
-        lambda: chain(
-            group(chord([add.s(1)], total.s()), add.s(2)), group(total.s(1), total.s(2)), total.s()
-        ),
-        9,
+        "a chord that begins a chain gets none of the arguments that the chain is called with",
+        lambda: chain(chord([same.s(), same.s()], same.s()), same.s()).clone((1,)),
+        [1, 1],
     ),
     (
         6200,
-        "not read: a chord whose body is a chain that ends with a group, with a task behind it",
-        lambda: chord([add.s(1), add.s(2)], chain(total.s(), group(add.s(1), add.s(2)))) | total.s(),
-        9,
+        "a chain that is all of another chain gets none of the arguments that this is called with",
+        lambda: chain(chain(same.s(), same.s())).clone((1,)),
+        1,
     ),
 ]
 
@@ -340,6 +350,52 @@ def test_a_failure_anywhere_in_a_shape_ends_it(shape: Callable[[], Signature], c
         result.get(DEADLINE_S)
     until(result.ready)
     assert result.failed()
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda say: [group(map(say, "123")), group(map(say, "456"))],
+        lambda say: [chord(map(say, "123"), group(map(say, "456")))],
+    ],
+    ids=["two groups", "a chord with a group for a body"],
+)
+def test_5958_each_task_of_groups_in_a_row_runs_once(begin: Any, client: Client, tmp_path: Path) -> None:
+    """There, what is behind two groups runs once for each member of the second."""
+
+    def say(word: str) -> Signature:
+        return noted.si(word, str(tmp_path / "said"))
+
+    sig = chain(*begin(say), group(say("7")), group(say("8")), say("9"))
+    sig.apply_async(client=client).get(DEADLINE_S)
+
+    assert sorted((tmp_path / "said").read_text().split()) == list("123456789")
+
+
+@pytest.mark.parametrize(
+    ("sig", "expected"),
+    [(chain(chord([same.s(), same.s()], same.s()), same.s()), [1, 1]), (chain(chain(same.s(), same.s())), 1)],
+    ids=["6176", "6200"],
+)
+def test_6176_and_6200_a_canvas_may_be_called_with_arguments(
+    sig: Signature, expected: Any, client: Client
+) -> None:
+    """There, they are lost on the way, by apply_async as by apply."""
+    assert sig.apply_async((1,), client=client).get(DEADLINE_S) == expected
+    assert sig.apply((1,)).get() == expected
+
+
+def test_8182_what_is_behind_waits_for_an_inner_group(client: Client, tmp_path: Path) -> None:
+    """There, the last task runs when the outer group has ended, whether the inner one has or not."""
+    gate = tmp_path / "gate"
+    sig = chain(group(same.si(1), chain(same.si(2), group(opened_by.si(str(gate)), same.si(4)))), same.s())
+    result = sig.apply_async(client=client)
+    until(lambda: result.parent is not None and result.parent[0].successful())
+
+    assert not result.ready()
+    gate.touch()
+
+    assert result.get(DEADLINE_S) == [1, ["open", 4]]
 
 
 def test_10692_a_failed_member_of_an_inner_group_stands_in_its_place(client: Client) -> None:

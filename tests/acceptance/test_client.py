@@ -371,6 +371,24 @@ def test_a_failed_task_can_be_sent_again(client: Client, tmp_path: Path) -> None
     assert client.retry(future.id).result(DEADLINE_S) == "open"
 
 
+def test_what_has_ended_is_told_while_the_item_behind_it_runs(client: Client, tmp_path: Path) -> None:
+    list(client.map(abs, range(2000)))
+    for turn in range(12):
+        gate = str(tmp_path / str(turn))
+
+        def last_waits(x: int, gate: str = gate) -> int:
+            while x == 3 and not os.path.exists(gate):  # noqa: PTH110 - the worker imports nothing for it
+                time.sleep(0.005)
+            return x
+
+        run = client.map(last_waits, range(4), chunksize=4)
+        try:
+            assert [run[x].result(DEADLINE_S / 4) for x in range(3)] == [0, 1, 2]
+        finally:
+            Path(gate).touch()
+        assert run[3].result(DEADLINE_S) == 3
+
+
 def test_a_map_is_folded_on_a_worker(client: Client) -> None:
     total = client.map(abs, range(-100, 0)).reduce(lambda a, b: a + b)
 
@@ -464,6 +482,16 @@ def test_the_newest_live_run_is_attached_by_default(tmp_path: Path) -> None:
         run = client.options(countdown=0.2).map(abs, [-1])
 
         assert client.attach().id == run.id
+
+
+def test_a_name_attaches_the_newest_run_of_that_name(tmp_path: Path) -> None:
+    with opened(tmp_path, workers=1) as client:
+        runs = [client.options(label="thumbs").map(abs, [n]) for n in range(2)]
+        client.options(label="thumbs-of-others").map(abs, [3])
+
+        assert client.attach("thumbs").id == runs[-1].id
+        with pytest.raises(NoSuchRun, match="thum"):
+            client.attach("thum")
 
 
 def test_another_process_goes_on_with_a_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,59 @@ def test_of_a_chord_a_header_that_failed_is_told_once(client: Client, book: Path
     (entry,) = entries(book)
     assert entry[2:] == ["ValueError('broken')", True]
     assert entry[0] in {part.task_id for part in result.parent.children}
+
+
+@pytest.fixture
+def of_headers(client: Client) -> Iterator[None]:
+    """As an app with ``task_allow_error_cb_on_chord_header`` has it."""
+    client._engine.header_errbacks = True
+    yield
+    client._engine.header_errbacks = False
+
+
+@pytest.mark.usefixtures("of_headers")
+def test_of_a_chord_each_member_of_the_header_is_told_too_when_that_is_wanted(
+    client: Client, book: Path
+) -> None:
+    result = chord([fail.s(1), fail.s(2), add.s(3)], total.s()).on_error(tell.s(book)).apply_async()
+
+    over(client, result)
+
+    failed = {part.task_id for part in result.parent.children if part.failed()}
+    ids = [entry[0] for entry in entries(book)]
+    assert len(failed) == 2
+    assert set(ids) == failed
+    assert len(ids) == 3  # once for each of them, and once for the body that could not run
+
+
+@pytest.mark.usefixtures("of_headers")
+def test_a_header_without_a_failure_is_not_told_of_that_of_the_body(client: Client, book: Path) -> None:
+    result = chord([add.s(1), add.s(2)], fail.s()).on_error(tell.s(book)).apply_async()
+
+    over(client, result)
+
+    assert [entry[:2] for entry in entries(book)] == [[result.task_id, "fail"]]
+
+
+@pytest.mark.usefixtures("of_headers")
+def test_an_errback_of_the_body_alone_is_none_of_the_header(client: Client, book: Path) -> None:
+    result = chord([fail.s(1), fail.s(2)], total.s().on_error(tell.s(book))).apply_async()
+
+    over(client, result)
+
+    assert len(entries(book)) == 1
+
+
+def test_an_errback_that_is_linked_twice_runs_once_and_a_list_is_several(client: Client, book: Path) -> None:
+    sig = fail.s(1)
+    errbacks = [tell.s(book), tell.s(book).set(label="other")]
+    assert sig.link_error(errbacks) is errbacks
+    sig.link_error(tell.s(book))
+
+    result = sig.apply_async()
+    over(client, result)
+
+    assert len(entries(book)) == 2
 
 
 def test_an_errback_at_the_end_of_a_chain_that_ends_in_a_group(client: Client, book: Path) -> None:

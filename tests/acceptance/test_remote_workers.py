@@ -6,7 +6,6 @@ reaches the server by a socket file only.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -64,9 +63,11 @@ class Elsewhere:
         env |= {"HOME": str(self.home), "PYTHONSAFEPATH": "1"}
         env["PYTHONPATH"] = f"{path}:{ROOT}" if path else str(ROOT)
         if key:
-            config = Path(os.environ["XDG_CONFIG_HOME"])
-            with contextlib.suppress(FileExistsError):
-                shutil.copytree(config / "taskflow", self.home / ".config" / "taskflow")
+            there = self.home / ".config" / "taskflow"
+            there.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for file in (Path(os.environ["XDG_CONFIG_HOME"]) / "taskflow").iterdir():
+                if file.is_file():  # stores of other tests of this process lie there too
+                    shutil.copy2(file, there)
         command = [
             *([] if net else apart()),
             sys.executable,

@@ -140,6 +140,41 @@ def test_callbacks_get_the_result_when_it_is_there(client: taskflow.Client) -> N
     assert [found for _, found in told] == [value]
 
 
+@taskflow.task(retry=taskflow.RetryPolicy(1, delay=0.3, jitter=None))
+def second_time(path: str) -> str:
+    if not Path(path).exists():
+        Path(path).touch()
+        raise OSError("again")
+    return "done"
+
+
+def test_who_waits_is_told_what_becomes_of_a_task(client: taskflow.Client, tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    looks: list[None] = []
+    result = send(second_time, client, str(tmp_path / "tried"))
+
+    value = result.get(30, interval=0.05, on_message=told.append, on_interval=lambda: looks.append(None))
+
+    assert value == "done"
+    assert [(message["status"], message["result"]) for message in told] == [
+        ("RETRY", None),
+        ("SUCCESS", "done"),
+    ]
+    assert told[0]["task_id"] == result.id
+    assert len(looks) > 2
+
+
+def test_a_wait_that_tells_ends_with_its_time(client: taskflow.Client) -> None:
+    result = add.apply_async((1,), client=client, countdown=3600)
+    told: list[dict[str, Any]] = []
+
+    with pytest.raises(WaitTimedOut):
+        result.get(0.05, on_message=told.append)
+
+    assert told == []
+    result.revoke()
+
+
 def test_a_result_can_be_awaited(client: taskflow.Client) -> None:
     async def both() -> list[int]:
         return list(await asyncio.gather(send(add, client, 1), send(add, client, 2)))
@@ -514,7 +549,7 @@ def test_what_is_frozen_tells_the_ids_it_will_have(client: taskflow.Client) -> N
     assert frozen.parent.parent is not None
     assert frozen.parent.as_list() == sent.parent.as_list() == [sent.parent.id, sent.parent.parent.id]
     assert taskflow.AsyncResult(frozen.parent.parent.task_id, client=client).get(timeout=10) == 2
-    assert frozen.parent.children == []
+    assert [child.id for child in frozen.parent.children] == [child.id for child in sent.children]
 
 
 def test_a_signature_can_be_followed_by_the_id_it_was_given(client: taskflow.Client) -> None:

@@ -127,7 +127,7 @@ def test_the_picture_of_a_run_has_its_states(client: Client, tmp_path: Path) -> 
     for name in ("odd", "all"):
         run.nodes[name].wait(DEADLINE_S)
 
-    found = _boxes(run._repr_svg_())
+    found = _boxes(run.to_svg())
 
     assert found["✓all"] == "map × 5 · succeeded"
     assert found["✗odd"] == "map × 5 · failed · 2 failed"
@@ -135,9 +135,10 @@ def test_the_picture_of_a_run_has_its_states(client: Client, tmp_path: Path) -> 
     assert len(found) == 5, "what prepares a map is part of it"
     (tmp_path / "gate").touch()
     run.wait(DEADLINE_S)
-    html = run._repr_html_()
-    assert "gated: failed" in html
-    assert "✓after" in _boxes(base64.b64decode(re.findall('base64,([^"]*)', html)[0]).decode())
+    html = run._repr_mimebundle_()["text/html"]
+    picture = re.search('alt="graph of gated: failed" src="data:image/svg[+]xml;base64,([^"]*)"', html)
+    assert picture is not None
+    assert "✓after" in _boxes(base64.b64decode(picture[1]).decode())
 
 
 def _boxes(svg: str) -> dict[str, str]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from taskflow import Client, Unique, Workflow, chain, group, signature, task
+from taskflow import Client, Options, Unique, Workflow, chain, group, signature, task
 from taskflow.errors import ConfigError, Duplicate, TaskCancelled, TaskSkipped
+from taskflow.hooks import using
 from taskflow.states import State
 from taskflow.stores import open_store
 from tests.acceptance.stage import opened
@@ -254,3 +255,59 @@ def test_inline_mode_knows_it_too() -> None:
         assert second.result(10) == 8
         with pytest.raises(ConfigError, match="map_reduce cannot be unique"):
             unique.run_map_reduce(None)
+
+
+# ── the first for good ───────────────────────────────────────────────────────────────
+
+
+def charge(order: str, folder: str) -> int:
+    ledger = Path(folder) / order
+    with ledger.open("a") as lines:
+        lines.write("charged\n")
+    if order == "bad" and len(ledger.read_text().splitlines()) == 1:
+        raise ValueError(order)
+    return len(ledger.read_text().splitlines())
+
+
+def test_an_order_is_processed_once(tmp_path: Path) -> None:
+    """By a client, by `delay`, from wherever; also when the first has ended. What failed is run anew."""
+    process = task(idempotency_key=lambda order, folder: order, name="shop.process_order")(charge)
+    with opened(tmp_path) as client, using(client):
+        first = process.delay("o-1", str(tmp_path))
+        again = process.delay("o-1", str(tmp_path))
+        assert first.get(20) == again.get(20) == 1
+        late = client.options(idempotency_key=lambda order, folder: order)
+        handles = [process.delay("o-1", str(tmp_path)), process.delay("o-1", folder=str(tmp_path))]
+
+        assert {handle.id for handle in handles} == {first.id}
+        assert [handle.get(20) for handle in handles] == [1, 1]
+        assert process.delay("o-2", str(tmp_path)).id != first.id
+        calls = [late.submit(charge, "o-3", str(tmp_path)) for _ in range(3)]
+        assert [call.result(20) for call in calls] == [1, 1, 1]
+        assert late.submit(charge, "o-3", str(tmp_path)).id == calls[0].id
+        with pytest.raises(ValueError, match="bad"):
+            late.submit(charge, "bad", str(tmp_path)).result(20)
+        assert late.submit(charge, "bad", str(tmp_path)).result(20) == 2
+
+
+def test_what_is_sent_as_a_whole_has_a_text_for_a_key(tmp_path: Path) -> None:
+    """A map and a canvas too."""
+    with opened(tmp_path) as client:
+        once = client.options(idempotency_key="nightly")
+        first = once.map(double, range(3))
+        assert list(first) == [0, 2, 4]
+
+        again = once.map(double, range(3))
+        assert again.run_id == first.run_id
+        assert again.results() == [0, 2, 4]
+        with pytest.raises(ConfigError, match="single calls"):
+            client.options(idempotency_key=double).map(double, range(3))
+
+
+def test_two_ways_to_say_it_are_too_much() -> None:
+    """Whichever was said first."""
+    with pytest.raises(ConfigError, match="one of them"):
+        Options(unique=True, idempotency_key="a")
+    with pytest.raises(ConfigError, match="one of them"):
+        Options(idempotency_key="a").merge(key="b")
+    assert Options(idempotency_key="a").unique == Unique("a", until="expired", ttl=86_400)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,13 @@ def test_the_client_of_the_process_serves_too(client: Client) -> None:
 
 def test_nested_maps_end(client: Client) -> None:
     assert client.submit(tree, 3).result(50) == 15
+
+
+@pytest.mark.parametrize("pool", ["thread", "async"])
+def test_slots_in_one_process_are_lent_too(tmp_path: Path, pool: Any) -> None:
+    with opened(tmp_path, workers=1, pool=pool) as client:
+        assert client.submit(tree, 3).result(50) == 15
+        assert client.submit(shared_depth, 8).result(50) == 8
 
 
 def test_a_map_whose_items_wait_ends(client: Client) -> None:

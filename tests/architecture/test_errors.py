@@ -41,7 +41,7 @@ def test_keywords_of_an_error_become_attributes(kind: type[errors.TaskflowError]
 @pytest.mark.parametrize("kind", TREE)
 def test_an_error_is_public_and_has_one_root(kind: type[BaseException]) -> None:
     assert kind.__name__ in errors.__all__
-    of_tasks = (errors.SoftTimeLimitExceeded, errors.Skip, errors.Reject)
+    of_tasks = (errors.SoftTimeLimitExceeded, errors.Skip, errors.Reject, errors.Retry)
     assert issubclass(kind, (errors.TaskflowError, *of_tasks))
 
 

@@ -23,6 +23,14 @@ def test_a_public_name_can_be_used(name: str) -> None:
     assert name in dir(taskflow)
 
 
+@pytest.mark.parametrize("name", taskflow.__all__)
+def test_no_module_takes_the_place_of_a_public_name(name: str) -> None:
+    """Its import would put the module there, for all of the process."""
+    modules = {module for module in module_names() if module == f"taskflow.{name}"}
+
+    assert all(getattr(taskflow, name) is sys.modules.get(module) for module in modules)
+
+
 def test_public_names_are_sorted_and_said_once() -> None:
     assert list(taskflow.__all__) == sorted(set(taskflow.__all__))
 

@@ -19,6 +19,7 @@ from tests.servers import binary, free_port
 
 ROOT = Path(__file__).parents[2]
 MACHINES = "## More than one machine"
+CELERY = "## Celery users"  # run by tests/seeds/test_docs.py
 SERVER = "{} --port {} --save '' --dir ."
 
 
@@ -27,6 +28,7 @@ def readme() -> tuple[str, str]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     before, _, rest = text.partition(MACHINES)
     section, _, after = rest.partition("\n## ")
+    after = re.sub(rf"{CELERY}.*?(?=\n## )", "", "## " + after, flags=re.DOTALL)
     return before + after, section
 
 

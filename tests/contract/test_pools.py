@@ -12,6 +12,7 @@ from taskflow.pools.inline import InlinePool
 from taskflow.pools.process import ProcessPool
 from taskflow.ports import Pool
 from taskflow.testing.pool_contract import PoolContract
+from taskflow.testing.promises_contract import confess_later
 
 
 class TestInlinePool(PoolContract):
@@ -37,6 +38,8 @@ class TestThreadPool(PoolContract):
 
 
 class TestAsyncPool(PoolContract):
+    confess = staticmethod(confess_later)
+
     @pytest.fixture
     def pool(self, codec: Codec, blobs_dir: Path) -> Iterator[Pool]:
         pool = ProcessPool(3, mode="async", blobs=blobs_dir)

@@ -134,7 +134,7 @@ def test_a_sweep_gives_all_of_an_ended_run_a_time_to_go(store: RedisStore, codec
     own = [ttl_s for key, ttl_s in ttls.items() if b":ended" in key]
     assert len(own) > 4
     assert all(1000 < ttl_s <= 2060 for ttl_s in own)
-    assert {ttls[b"n:a"], ttls[b"r:live"], ttls.get(b"q:default", -1)} == {-1}
+    assert {ttls[b"n:a"], ttls[b"n:live"], ttls.get(b"q:default", -1)} == {-1}
 
 
 def test_a_claim_that_is_asked_again_gives_the_same_again(store: RedisStore) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskflow.errors import UnknownNode, UsageError
+from taskflow.errors import GraphError, UnknownNode, UsageError
 from taskflow.ids import NodeId, RunId, WorkerId
 from taskflow.records import Edge, EdgeMode, Kind, Node, Outcome, Plan, Settlement, Want
 from taskflow.states import State
@@ -72,6 +72,22 @@ def run_all(store: RedisStore) -> list[str]:
     return order
 
 
+def test_a_plan_that_is_handed_over_twice_at_once_is_there_once(store: RedisStore) -> None:
+    store.submit([graph(3), graph(3)])
+
+    assert len(run_all(store)) == 3
+    assert [run.id for run in store.runs()] == ["run"]
+
+
+def test_plans_that_are_handed_over_at_once_share_no_node(store: RedisStore) -> None:
+    first = graph(2, "one")
+
+    with pytest.raises(GraphError, match="given once"):
+        store.submit([first, Plan(RunId("two"), first.nodes)])
+
+    assert list(store.runs()) == []
+
+
 def test_a_plan_in_pieces_runs_in_order(store: RedisStore) -> None:
     plan = graph(50)
 
@@ -123,7 +139,7 @@ def test_a_client_that_dies_in_the_middle_leaves_nothing_that_runs(
     clock.advance(121)
     store.reap()
     assert store.claim(want()) == []
-    assert not store._ask("EXISTS", store._key("r:run"), store._key("assembling"))
+    assert not store._ask("EXISTS", store._key("n:run"), store._key("assembling"))
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])

@@ -188,7 +188,7 @@ def test_a_rerun_of_which_a_part_came_is_not_there_and_may_be_asked_for_again(
     clock.advance(121)
     store.reap()
     store.sweep(age_s=1000, size_bytes=1 << 40)
-    assert not store._ask("EXISTS", store._key("r:other"), store._key("n:other.0"), store._key("hold:other"))
+    assert not store._ask("EXISTS", store._key("n:other"), store._key("n:other.0"), store._key("hold:other"))
 
 
 def test_what_grows_in_a_rerun_finds_the_clones_at_once(store: RedisStore) -> None:

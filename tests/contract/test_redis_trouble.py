@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from itertools import count
 
 import pytest
+from redis.exceptions import ResponseError
 
 from taskflow.errors import StoreUnavailable
 from taskflow.ids import RunId, new_id
@@ -270,6 +271,49 @@ def test_of_several_threads_one_says_that_the_server_is_away(
 
         assert len(store.runs()) == 4
         assert [record.action for record in caplog.records] == ["wait", "resume"]  # type: ignore[attr-defined]
+
+
+def test_a_connection_that_was_closed_while_nobody_used_it_is_replaced_in_silence(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(server) as (store, _):
+        store.submit([call()])
+        with closing(server.client()) as other:
+            other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        store.submit([call()])
+
+        assert len(store.runs()) == 2
+        assert not caplog.records
+
+
+def test_a_connection_on_which_the_server_refused_is_given_up(server: RedisServer) -> None:
+    with opened(server) as (store, _):
+        store.submit([call()])
+        direct = store._link._direct
+        assert direct is not None and len(direct._kept) == 1
+        with pytest.raises(ResponseError, match="unknown command"):
+            direct.ask("NO-SUCH-THING")
+
+        assert not direct._kept
+        assert direct.ask("ECHO", "still") == b"still"
+
+
+def test_a_connection_is_looked_after_by_its_pool_now_and_then(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(server) as (store, _):
+        store.submit([call()])
+        direct = store._link._direct
+        assert direct is not None
+        (kept,) = direct._kept
+        store.submit([call()])
+        assert direct._kept == [kept]
+        store.submit([call()])
+        monkeypatch.setattr(kept, "_until", 0.0)
+        store.submit([call()])
+
+        (other,) = direct._kept
+        assert other is not kept and kept.file.closed
 
 
 # ── answers that are lost ────────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from taskflow.errors import ConfigError, StoreError, VersionMismatch
+from taskflow.records import Note, Said
 from taskflow.stores import open_store
 from taskflow.stores.sqlite import SQLiteStore
 from taskflow.stores.sqlite_schema import VERSION
@@ -142,7 +143,7 @@ def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1, "x"])
+@pytest.mark.parametrize("version", [6, VERSION + 1, "x"])
 def test_a_store_of_another_release_is_refused(made: Path, version: object) -> None:
     db = sqlite3.connect(made)
     db.execute("update meta set value=? where key='schema'", (version,))
@@ -151,6 +152,25 @@ def test_a_store_of_another_release_is_refused(made: Path, version: object) -> N
 
     with pytest.raises(VersionMismatch, match=f"has schema {version}.*Use the release that wrote it"):
         SQLiteStore(made)
+
+
+def test_a_store_of_the_release_before_gets_what_it_lacks(made: Path) -> None:
+    store = SQLiteStore(made)
+    store.close()
+    db = sqlite3.connect(made)
+    db.execute("drop table said")
+    db.execute("update meta set value=7 where key='schema'")
+    db.commit()
+    db.close()
+
+    store = SQLiteStore(made)
+    (lease,) = store.claim(sharing.want())
+    store.note([Note(lease.key, "progress", {"done": 1})])
+    assert [dict(row.said) for row in store.items(lease.key.node)] == [
+        {"progress": Said("progress", {"done": 1}, None, lease.key.fence)}
+    ]
+    store.close()
+    SQLiteStore(made).close()
 
 
 def test_a_file_that_was_cut_off_is_named(made: Path) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 
 from taskflow.client import Client
 from taskflow.errors import StoreUnavailable
+from taskflow.records import WORKERS, Posted
 from taskflow.states import State
 from taskflow.stores.sqlite import SQLiteStore
 from taskflow.worker.process import spawn
@@ -77,6 +78,16 @@ def test_four_processes_hammer_one_file_and_all_get_their_turn(path: Path, start
     assert [line for line in store.check() if not line[1] and line[0] != "disk"] == []
     assert len(store.runs(limit=5000, states=[State.SUCCEEDED])) == 2000
     store.close()
+
+
+def test_what_workers_were_told_before_others_could_be_posted_is_read(path: Path) -> None:
+    """By an earlier release, into the same file."""
+    with closing(SQLiteStore(path)) as store, closing(sqlite3.connect(path)) as db:
+        db.executemany("insert into meta values(?, ?)", [("steering", 3), ("steering.body", b"told")])
+        db.commit()
+
+        assert store.posted(WORKERS) == Posted(3, b"told")
+        assert store.post(WORKERS, 3, b"more")
 
 
 def test_threads_of_one_process_share_a_store(path: Path) -> None:

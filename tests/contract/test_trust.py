@@ -229,8 +229,8 @@ def test_row_1_a_raw_pickle_as_result_is_not_opened_by_the_client(scene: Scene, 
 
 def test_row_1_a_run_that_makes_no_sense_does_not_stop_the_worker(scene: Scene) -> None:
     for raw in (scene.evil(), b"", msgpack.packb(7)):
-        scene.attacker.hset(scene.key(f"r:{scene.submit(divmod, 7, 3).run_id}"), "d", raw)
-    scene.attacker.delete(scene.key(f"r:{scene.submit(divmod, 7, 3).run_id}"))
+        scene.attacker.hset(scene.key(f"n:{scene.submit(divmod, 7, 3).run_id}"), "rd", raw)
+    scene.attacker.hdel(scene.key(f"n:{scene.submit(divmod, 7, 3).run_id}"), "rs", "rd")
 
     scene.work()
 
@@ -541,7 +541,7 @@ def test_row_10_nothing_that_comes_from_a_store_unfolds() -> None:
         for path in package.rglob("*.py")
         if unfolding.search(path.read_text(encoding="utf-8"))
     }
-    assert users == {"workflow/hashing.py"}  # a checksum
+    assert users == {"pools/wire.py", "workflow/hashing.py"}  # checksums
     assert "decompress" not in (package / "workflow/hashing.py").read_text(encoding="utf-8")
 
 

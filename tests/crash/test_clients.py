@@ -70,7 +70,7 @@ client = Client(URL, workers=0)
 client.map(pow, range(20_000), [2] * 20_000)
 """
     program = stage.program(code, fault=f"{point}:kill9")
-    assert program.wait(14) == -signal.SIGKILL
+    assert program.wait(40) == -signal.SIGKILL
 
     runs = stage.store.runs()
 

@@ -32,7 +32,7 @@ def test_a_worker_killed_at_a_named_point_loses_nothing(stage: Stage, point: str
     run = client.map(functools.partial(tasks.square, stage.ledger.path, pause), range(width))
     killed = stage.worker(2, fault=f"{point}:kill9:{2 if point.startswith('settle') else 1}")
     pids = family(killed.pid)
-    assert killed.wait(14) == -signal.SIGKILL
+    assert killed.wait(40) == -signal.SIGKILL
     assert gone_within(pids, 5.0)
 
     stage.worker(2)

@@ -21,6 +21,7 @@ import taskflow
 import taskflow.client as clients
 from taskflow import Client, Future, Workflow
 from taskflow.errors import ConfigError, TaskCancelled
+from taskflow.notebook.words import completions
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 60.0
@@ -224,6 +225,10 @@ class TestWords:
         with pytest.raises(UsageError, match=r"--failled.*--failed"):
             say(shell, "runs --failled")
 
+    def test_a_part_of_an_option_is_not_guessed(self, shell: InteractiveShell) -> None:
+        with pytest.raises(UsageError, match=r"no option '--fail'\. Did you mean '--failed'\?"):
+            say(shell, "runs --fail")
+
     def test_runs_are_a_table(self, shell: InteractiveShell) -> None:
         cell(shell, "task", "tabled --wait", "1")
 
@@ -268,9 +273,21 @@ class TestWords:
         say(shell, f"logs {future.id}")
         assert "said" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("word", ["workers", "queues", "limits", "doctor", "dead"])
+    @pytest.mark.parametrize("word", ["workers", "queues", "limits", "doctor", "dead", "schedules"])
     def test_there_are_tables(self, shell: InteractiveShell, word: str) -> None:
         assert hasattr(say(shell, word), "columns")
+
+    def test_schedules_are_looked_after(self, shell: InteractiveShell) -> None:
+        client = taskflow.get_client()
+        client.schedules.add("nightly", pow, taskflow.crontab(0, 2), (2, 5))
+
+        assert say(shell, "schedules run nightly").get(timeout=WAIT_S) == 32
+        assert list(say(shell, "schedules next nightly -n 2")["schedule"]) == ["nightly"] * 2
+        assert list(say(shell, "schedules pause nightly")["state"]) == ["paused"]
+        assert list(say(shell, "schedules")["state"]) == ["paused"]
+        assert len(say(shell, "schedules remove nightly")) == 0
+        with pytest.raises(UsageError, match="Which one"):
+            say(shell, "schedules pause")
 
     def test_how_things_are_sent(self, shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
         assert say(shell, "config retry=3 label=mine") == {"retry": 3, "label": "mine"}
@@ -294,6 +311,18 @@ class TestWords:
         with provisionalcompleter():
             found = {one.text for one in shell.Completer.completions("%taskflow ru", len("%taskflow ru"))}
         assert "runs" in found
+
+    def test_options_and_what_they_take_are_completed(self) -> None:
+        assert {"--failed", "--live", "-n"} <= set(completions("%taskflow runs --"))
+        assert set(completions("%taskflow start --pool ")) == {"process", "thread", "async"}
+        assert completions("%taskflow runs -n ") == completions("%taskflow nonsense ") == []
+
+    def test_runs_are_completed_by_id_or_by_name(self, shell: InteractiveShell) -> None:
+        future = cell(shell, "task", "completed", "1")
+        future.result(WAIT_S)
+
+        assert completions("%taskflow attach 0")[0] == future.run_id
+        assert "completed" in completions("%taskflow runs comp")
 
 
 def test_loading_twice_changes_nothing_and_unloading_takes_all_away(shell: InteractiveShell) -> None:

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from taskflow.links.redis import parse
-from taskflow.worker.process import _options
+from taskflow.worker.options import read
 
 ROOT = Path(__file__).parents[2]
-OURS = ("worker", "notebook")
+OURS = ("beat", "notebook", "web", "worker")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def compose() -> Any:
     return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 
 
-def test_there_are_a_server_two_workers_and_a_notebook(compose: Any) -> None:
+def test_there_are_a_server_two_workers_a_beat_a_web_application_and_a_notebook(compose: Any) -> None:
     services = compose["services"]
 
     assert services.keys() == {"redis", *OURS}
@@ -45,21 +45,22 @@ def test_the_server_loses_nothing_and_is_waited_for(compose: Any) -> None:
 
 
 def test_all_of_ours_share_image_url_and_key(compose: Any) -> None:
-    worker, notebook = (compose["services"][name] for name in OURS)
+    worker = compose["services"]["worker"]
 
-    assert worker["image"] == notebook["image"]
-    assert worker["environment"] == notebook["environment"]
+    for name in OURS:
+        assert compose["services"][name]["image"] == worker["image"]
+        assert compose["services"][name]["environment"] == worker["environment"]
     address = parse(worker["environment"]["TASKFLOW_URL"])
     assert address.hosts[0][0] in compose["services"]
     assert re.fullmatch(r"\$\{TASKFLOW_KEY:\?.+\}", worker["environment"]["TASKFLOW_KEY"])
 
 
-def test_only_the_notebook_is_reached_and_only_from_this_machine(compose: Any) -> None:
+def test_only_web_and_notebook_are_reached_and_only_from_this_machine(compose: Any) -> None:
     published = {
         name: service["ports"] for name, service in compose["services"].items() if "ports" in service
     }
 
-    assert published == {"notebook": ["127.0.0.1:8888:8888"]}
+    assert published == {"notebook": ["127.0.0.1:8888:8888"], "web": ["127.0.0.1:5000:5000"]}
     assert all("network_mode" not in service for service in compose["services"].values())
 
 
@@ -71,11 +72,12 @@ def test_volumes_are_declared(compose: Any) -> None:
 
 def test_a_worker_takes_its_command_and_is_given_the_time_to_stop(compose: Any) -> None:
     worker = compose["services"]["worker"]
-    program, verb, *words = shlex.split(worker["command"])
+    words = shlex.split(worker["command"])
+    verb = words.index("worker")
 
-    options = _options(words)
+    options = read(words[verb + 1 :])
 
-    assert (program, verb, options.slots) == ("taskflow", "worker", 2)
+    assert (words[:verb], options.slots) == (["taskflow", "-A", "flask_app.wsgi"], 2)
     assert float(worker["stop_grace_period"].removesuffix("s")) > options.grace
 
 

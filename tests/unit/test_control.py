@@ -11,7 +11,7 @@ from taskflow.codec import Keyring
 from taskflow.control import Control
 from taskflow.errors import ConfigError, StoreUnavailable, Untrusted, UsageError
 from taskflow.ids import WorkerId
-from taskflow.records import Steering, WorkerView
+from taskflow.records import WORKERS, Posted, WorkerView
 from taskflow.stores.memory import MemoryStore
 from taskflow.worker.steward import opened
 
@@ -33,7 +33,7 @@ class Floor:
         self.store.announce(view)
 
     def obey(self) -> None:
-        known = self.store.steering()
+        known = self.store.posted(WORKERS)
         for view in self.store.workers():
             if view.id not in self.deaf and known is not None:
                 info = {"followed": known.revision}
@@ -124,7 +124,7 @@ def test_only_those_that_are_there_leave(floor: Floor) -> None:
     floor.control.shutdown(timeout=0.01)
 
     assert floor.told() == ["gpu-1: shutdown", "gpu-2: shutdown", "cpu: shutdown"]
-    known = floor.store.steering()
+    known = floor.store.posted(WORKERS)
     assert known is not None
     assert {s.value[0] for s in opened(floor.ring, known.body, known.revision).settings} == {7.0}
 
@@ -185,14 +185,14 @@ def test_of_two_changes_at_one_moment_none_is_lost(floor: Floor) -> None:
     """The second one looks again."""
 
     class Slow(MemoryStore):
-        def steer(self, revision: int, body: bytes, /) -> bool:
-            if revision == 0 and not floor.store.steering(0):
+        def post(self, name: str, revision: int, body: bytes, /) -> bool:
+            if revision == 0 and not floor.store.posted(name, 0):
                 other = Control(floor.store, keyring=floor.ring, sleep=lambda _: floor.obey())
                 other.drain()
-            return floor.store.steer(revision, body)
+            return floor.store.post(name, revision, body)
 
-        def steering(self, known: int = -1, /) -> Steering | None:
-            return floor.store.steering(known)
+        def posted(self, name: str, known: int = -1, /) -> Posted | None:
+            return floor.store.posted(name, known)
 
         def workers(self, /) -> list[WorkerView]:
             return floor.store.workers()
@@ -204,8 +204,8 @@ def test_of_two_changes_at_one_moment_none_is_lost(floor: Floor) -> None:
 
 def test_a_change_whose_answer_was_lost_is_made_once(floor: Floor) -> None:
     """It was done, and asked again it is refused, for there is another revision by now."""
-    steer = floor.store.steer
-    floor.store.steer = lambda revision, body, /: steer(revision, body) and False  # type: ignore[method-assign]
+    post = floor.store.post
+    floor.store.post = lambda name, revision, body, /: post(name, revision, body) and False  # type: ignore[method-assign]
 
     assert floor.control.grow(2)
 
@@ -213,7 +213,7 @@ def test_a_change_whose_answer_was_lost_is_made_once(floor: Floor) -> None:
 
 
 def test_a_store_that_always_has_another_revision_is_given_up(floor: Floor) -> None:
-    floor.store.steer = lambda revision, body, /: False  # type: ignore[method-assign]
+    floor.store.post = lambda name, revision, body, /: False  # type: ignore[method-assign]
 
     with pytest.raises(StoreUnavailable, match="try again"):
         floor.control.grow()
@@ -225,3 +225,45 @@ def test_what_somebody_else_has_written_is_not_built_upon(floor: Floor) -> None:
     with pytest.raises(Untrusted, match="written by somebody else"):
         Control(floor.store, keyring=Keyring.ephemeral()).drain()
     assert floor.told() == ["all: +1 slots"]
+
+
+# ── rates, limits of time, starting anew ─────────────────────────────────────────────
+
+
+def test_rates_and_limits_of_time_are_told(floor: Floor) -> None:
+    assert floor.control.rate("shop.add", "30/m").stays
+    assert floor.control.time_limit("shop.add", 5, 9, worker="cpu")
+
+    assert floor.told() == ["all: shop.add at 0.5/s", "cpu: shop.add for 5 s (soft), 9 s (hard)"]
+    floor.control.rate("shop.add", None)
+    floor.control.time_limit("shop.add")
+    assert floor.told() == []
+
+
+def test_rates_and_limits_that_are_not_possible_are_refused(floor: Floor) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        floor.control.rate("shop.add", "many")
+    with pytest.raises(UsageError, match="no name of a task"):
+        floor.control.rate("", 1)
+    with pytest.raises(UsageError, match="no time"):
+        floor.control.time_limit("shop.add", 0)
+    with pytest.raises(UsageError, match="must be shorter"):
+        floor.control.time_limit("shop.add", 5, 5)
+    assert floor.told() == []
+
+
+def test_workers_are_told_to_start_anew_each_by_its_name(floor: Floor) -> None:
+    floor.control.restart(worker=["cpu", "gpu-1"])
+
+    assert floor.told() == ["cpu: restart", "gpu-1: restart"]
+
+
+def test_who_is_asked_answers_and_nothing_else_changes(floor: Floor) -> None:
+    floor.control.drain(worker="cpu")
+    floor.deaf.add("gpu-2")
+
+    told = floor.control.ask(timeout=0.05)
+
+    assert (set(told.followed), told.silent) == ({"gpu-1", "cpu"}, ("gpu-2",))
+    assert not told.stays
+    assert floor.told() == ["cpu: drain"]

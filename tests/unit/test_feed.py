@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from taskflow.errors import NoSuchRun, ResultExpired, RunLost, StoreError, StoreUnavailable
 from taskflow.feed import Feed
 from taskflow.ids import NodeId, RunId, WorkerId
-from taskflow.records import Event, Kind, Node, Outcome, Plan, Segment, Settlement, Want
+from taskflow.records import Event, Heard, Kind, Node, Outcome, Plan, Segment, Settlement, Want
 from taskflow.states import State
 from taskflow.stores.memory import MemoryStore
 
@@ -29,6 +30,7 @@ class Ear:
         self.error: StoreError | None = None
         self.node = NodeId("a")
         self.over = threading.Event()
+        self.told_in: threading.Thread | None = None
 
     def happened(self, event: Event, /) -> None:
         self.heard.append(event.state)
@@ -38,6 +40,7 @@ class Ear:
 
     def ended(self, segments: Sequence[Segment], /) -> None:
         self.values = list(segments)
+        self.told_in = threading.current_thread()
         self.over.set()
 
     def look(self) -> None:
@@ -211,6 +214,134 @@ def test_in_a_thread_it_hears_by_the_bell(store: MemoryStore) -> None:
         assert all(ear.over.wait(10) for ear in ears)
     finally:
         feed.close()
+
+
+@pytest.fixture
+def threaded(store: MemoryStore) -> Iterator[Feed]:
+    feed = Feed(store, lambda: store.listen("ends"))
+    yield feed
+    feed.close()
+
+
+class Once(Ear):
+    """Hears nothing more when it has a value."""
+
+    def ended(self, segments: Sequence[Segment], /) -> None:
+        self.feed.unwatch(self.node, self)
+        super().ended(segments)
+
+
+class Waits:
+    """One wait after the other, each alone, for calls that have ended when it begins."""
+
+    def __init__(self, feed: Feed, store: MemoryStore) -> None:
+        self.feed, self.store, self.number = feed, store, 0
+
+    def begin(self) -> Ear:
+        """A listener of a call that is in the store."""
+        self.number += 1
+        ear = Once(self.feed)
+        ear.node = NodeId(f"n{self.number}")
+        self.feed.watch(ear.node, ear)
+        self.store.submit([call(ear.node)])
+        return ear
+
+    def until_led(self) -> Ear:
+        """Wait until the thread has left the bell to such waits: one that has told itself."""
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            ear = self.begin()
+            work(self.store)
+            self.feed.lead(ear.node, ear, ear.over.is_set)
+            assert ear.over.wait(10)
+            if ear.told_in is threading.current_thread():
+                return ear
+        raise AssertionError("the thread keeps the bell")
+
+
+def test_who_waits_alone_reads_the_bell_in_his_own_thread(threaded: Feed, store: MemoryStore) -> None:
+    ear = Waits(threaded, store).until_led()
+
+    assert [segment.value for segment in ear.values] == [b"value"]
+    assert threaded.pending == 0
+
+
+def test_the_thread_tells_who_does_not_read_the_bell(threaded: Feed, store: MemoryStore) -> None:
+    waits = Waits(threaded, store)
+    waits.until_led()
+    ear = waits.begin()
+    work(store)
+
+    assert ear.over.wait(10)
+    assert ear.told_in is not threading.current_thread()
+
+
+def test_where_several_wait_the_thread_tells_them(threaded: Feed, store: MemoryStore) -> None:
+    waits = Waits(threaded, store)
+    waits.until_led()
+    one, two = waits.begin(), waits.begin()
+    work(store)
+    threaded.lead(one.node, one, one.over.is_set)
+
+    assert one.over.wait(10)
+    assert two.over.wait(10)
+    assert threading.current_thread() not in (one.told_in, two.told_in)
+
+
+def test_a_wait_for_something_long_leaves_the_bell_to_the_thread(threaded: Feed, store: MemoryStore) -> None:
+    waits = Waits(threaded, store)
+    waits.until_led()
+    ear = waits.begin()
+    threaded.lead(ear.node, ear, ear.over.is_set)
+    assert not ear.over.is_set()
+    work(store)
+
+    assert ear.over.wait(10)
+    assert ear.told_in is not threading.current_thread()
+
+
+def test_a_wait_asks_no_store_whose_bell_says_all_but_this_time(
+    threaded: Feed, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, asked_in, events = Waits(threaded, store), list[threading.Thread](), store.events
+    waits.until_led()
+    threaded.pump(Heard(after=0, events=tuple(events(0))))
+    monkeypatch.setattr(
+        store,
+        "events",
+        lambda *of, **how: (asked_in.append(threading.current_thread()), events(*of, **how))[1],
+    )
+    for _ in range(3):
+        ear = waits.begin()
+        work(store)
+        threaded.lead(ear.node, ear, ear.over.is_set)
+        assert ear.over.wait(10)
+
+    assert threading.current_thread() not in asked_in
+
+
+def test_a_wait_that_is_interrupted_leaves_the_bell_to_the_thread(
+    threaded: Feed, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, tell, mine = Waits(threaded, store), Feed._tell, threading.current_thread()
+    waits.until_led()
+
+    def interrupted(self: Feed, *told: Any) -> None:
+        if threading.current_thread() is mine:
+            raise KeyboardInterrupt
+        tell(self, *told)
+
+    monkeypatch.setattr(Feed, "_tell", interrupted)
+    ears = []
+    with pytest.raises(KeyboardInterrupt):
+        while True:
+            ear = waits.begin()
+            ears.append(ear)
+            work(store)
+            threaded.lead(ear.node, ear, ear.over.is_set)
+            assert ear.over.wait(10)
+
+    assert all(ear.over.wait(10) for ear in ears)
 
 
 def test_a_listener_that_raises_does_not_silence_the_others(

@@ -24,7 +24,7 @@ end
 function M.in_the_way(lock)
   local name = R.locked(lock[1])
   local holder = name and R.run(name)
-  if not holder or TERMINAL[holder.state] then return nil end
+  if not holder or (TERMINAL[holder.state] and not M.keeps_lock(holder)) then return nil end
   if lock[3] == 'replace' and made_way(holder) then return nil end
   return holder.id
 end

@@ -2,12 +2,13 @@
 --
 -- `want`: {worker, queues, slots, lease_s, pace_s, batch_s, share, nonce, turns, standing}. A worker whose slots are
 -- not filled is idle: it is called when there is more. One that leaves work behind calls another. With a nonce for
--- `standing` a claim that left slots free is kept, to be carried out under that nonce when the worker would be called.
+-- `standing` a claim that left slots free is kept, to be carried out under that nonce when the worker would be called;
+-- then `called_from` is the queue among whose idle ones it was found.
 
 local RANGE_MAX, RANGE_FLOOR_S, PACE_MIN_S = 65536, 0.001, 1e-6
 
 local ENDED_MAX = 500
-local IDLE_KEPT_S = 600
+local IDLE_KEPT_S = '600'
 
 local function room(row, want, full)
   local most, lane = math.huge, R.lane(row)
@@ -124,7 +125,7 @@ local function given_before(want)
   return leases
 end
 
-local CLAIM_KEPT_S = 120
+local CLAIM_KEPT_S = '120'
 
 -- A worker that asks again with the same nonce has not heard the answer, and gets it again; also gives whether it did.
 function M.claim(want)
@@ -137,7 +138,10 @@ function M.claim_noted(want)
   local leases = M.claim_anew(want)
   if #leases > 0 then
     local keys = {}
-    for i, one in ipairs(leases) do keys[i] = {one[1][1], one[1][2], one[1][3], one[1][4]} end
+    for i = 1, #leases do
+      local told = leases[i][1]
+      keys[i] = {told[1], told[2], told[3], told[4]}
+    end
     R.later('SET', P .. 'c:' .. want[1], pack({want[8], keys}), 'EX', CLAIM_KEPT_S)
   end
   return leases
@@ -150,7 +154,7 @@ local function note_idle(want, slots)
   R.asked[want[1]] = true
   local is_idle = slots > 0
   for _, queue in ipairs(want[2]) do
-    if not R.owner(queue) then
+    if not R.owner(queue) and not (is_idle and queue == want.called_from) then
       R.later(is_idle and 'SADD' or 'SREM', P .. 'idle:' .. queue, want[1])
       if is_idle then R.later('EXPIRE', P .. 'idle:' .. queue, IDLE_KEPT_S) end
     end
@@ -165,9 +169,9 @@ end
 
 -- Lease from these queues; gives the slots that are left, the seconds that are in the last one, and the queue of
 -- what was left behind.
-local function offer(want, queues, slots, room_s, full, leases)
+local function offer(want, queues, slots, room_s, full, leases, quiet)
   local ended, left = 0, nil
-  for row in R.ready(queues, full) do
+  for row in R.ready(queues, full, quiet) do
     if slots <= 0 and room_s <= 0 then
       left = row.queue
       break
@@ -231,10 +235,11 @@ end
 
 function M.claim_anew(want)
   local leases, full, slots = {}, {}
-  M.limits_due()
+  local quiet = R.is_quiet(want[2])
+  if not quiet then M.limits_due() end
   if #want[9] == 0 then
     local _, left
-    slots, _, left = offer(want, want[2], want[3], 0, full, leases)
+    slots, _, left = offer(want, want[2], want[3], 0, full, leases, quiet)
     if left then R.call_more(left) end
   else
     slots = take_turns(want, full, leases)

@@ -20,6 +20,11 @@ function M.run_of(row)
   return run
 end
 
+-- Whether a run keeps its lock though it has ended.
+function M.keeps_lock(run)
+  return run.state == 'succeeded' and run.lock and string.sub(run.lock, 1, 1) == '+'
+end
+
 -- Let go of the lock of a run, if it has one.
 function M.unlock(run)
   if run.lock then
@@ -204,7 +209,7 @@ end
 function M.end_run(run)
   run.state = run.worst == 'skipped' and 'failed' or run.worst or 'succeeded'
   run.ended_at = R.now
-  M.unlock(run)
+  if not M.keeps_lock(run) then M.unlock(run) end
   R.save_run(run)
 end
 

@@ -3,46 +3,43 @@
 -- A node of a request: {id, fn, args, edges, width, array, pages, queue, priority, policy, delay_s, expires_s,
 -- label, max_deliveries, chunk, on_failure, max_parallel, run_parallel, seed, whether some wait for a range of its
 -- items, whether it has no predecessor in its plan, limits, whether it unlocks its run, whether its items are single
--- calls}
+-- calls, items that have succeeded already: {lo, hi, value}}
 
 local function gives_value(edge) return not N.GIVES_NOTHING[edge[2]] end
 
-local function blank(id, run, edges)
-  local row = {
-    id = id, run = run, state = 'blocked', created_at = R.now, cursor = 0, held = 0, waiting = 0, returned = 0,
-    fence = 0, remaining = 0, ended = {}, inputs = {}, ranged = false, growing = false,
-  }
-  for _, edge in ipairs(edges) do
-    if gives_value(edge) then row.inputs[#row.inputs + 1] = edge end
+local function inputs_of(edges)
+  local inputs = {}
+  for i = 1, #edges do
+    local edge = edges[i]
+    if gives_value(edge) then inputs[#inputs + 1] = edge end
   end
-  return row
+  return inputs
 end
 
+-- In one piece, with room for what is added: a table that grows is built anew each time.
 local function row_of(run, t)
-  local row = blank(t[1], run, t[4])
-  row.fn, row.args, row.width, row.array = t[2], value_of(t[3]), t[5] or nil, t[6] == 1
-  row.queue, row.priority, row.policy, row.label = t[8], t[9], t[10], t[13]
-  row.max_deliveries, row.chunk, row.on_failure = t[14], t[15] or nil, t[16]
-  row.max_parallel, row.run_parallel, row.seed, row.ranged = t[17] or nil, t[18] or nil, t[19] or nil, t[20] == 1
-  row.limits, row.unlocks, row.singles = t[22] or nil, t[23] == 1, t[24] == 1
-  row.open = row.width or 1
-  if t[11] then row.due_at = R.now + t[11] end
-  if t[12] then
-    row.expires_at = R.now + t[12]
-    row.alarm_at = row.expires_at
-  end
-  return row
+  local now, expires_at = R.now, t[12] and R.now + t[12] or nil
+  return {
+    id = t[1], run = run, fn = t[2], args = value_of(t[3]), width = t[5] or nil, array = t[6] == 1, queue = t[8],
+    priority = t[9], policy = t[10], label = t[13], max_deliveries = t[14], chunk = t[15] or nil, on_failure = t[16],
+    max_parallel = t[17] or nil, run_parallel = t[18] or nil, seed = t[19] or nil, ranged = t[20] == 1,
+    limits = t[22] or nil, unlocks = t[23] == 1, singles = t[24] == 1, due_at = t[11] and now + t[11] or nil,
+    expires_at = expires_at, alarm_at = expires_at, created_at = now, state = 'blocked', open = t[5] or 1,
+    cursor = 0, held = 0, waiting = 0, returned = 0, fence = 0, remaining = 0, ended = {}, inputs = inputs_of(t[4]),
+    growing = false,
+  }
 end
 
 function M.clone_row(id, run, like, edges)
-  local row = blank(id, run, edges)
-  row.fn, row.width, row.array, row.queue, row.priority = like.fn, like.width, like.array, like.queue, like.priority
-  row.policy, row.label, row.max_deliveries, row.chunk = like.policy, like.label, like.max_deliveries, like.chunk
-  row.on_failure, row.max_parallel, row.run_parallel = like.on_failure, like.max_parallel, like.run_parallel
-  row.seed, row.limits, row.unlocks, row.singles = like.seed or like.id, like.limits, like.unlocks, like.singles
-  row.args = call('HGET', P .. 'n:' .. like.id, 'a')
-  row.open = row.width or 1
-  return row
+  return {
+    id = id, run = run, fn = like.fn, args = call('HGET', P .. 'n:' .. like.id, 'a'), width = like.width,
+    array = like.array, queue = like.queue, priority = like.priority, policy = like.policy, label = like.label,
+    max_deliveries = like.max_deliveries, chunk = like.chunk, on_failure = like.on_failure,
+    max_parallel = like.max_parallel, run_parallel = like.run_parallel, seed = like.seed or like.id, ranged = false,
+    limits = like.limits, unlocks = like.unlocks, singles = like.singles, created_at = R.now, state = 'blocked',
+    open = like.width or 1, cursor = 0, held = 0, waiting = 0, returned = 0, fence = 0, remaining = 0, ended = {},
+    inputs = inputs_of(edges), growing = false,
+  }
 end
 
 local function mark_ranged(id)
@@ -53,25 +50,46 @@ local function mark_ranged(id)
   end
 end
 
+-- Items that have their results end at once; those between them are handed out before those behind.
+local function give(row, given, waits)
+  local at, ready = 0, row.array and not waits and not row.due_at
+  for _, one in ipairs(given) do
+    local lo, hi = one[1], one[2]
+    if not ready or lo < at or hi <= lo or (row.width or 0) < hi then
+      fail('GraphError', named(row) .. ' cannot be given the results of its items ' .. string.format('%.0f to %.0f.', lo, hi))
+    end
+    if at < lo then M.put(row, M.new_part(at, lo, 'queued')) end
+    local part = M.new_part(lo, hi, 'queued')
+    row.cursor, at = hi, hi
+    M.end_items(row, part, {lo, hi, 'succeeded', one[3], false, 0, 0, 0, false}, 'succeeded')
+  end
+  R.save(row)
+end
+
 local function add_nodes(run, list)
-  local new, ranged, beginners = {}, {}, {}
-  for _, t in ipairs(list) do new[t[1]] = true end
-  for _, t in ipairs(list) do
+  local new, ranged, beginners, known = {}, {}, {}, {}
+  for i = 1, #list do new[list[i][1]] = true end
+  for i = 1, #list do
+    local t = list[i]
     local row = row_of(run.id, t)
     local refusal, ended = N.wait_for(row, t[4], new, run.pieces)
+    if t[25] and #t[25] > 0 then known[#known + 1] = {row, t[25], row.remaining > 0} end
     if run.pieces and t[21] == 1 then
       row.remaining = row.remaining + 1
       R.later('RPUSH', P .. 'hold:' .. run.id, row.id)
     end
     R.add_node(row, t[4], t[7], ended)
-    for _, edge in ipairs(t[4]) do
+    local edges = t[4]
+    for n = 1, #edges do
+      local edge = edges[n]
       if edge[4] then ranged[#ranged + 1] = edge[1] end
     end
     run.total, run.open = run.total + row.open, run.open + 1
     if row.remaining == 0 or refusal then beginners[#beginners + 1] = {row, refusal} end
   end
   R.save_run(run)
-  for _, id in ipairs(ranged) do mark_ranged(id) end
+  for i = 1, #ranged do mark_ranged(ranged[i]) end
+  for i = 1, #known do give(known[i][1], known[i][2], known[i][3]) end -- only now, so that who waits for just these items is told
   return beginners
 end
 
@@ -82,12 +100,12 @@ end
 -- `plan`: {run, name, meta, nodes, names of blobs, lock, bound of what is pending}; gives the run that holds the lock
 -- of this one, which then was not added.
 function M.add_plan(plan)
+  R.expect_new(plan[1], plan[4])
   if R.run(plan[1]) then return nil end
   local lock = plan[6] or nil
   local holder = lock and M.in_the_way(lock)
   if holder and lock[3] ~= 'skip' then return holder end
-  local run = {id = plan[1], name = plan[2], meta = plan[3], created_at = R.now}
-  R.add_run(run)
+  local run = R.add_run(plan[1], plan[2], plan[3])
   if lock and not holder then M.take(run, lock) end
   R.use(run.id, plan[5])
   local beginners = add_nodes(run, plan[4])
@@ -101,12 +119,12 @@ end
 
 local ORPHAN_S = 120
 
-function M.await_pieces(run) R.later('ZADD', P .. 'assembling', number(R.now + ORPHAN_S), run.id) end
+function M.await_pieces(run) R.later('ZADD', K.assembling, number(R.now + ORPHAN_S), run.id) end
 
 function M.begin_whole(run)
   run.pieces = nil
   R.save_run(run)
-  R.later('ZREM', P .. 'assembling', run.id)
+  R.later('ZREM', K.assembling, run.id)
   R.push('\1' .. run.id, '')
   M.drain()
   if run.open == 0 and not run.ended_at then M.end_run(run) end
@@ -129,8 +147,7 @@ function M.assemble(a)
     for _, need in ipairs(a[5]) do
       if not R.node(need[2]) then N.unknown(need[1], need[2]) end
     end
-    run = {id = a[1], name = a[2], meta = a[3], created_at = R.now, pieces = a[4]}
-    R.add_run(run)
+    run = R.add_run(a[1], a[2], a[3], a[4])
     if a[6] then M.take(run, a[6]) end
   end
   local stage = P .. 'stage:' .. run.id
@@ -155,10 +172,10 @@ end
 
 -- A client that died in the middle: what it had begun to hand over was never there.
 function M.drop_orphans()
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'assembling', '-inf', number(R.now), 'LIMIT', 0, 1)) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', K.assembling, '-inf', R.now_text, 'LIMIT', 0, 1)) do
     local run = R.run(id)
     if run and run.pieces then M.give_up(run) end
-    call('ZREM', P .. 'assembling', id)
+    call('ZREM', K.assembling, id)
     call('UNLINK', P .. 'stage:' .. id, P .. 'hold:' .. id)
   end
 end

@@ -84,18 +84,19 @@ function M.opened(row)
   return nil
 end
 
+local function start(limit, kept, items)
+  if limit[3] then
+    kept.tokens, kept.at = tokens_of(limit, kept) - items, R.now
+  elseif kept.opened_at then
+    if kept.till <= R.now then kept.probes, kept.till = limit[8], R.now + limit[7] end
+    kept.probes = kept.probes - items
+  end
+  save(limit, kept)
+end
+
 -- Items of a node were handed out.
 function M.start(row, worker, items)
-  for _, limit in ipairs(row.limits or {}) do
-    local kept = kept_of(limit, worker)
-    if limit[3] then
-      kept.tokens, kept.at = tokens_of(limit, kept) - items, R.now
-    elseif kept.opened_at then
-      if kept.till <= R.now then kept.probes, kept.till = limit[8], R.now + limit[7] end
-      kept.probes = kept.probes - items
-    end
-    save(limit, kept)
-  end
+  for _, limit in ipairs(row.limits or {}) do start(limit, kept_of(limit, worker), items) end
 end
 
 -- So many items more, or fewer, of a node run.
@@ -115,9 +116,15 @@ local function open(limit, kept)
   kept.till = R.now + limit[7]
 end
 
-local function failed(limit, kept, part)
+local function close(limit, kept)
+  kept.opened_at, kept.failed = nil, {}
+  if kept.refused then call_back(kept) end
+  save(limit, kept)
+end
+
+local function failed(limit, kept, started_at)
   if kept.opened_at then
-    if (part.started_at or 0) <= kept.opened_at then return end
+    if started_at <= kept.opened_at then return end
     open(limit, kept)
   else
     local recent = {}
@@ -131,12 +138,33 @@ local function failed(limit, kept, part)
   save(limit, kept)
 end
 
-local function answered(limit, kept, part)
-  if kept.opened_at and (part.started_at or 0) > kept.opened_at then
-    kept.opened_at, kept.failed = nil, {}
-    if kept.refused then call_back(kept) end
+local function answered(limit, kept, started_at)
+  if kept.opened_at and started_at > kept.opened_at then close(limit, kept) end
+end
+
+-- Whether a breaker lets one through that is no item; it counts as a start.
+function M.enters(limit)
+  local kept = R.limit(limit[1])
+  if free_of(limit, kept) <= 0 then return false end
+  start(limit, kept, 1)
+  return true
+end
+
+-- Tell a breaker how one fared that is no item and started then, or what to be; whether that changed it.
+function M.breaks(limit, word, started_at)
+  local kept = R.limit(limit[1])
+  local opened_at = kept.opened_at
+  if word == 'failed' then
+    failed(limit, kept, started_at)
+  elseif word == 'open' then
+    open(limit, kept)
     save(limit, kept)
+  elseif word == 'close' then
+    close(limit, kept)
+  else
+    answered(limit, kept, started_at)
   end
+  return kept.opened_at ~= opened_at
 end
 
 -- An attempt has ended: its breakers learn how the service is.
@@ -145,9 +173,9 @@ function M.heard(row, part, outcome)
     if limit[5] then
       local kept, kind = R.limit(limit[1]), outcome[3]
       if ANSWERED[kind] or (FAILED[kind] and outcome[10]) then
-        answered(limit, kept, part)
+        answered(limit, kept, part.started_at or 0)
       elseif FAILED[kind] then
-        failed(limit, kept, part)
+        failed(limit, kept, part.started_at or 0)
       end
     end
   end

@@ -2,19 +2,49 @@
 -- clock), its packed arguments, and values. The answer is {what, value, value, ...}, `what` packed: {true, result}
 -- or {false, kind, text}.
 
--- Add what was printed meanwhile; what a lost lease says is dropped.
-local function note(list)
-  for _, one in ipairs(list) do
-    local key = one[1]
-    local row = R.node(key[1])
-    if row and R.held(row, key[2], key[3], key[4]) then logs[#logs + 1] = {row.id, one[2], one[3]} end
+local SAID_S, MOST_SAID_FIELDS = 7 * 86400, 256
+
+-- Forget what was said under leases of a node that are over.
+local function forget_said(row, key)
+  local live = {}
+  for _, part in ipairs(R.list_parts(row)) do live[string.format('%.0f', part.fence)] = true end
+  for _, field in ipairs(call('HKEYS', key)) do
+    if not live[string.match(field, '^(.-)%z')] then R.later('HDEL', key, field) end
   end
-  if #list > 0 then call('PUBLISH', P .. 'watch', '') end
+end
+
+-- Keep what an item has said last: `one` is {key, kind, index, JSON, value}.
+local function keep_said(row, one)
+  local key, field = P .. 'sd:' .. row.id, string.format('%.0f', one[1][4]) .. '\0' .. one[2]
+  if call('HLEN', key) > MOST_SAID_FIELDS then forget_said(row, key) end
+  R.later('HSET', key, field, pack({one[3], one[4]}))
+  local value = value_of(one[5])
+  if value then R.later('HSET', key, field .. '\0v', value) else R.later('HDEL', key, field .. '\0v') end
+  R.later('EXPIRE', key, SAID_S)
+end
+
+-- Add what was printed meanwhile, and keep what was said last; what a lost lease says is dropped.
+local function note(list)
+  local said = {}
+  for _, one in ipairs(list) do
+    local key, kind = one[1], one[2]
+    local row = R.node(key[1])
+    if row and R.held(row, key[2], key[3], key[4]) then
+      if kind == 'log' then
+        logs[#logs + 1] = {row.id, one[3], one[4]}
+      else
+        keep_said(row, one)
+        if not said[row.id] then R.emit(row.run, row.id, 0, 0, 'running') end
+        said[row.id] = true
+      end
+    end
+  end
+  if #list > 0 then call('PUBLISH', K.watch, '') end
 end
 
 -- ── forgetting ────────────────────────────────────────────────────────────────────────
 
-local OF_A_NODE = {'n:', 'pt:', 'px:', 'pq:', 'pu:', 'sg:', 'sv:', 'sx:', 'pg:', 'pv:', 'ch:', 'lg:'}
+local OF_A_NODE = {'n:', 'pt:', 'px:', 'pq:', 'pu:', 'sg:', 'sv:', 'sx:', 'pg:', 'pv:', 'ch:', 'lg:', 'sd:'}
 local TOMBSTONE_S = 7 * 86400
 
 -- Whether a run that has not ended depends on this one.
@@ -35,16 +65,16 @@ local function forget_node(row)
   local keys = {}
   for i, kind in ipairs(OF_A_NODE) do keys[i] = P .. kind .. row.id end
   call('UNLINK', unpack(keys))
-  call('ZREM', P .. 'alarm', row.id)
-  call('ZREMRANGEBYSCORE', P .. 'dead', number(row.seq), number(row.seq))
+  call('ZREM', K.alarm, row.id)
+  call('ZREMRANGEBYSCORE', K.dead, number(row.seq), number(row.seq))
 end
 
 -- Remove up to `limit` nodes of runs that were given up; gives whether some are left.
 local function bury(limit)
   while true do
-    local id = call('SRANDMEMBER', P .. 'doomed')
+    local id = call('SRANDMEMBER', K.doomed)
     if not id then return false end
-    local members = call('LRANGE', P .. 'rn:' .. id, 0, limit - 1)
+    local members = R.members(id, 0, limit - 1)
     for _, name in ipairs(members) do
       local row = R.node(name)
       if row then forget_node(row) end
@@ -52,7 +82,7 @@ local function bury(limit)
     call('LTRIM', P .. 'rn:' .. id, #members, -1)
     limit = limit - #members
     if limit <= 0 then return true end
-    call('SREM', P .. 'doomed', id)
+    call('SREM', K.doomed, id)
     call('UNLINK', P .. 'xr:' .. id, P .. 'rn:' .. id, P .. 'cl:' .. id)
   end
 end
@@ -62,7 +92,7 @@ local UNUSED_S = 3600
 -- A blob that a run used and no other does goes: at once when it was made for one place, else when nobody has
 -- asked for it for a while.
 local function let_go(run)
-  for _, name in ipairs(call('SMEMBERS', P .. 'bl:' .. run)) do
+  for _, name in ipairs(R.used_by(run)) do
     local users = P .. 'bu:' .. name
     call('SREM', users, run)
     if call('EXISTS', users) == 0 then
@@ -75,12 +105,14 @@ end
 function M.give_up(run)
   M.unlock(run)
   let_go(run.id)
-  call('UNLINK', P .. 'r:' .. run.id)
-  call('ZREM', P .. 'runs', run.id)
-  call('ZREM', P .. 'ended', run.id)
-  call('SREM', P .. 'unaged', run.id)
-  call('SADD', P .. 'doomed', run.id)
-  if not run.pieces then call('SET', P .. 'gone:' .. run.id, number(R.now), 'EX', TOMBSTONE_S) end
+  call('HDEL', P .. 'n:' .. run.id, 'rs', 'rd', 'rb')
+  call('ZREM', K.runs, run.id)
+  local memo = R.memo(run)
+  if memo then call('ZREM', memo, run.id) end
+  call('ZREM', K.ended, run.id)
+  call('SREM', K.unaged, run.id)
+  call('SADD', K.doomed, run.id)
+  if not run.pieces then call('SET', P .. 'gone:' .. run.id, R.now_text, 'EX', TOMBSTONE_S) end
 end
 
 local AGED_NODES_PER_STEP = 1000
@@ -88,13 +120,16 @@ local AGED_NODES_PER_STEP = 1000
 -- Give what belongs to a run, and to its nodes from the one numbered `at` on, a time to go; a step takes a thousand
 -- nodes of it. Gives how many.
 local function age_run(id, at, seconds)
-  for _, kind in ipairs({'r:', 'rn:', 'xr:', 'cl:', 'bl:'}) do call('EXPIRE', P .. kind .. id, seconds) end
-  local members = call('LRANGE', P .. 'rn:' .. id, at, at + AGED_NODES_PER_STEP - 1)
+  for _, kind in ipairs({'n:', 'rn:', 'xr:', 'cl:', 'bl:'}) do call('EXPIRE', P .. kind .. id, seconds) end
+  local run = R.run(id)
+  local memo = run and R.memo(run)
+  if memo then call('EXPIRE', memo, seconds) end
+  local members = R.members(id, at, at + AGED_NODES_PER_STEP - 1)
   for _, name in ipairs(members) do
     for _, kind in ipairs(OF_A_NODE) do call('EXPIRE', P .. kind .. name, seconds) end
   end
   if at == 0 then
-    for _, name in ipairs(call('SMEMBERS', P .. 'bl:' .. id)) do
+    for _, name in ipairs(R.used_by(id)) do
       if #name == 32 then call('EXPIRE', P .. 'b:' .. name, seconds) end
     end
   end
@@ -105,13 +140,13 @@ end
 -- of up to `limit`. What is left of a run is remembered by its id and the number of a node.
 local function age(limit, seconds)
   local nodes = 0
-  local members = call('SRANDMEMBER', P .. 'unaged', limit)
+  local members = call('SRANDMEMBER', K.unaged, limit)
   for i, member in ipairs(members) do
     local id, at = string.match(member, '^(.-)%z(%d+)$')
     id, at = id or member, tonumber(at or '0')
     local aged = age_run(id, at, seconds)
-    call('SREM', P .. 'unaged', member)
-    if aged == AGED_NODES_PER_STEP then call('SADD', P .. 'unaged', id .. '\0' .. string.format('%d', at + aged)) end
+    call('SREM', K.unaged, member)
+    if aged == AGED_NODES_PER_STEP then call('SADD', K.unaged, id .. '\0' .. string.format('%d', at + aged)) end
     nodes = nodes + aged
     if nodes >= AGED_NODES_PER_STEP then return i end
   end
@@ -132,13 +167,13 @@ end
 -- needed stay, and get another time to go.
 local function forget_ended(before, at, limit)
   local count = 0
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ended', '-inf', '(' .. number(before), 'LIMIT', at, limit)) do
+  for _, id in ipairs(call('ZRANGEBYSCORE', K.ended, '-inf', '(' .. number(before), 'LIMIT', at, limit)) do
     local run = R.run(id)
     if not run then
-      call('ZREM', P .. 'ended', id)
-      call('ZREM', P .. 'runs', id)
+      call('ZREM', K.ended, id)
+      call('ZREM', K.runs, id)
     elseif is_needed(id) then
-      call('SADD', P .. 'unaged', id)
+      call('SADD', K.unaged, id)
       at = at + 1
     else
       M.give_up(run)
@@ -152,10 +187,7 @@ end
 
 local function answer_leases(leases, values)
   local told = {}
-  for i, one in ipairs(leases) do
-    told[i] = one[1]
-    values[#values + 1] = one[2]
-  end
+  for i = 1, #leases do told[i], values[#values + 1] = leases[i][1], leases[i][2] end
   return told
 end
 
@@ -165,9 +197,11 @@ local MOST_HANDED, MOST_BYTES_HANDED = 8, 262144
 
 -- Carry out the claim that a worker left standing, when its turn has come, and tell it. Should that be lost, the worker
 -- finds it under the same nonce. Gives whether it was given anything.
-local function hand_to(worker, raw)
-  local channel, values, want = P .. 'work:' .. worker, {}, unpacked(raw)
+local function hand_to(worker, raw, queue)
+  local channel, values = P .. 'work:' .. worker, {}
   if call('PUBSUB', 'NUMSUB', channel)[2] == 0 then return false end
+  local want = unpacked(raw)
+  want.called_from = queue
   local leases = M.claim_noted(want)
   if #leases == 0 then
     M.stand(worker, raw)
@@ -179,44 +213,47 @@ local function hand_to(worker, raw)
 end
 
 -- Give of a queue to one who found nothing to claim, and left its claim standing; gives whether to try the next.
-local function hand_to_one(queue, popped)
-  local own = R.owner(queue)
-  local worker = own or call('SPOP', P .. 'idle:' .. queue)
-  if not worker then return false end
-  if not own then popped[#popped + 1] = {queue, worker} end
-  if not R.asked[worker] then
-    local want = call('GET', P .. 'want:' .. worker)
-    if not (want and hand_to(worker, want)) then
-      if not own then call('SADD', P .. 'idle:' .. queue, worker) end
-      return false
-    end
-  end
-  return not own
+local function hand_to_one(queue, worker)
+  if R.asked[worker] then return true end
+  local want = call('GET', P .. 'want:' .. worker)
+  return want and hand_to(worker, want, queue)
 end
 
--- Before what was queued is written.
-local function hand_over(popped)
+-- Before what was queued is written. Whom it goes to first is chance; the others are asked for only if that was not
+-- enough.
+local function hand_over()
+  if not R.is_called() then return end
   local queues, calls = R.called()
+  local left = MOST_HANDED
   for _, queue in ipairs(queues) do
-    while calls[queue] > 0 and #popped < MOST_HANDED and hand_to_one(queue, popped) do end
+    local own, key = R.owner(queue), P .. 'idle:' .. queue
+    local first = own or left > 0 and call('SRANDMEMBER', key)
+    local goes_on = first and hand_to_one(queue, first) and not own
+    if goes_on then left = left - 1 end
+    if goes_on and calls[queue] > 0 and left > 0 then
+      for _, worker in ipairs(call('SRANDMEMBER', key, left)) do
+        left = left - 1
+        if not hand_to_one(queue, worker) or calls[queue] <= 0 then break end
+      end
+    end
   end
+end
+
+local function step(prefix, args, body, values)
+  R.open(prefix, args)
+  local answer = body(unpacked(args[2]), values)
+  hand_over()
+  R.finish()
+  return answer
 end
 
 -- Run a step; a row that makes no sense is struck off, and the step done anew, for it has written nothing.
 local function attempt(prefix, args, body)
   local values, well, result
   for _ = 0, MOST_STRIKES do
-    local popped = {}
     values = {''}
-    well, result = pcall(function()
-      R.open(prefix, args)
-      local answer = body(unpacked(args[2]), values)
-      hand_over(popped)
-      R.finish()
-      return answer
-    end)
+    well, result = pcall(step, prefix, args, body, values)
     if well or not R.suspect or (type(result) == 'table' and result.kind) then break end
-    for _, one in ipairs(popped) do call('SADD', P .. 'idle:' .. one[1], one[2]) end
     R.strike(R.suspect)
   end
   return well, result, values
@@ -256,6 +293,7 @@ local function once(nonce, body)
 end
 
 local function settle(a, values)
+  if a[2] then R.expect_quiet(a[2][2]) end
   local lost = M.settle(a[1])
   return {lost, unpack(a[2] and claim(a[2], values) or {{}, false})}
 end
@@ -295,12 +333,20 @@ register('feed', settle, {})
 register('renew', function(a) return M.renew(a[1], a[2]) end)
 register('reap', function(limit) return M.reap(limit) end)
 register('note', function(a) return once(a[2], function() return note(a[1]) end) end)
+register('hold', function(a) return M.hold(unpack(a)) end)
+register('let_go', function(a)
+  return once(a[3], function() return M.let_go(a[1], a[2]) end)
+end)
+register('tell_breaker', function(a)
+  return once(a[4], function() return M.tell_breaker(a[1], a[2], a[3]) end)
+end)
 -- A function, so that a server without memory takes it too, and for the server's clock: those of workers may differ.
-register('announce', function(a) R.later('HSET', P .. 'workers', a[1], number(R.now) .. ' ' .. a[2]) end)
-register('steer', function(a)
-  if tonumber(call('HGET', P .. 'steering', 'r') or '0') ~= a[1] then return false end
-  R.later('HSET', P .. 'steering', 'r', string.format('%.0f', a[1] + 1), 'b', value_of(a[2]))
-  for _, topic in ipairs({'work', 'urgent'}) do R.later('PUBLISH', P .. topic, '') end
+register('announce', function(a) R.later('HSET', K.workers, a[1], R.now_text .. ' ' .. a[2]) end)
+register('post', function(a)
+  local key, revision = P .. a[1], a[2]
+  if tonumber(call('HGET', key, 'r') or '0') ~= revision then return false end
+  R.later('HSET', key, 'r', string.format('%.0f', revision + 1), 'b', value_of(a[3]))
+  for _, topic in ipairs(a[4]) do R.later('PUBLISH', P .. topic, '') end
   return true
 end)
 register('forget', function(a) return once(a[2], function() return forget(a[1]) end) end)

@@ -56,7 +56,8 @@ end
 -- `others_come`: what is not there yet comes with a later piece of the plan.
 function N.wait_for(row, edges, new, others_come)
   local refusal, ended = nil, {}
-  for _, edge in ipairs(edges) do
+  for i = 1, #edges do
+    local edge = edges[i]
     local parent = not new[edge[1]] and R.node(edge[1])
     if new[edge[1]] or (others_come and not parent) then
       wait(row, edge)

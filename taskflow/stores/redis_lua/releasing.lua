@@ -79,7 +79,7 @@ end
 local function release_children(id, after, limit)
   local children = R.children(id, after, limit)
   local parent = R.node(id)
-  for _, entry in ipairs(parent and children or {}) do release(parent, entry[2], entry[3]) end
+  for i = 1, parent and #children or 0 do release(parent, children[i][2], children[i][3]) end
   if limit <= #children then R.push(id, children[#children][2]) end
   return limit - #children
 end

@@ -201,8 +201,7 @@ function M.rerun(id, new, meta)
     end
   end
   if #list == 0 then return given end
-  local run = {id = new, name = old.name, meta = meta, created_at = R.now}
-  R.add_run(run)
+  local run = R.add_run(new, old.name, meta)
   local clones = add_clones(run, list, names, edges_kept(list, again))
   for _, one in ipairs(clones) do M.begin(one[1], one[2]) end
   M.drain()
@@ -229,8 +228,7 @@ function M.clone_piece(a)
     if not old or left < a[4] then
       fail('UsageError', 'Run ' .. a[2] .. ' was copied in part, and that part was forgotten: do it again.')
     end
-    run = {id = a[2], name = old.name, meta = a[3], created_at = R.now, pieces = left}
-    R.add_run(run)
+    run = R.add_run(a[2], old.name, a[3], left)
   end
   if run.pieces ~= left then return run.pieces end
   M.await_pieces(run)

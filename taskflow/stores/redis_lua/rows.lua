@@ -1,12 +1,13 @@
 -- The rows of a step: what was read is kept, what was changed is written when the step ends. A step that
 -- fails has written nothing. Mirrors `machine.rows.Rows`; the layout of the keys is in `stores/redis.py`.
 
-local call, pack, unpacked -- of the server; not there yet while the library is loaded
+local call, pack, unpacked, unpack_limit -- of the server; not there yet while the library is loaded
 local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true, skipped = true, dead = true}
 local FAILURES = {failed = true, dead = true, expired = true}
 local ALL = 2 ^ 52
-local R = {}
+local R, NONE = {}, {}
 local P -- what all keys begin with
+local K -- keys by their names, of which there is one
 local given, before -- the values that nodes, pages and outcomes name by number, and how many others stand before them
 local nodes, runs, changed, changed_runs
 local added, removed -- by parent: edges of this step; children that were released
@@ -14,26 +15,38 @@ local new_members, logs, crossings, dead, uses, later
 local limits, changed_limits, shut
 local calls, ended -- how many items of which queues may be claimed now; whether something has ended
 local todo, seq, seq_before
+local quiet -- the queues of which it is known that they are quiet
 local locks -- by name: {run, until} where this step gave one, false where it took one
+
+local function named_key(known, name)
+  local key = P .. name
+  known[name] = key
+  return key
+end
+
+-- An empty table: the same one when nothing was put into it.
+local function cleared(t) return t and next(t) == nil and t or {} end
 
 -- A new step: nothing is known of the one before.
 function R.open(prefix, args)
-  call, pack, unpacked = redis.call, cmsgpack.pack, cmsgpack.unpack
-  P, given, before = prefix, args, 2
-  nodes, runs, changed, changed_runs, added, removed = {}, {}, {}, {}, {}, {}
-  new_members, logs, crossings, dead, uses, later = {}, {}, {}, {}, {}, {}
-  todo = {first = 1, last = 0, read = {}, at = 1, taken = 0, urgent = {}}
-  seq, seq_before, locks = nil, nil, {}
-  limits, changed_limits, shut, calls, ended = {}, {}, {}, {}, false
-  R.freed, R.ranges_ended, R.events, R.suspect = false, {}, {}, nil
-  R.asked = {} -- workers that have claimed in this step: they know what they have
-  R.begun = {} -- by run: how many of what was held back for it have begun in this step
-  if args[1] ~= '' then
-    R.now = tonumber(args[1])
-  else
+  call, pack, unpacked, unpack_limit = redis.call, cmsgpack.pack, cmsgpack.unpack, cmsgpack.unpack_limit
+  if P ~= prefix then P, K = prefix, setmetatable({}, {__index = named_key}) end
+  given, before = args, 2
+  nodes, runs, changed, changed_runs, later, R.events = {}, {}, {}, {}, {}, {}
+  added, removed, new_members, logs = cleared(added), cleared(removed), cleared(new_members), cleared(logs)
+  crossings, dead, uses, locks = cleared(crossings), cleared(dead), cleared(uses), cleared(locks)
+  limits, changed_limits, shut, calls = cleared(limits), cleared(changed_limits), cleared(shut), cleared(calls)
+  todo = {first = 1, last = 0, read = NONE, at = 1, taken = 0, urgent = cleared(todo and todo.urgent), exhausted = false}
+  seq, seq_before, ended, quiet = nil, nil, false, nil
+  R.freed, R.ranges_ended, R.suspect = false, cleared(R.ranges_ended), nil
+  R.asked = cleared(R.asked) -- workers that have claimed in this step: they know what they have
+  R.begun = cleared(R.begun) -- by run: how many of what was held back for it have begun in this step
+  R.now_text = args[1]
+  if R.now_text == '' then
     local time = call('TIME')
-    R.now = tonumber(time[1]) + tonumber(time[2]) / 1e6
+    R.now_text = time[1] .. '.' .. string.sub('00000' .. time[2], -6)
   end
+  R.now = tonumber(R.now_text)
 end
 
 local MOST_STRUCK = 1000
@@ -42,8 +55,8 @@ local MOST_STRUCK = 1000
 -- somebody wrote who does not know how: the node is not listed any more, and stays as it is.
 function R.strike(suspect)
   call('ZREM', suspect[1], suspect[2])
-  if call('HLEN', P .. 'struck') < MOST_STRUCK then
-    call('HSET', P .. 'struck', string.sub(suspect[2], 1, 200), string.format('%.17g', R.now))
+  if call('HLEN', K.struck) < MOST_STRUCK then
+    call('HSET', K.struck, string.sub(suspect[2], 1, 200), R.now_text)
   end
 end
 
@@ -54,6 +67,18 @@ local function value_of(at) return at and given[before + at] or nil end
 function R.values_are(list) given, before = list, 0 end
 
 local function number(n) return string.format('%.17g', n) end
+
+local KEPT_WHOLE, wholes = 2000, {}
+
+-- A whole number as text; to print the small ones anew takes longer than to remember them.
+local function whole(n)
+  local known = wholes[n]
+  if not known then
+    known = string.format('%.0f', n)
+    if -KEPT_WHOLE <= n and n <= KEPT_WHOLE then wholes[n] = known end
+  end
+  return known
+end
 
 -- ── nodes and runs ────────────────────────────────────────────────────────────────────
 
@@ -91,21 +116,31 @@ end
 
 function R.fresh(row) return (row.width or 0) - row.cursor end
 
-local function node_from(id, s, d)
-  local row = {
-    id = id, run = s[1], fn = s[2], array = s[3] == 1, queue = s[4], priority = s[5], policy = s[6], label = s[7],
-    created_at = s[8], source = s[9] or nil, seq = s[10], max_deliveries = s[11], chunk = s[12] or nil,
-    on_failure = s[13], max_parallel = s[14] or nil, run_parallel = s[15] or nil, seed = s[16] or nil,
-    limits = s[17] or nil, unlocks = s[18] == 1, singles = s[19] == 1,
-    state = d[1], width = d[2] or nil, cursor = d[3], open = d[4], held = d[5], waiting = d[6], returned = d[7],
-    worst = d[8] or nil, fence = d[9], remaining = d[10], due_at = d[11] or nil, expires_at = d[12] or nil,
-    alarm_at = d[13] or nil, cancelled = d[14] or nil, root = d[15] or nil, final = d[16] or nil,
-    started_at = d[17] or nil, ended_at = d[18] or nil, ranged = d[19] == 1, ended = d[21],
-    growing = d[22] == 1,
-    parts = {}, segments = {},
+local SHORT, LONG = 144, 220 -- how a packed list of up to 15 begins, and one whose length is in two bytes more
+
+-- What is in a packed list, behind a number: as it is, for a list would be built anew each time that it grows.
+local function entries(raw)
+  local first = string.byte(raw) or 0
+  if first ~= LONG and (first < SHORT or SHORT + 15 < first) then error('a row that is no list') end
+  return unpack_limit(raw, '99', first == LONG and '3' or '1')
+end
+
+local function node_from(id, fixed, changing)
+  local _, run, fn, array, queue, priority, policy, label, created_at, source, seq, max_deliveries, chunk, on_failure,
+    max_parallel, run_parallel, seed, limits, unlocks, singles = entries(fixed)
+  local _, state, width, cursor, open, held, waiting, returned, worst, fence, remaining, due_at, expires_at, alarm_at,
+    cancelled, root, final, started_at, ended_at, ranged, part, ended, growing = entries(changing)
+  return {
+    id = id, run = run, fn = fn, array = array == 1, queue = queue, priority = priority, policy = policy, label = label,
+    created_at = created_at, source = source or nil, seq = seq, max_deliveries = max_deliveries, chunk = chunk or nil,
+    on_failure = on_failure, max_parallel = max_parallel or nil, run_parallel = run_parallel or nil, seed = seed or nil,
+    limits = limits or nil, unlocks = unlocks == 1, singles = singles == 1,
+    state = state, width = width or nil, cursor = cursor, open = open, held = held, waiting = waiting,
+    returned = returned, worst = worst or nil, fence = fence, remaining = remaining, due_at = due_at or nil,
+    expires_at = expires_at or nil, alarm_at = alarm_at or nil, cancelled = cancelled or nil, root = root or nil,
+    final = final or nil, started_at = started_at or nil, ended_at = ended_at or nil, ranged = ranged == 1,
+    ended = ended, growing = growing == 1, parts = {}, segments = {}, part = part and part_from(0, 1, part) or nil,
   }
-  if d[20] then row.part = part_from(0, 1, d[20]) end
-  return row
 end
 
 local function fixed(row)
@@ -127,38 +162,40 @@ local function changing(row)
   }
 end
 
-function R.node(id)
-  local row = nodes[id]
-  if row == nil then
-    local raw = call('HMGET', P .. 'n:' .. id, 's', 'd')
-    row = raw[1] and node_from(id, unpacked(raw[1]), unpacked(raw[2])) or false
+local function run_from(id, fixed, changing)
+  local _, name, meta, created_at, seq = entries(fixed)
+  local _, total, open, state, counts, ended_at, worst, held, tally, pieces, lock = entries(changing)
+  return {
+    id = id, name = name, meta = meta, created_at = created_at, seq = seq, total = total, open = open, state = state,
+    counts = counts, ended_at = ended_at or nil, worst = worst or nil, held = held, tally = tally,
+    pieces = pieces or nil, lock = lock or nil,
+  }
+end
+
+-- A run of one call has the name of its node, and both are in one hash: they are read at once.
+local function read_both(id)
+  local raw = call('HMGET', P .. 'n:' .. id, 's', 'd', 'rs', 'rd')
+  if nodes[id] == nil then
+    local row = raw[1] and node_from(id, raw[1], raw[2]) or false
     if row then remember(row) end
     nodes[id] = row
   end
-  return row or nil
+  if runs[id] == nil then runs[id] = raw[3] and run_from(id, raw[3], raw[4]) or false end
+end
+
+function R.node(id)
+  if nodes[id] == nil then read_both(id) end
+  return nodes[id] or nil
 end
 
 function R.run(id)
-  local run = runs[id]
-  if run == nil then
-    local raw = call('HMGET', P .. 'r:' .. id, 's', 'd')
-    run = false
-    if raw[1] then
-      local s, d = unpacked(raw[1]), unpacked(raw[2])
-      run = {
-        id = id, name = s[1], meta = s[2], created_at = s[3], seq = s[4], total = d[1], open = d[2], state = d[3],
-        counts = d[4], ended_at = d[5] or nil, worst = d[6] or nil, held = d[7], tally = d[8],
-        pieces = d[9] or nil, lock = d[10] or nil,
-      }
-    end
-    runs[id] = run
-  end
-  return run or nil
+  if runs[id] == nil then read_both(id) end
+  return runs[id] or nil
 end
 
 local function next_seq()
   if not seq then
-    seq_before = tonumber(call('GET', P .. 'seq') or '0')
+    seq_before = tonumber(call('GET', K.seq) or '0')
     seq = seq_before
   end
   seq = seq + 1
@@ -179,13 +216,31 @@ function R.save_run(run)
   end
 end
 
-function R.add_run(run)
-  run.seq, run.new, run.counts, run.total, run.open, run.held = next_seq(), true, {}, 0, 0, 0
-  run.tally = {0, 0, 0}
-  run.state = 'running'
-  runs[run.id] = run
-  new_members[run.id] = {}
+-- A new run; `pieces`: how many pieces of it are still to come.
+function R.add_run(id, name, meta, pieces)
+  local run = {
+    id = id, name = name, meta = meta, created_at = R.now, seq = next_seq(), total = 0, open = 0, state = 'running',
+    counts = {}, held = 0, tally = {0, 0, 0}, pieces = pieces, new = true,
+  }
+  runs[id] = run
+  new_members[id] = {}
   R.save_run(run)
+  return run
+end
+
+-- Ask at once whether a run and its nodes are all new, and nothing is left to do: so it mostly is.
+function R.expect_new(run, list)
+  local asked = {'EXISTS', K.todo, P .. 'n:' .. run}
+  for i = 1, #list do
+    if list[i][1] ~= run then asked[#asked + 1] = P .. 'n:' .. list[i][1] end
+  end
+  if call(unpack(asked)) > 0 then return end
+  todo.exhausted = true
+  if runs[run] == nil then runs[run] = false end -- else it came in this step
+  for i = 1, #list do
+    local id = list[i][1]
+    if nodes[id] == nil then nodes[id] = false end
+  end
 end
 
 -- `edges`: {parent, mode, lo, hi}; `pages`: {lo, hi, value}; `ended`: predecessors that release nothing any more.
@@ -200,8 +255,9 @@ function R.add_node(row, edges, pages, ended)
   local members = new_members[row.run] or {}
   new_members[row.run] = members
   members[#members + 1] = row.id
-  for _, edge in ipairs(edges) do
-    row.edges[#row.edges + 1] = edge
+  for i = 1, #edges do
+    local edge = edges[i]
+    row.edges[i] = edge
     if not ended[edge[1]] then R.hang(row, edge) end
     R.cross(row, edge[1])
   end
@@ -260,10 +316,17 @@ function R.add_pages(row, pages)
   R.save(row)
 end
 
+-- The names of the nodes that a run had before this step, in order. One whose only node has its name has no list.
+function R.members(id, from, to)
+  local found = call('LRANGE', P .. 'rn:' .. id, from, to)
+  local own = from == 0 and #found == 0 and R.node(id)
+  return own and not own.new and {id} or found
+end
+
 -- The nodes of a run, in order; those of an earlier step from the one numbered `from` to that numbered `to`.
 function R.nodes_of(run, from, to)
   local found = {}
-  for _, id in ipairs(call('LRANGE', P .. 'rn:' .. run, from or 0, to or -1)) do found[#found + 1] = R.node(id) end
+  for _, id in ipairs(R.members(run, from or 0, to or -1)) do found[#found + 1] = R.node(id) end
   for _, id in ipairs(new_members[run] or {}) do found[#found + 1] = R.node(id) end
   return found
 end
@@ -288,7 +351,8 @@ function R.children(parent, after, limit)
   end
   local gone, own = removed[parent], added[parent]
   local most = (gone or limit >= ALL) and -1 or limit
-  local raw = call('ZRANGEBYSCORE', P .. 'ch:' .. parent, '(' .. string.format('%.0f', last), '+inf', 'WITHSCORES', 'LIMIT', 0, most)
+  local raw = call('ZRANGEBYSCORE', P .. 'ch:' .. parent, '(' .. whole(last), '+inf', 'WITHSCORES', 'LIMIT', '0', whole(most))
+  if #raw == 0 and not own then return NONE end
   local found = {}
   for i = 1, #raw, 2 do
     local child, edge = from_member(parent, raw[i])
@@ -336,7 +400,7 @@ function R.is_urgent() return #todo.urgent > 0 end
 local function next_stored()
   if todo.at > #todo.read and not todo.exhausted then
     todo.taken = todo.taken + #todo.read
-    todo.read, todo.at = call('LRANGE', P .. 'todo', todo.taken, todo.taken + TODO_PER_LOOK - 1), 1
+    todo.read, todo.at = call('LRANGE', K.todo, whole(todo.taken), whole(todo.taken + TODO_PER_LOOK - 1)), 1
     todo.exhausted = #todo.read < TODO_PER_LOOK
   end
   local text = todo.read[todo.at]
@@ -464,7 +528,7 @@ end
 function R.overdue(row)
   if not row.array then return row.part and row.part.till and row.part.till <= R.now and {row.part} or {} end
   local found = {}
-  for _, lo in ipairs(call('ZRANGEBYSCORE', P .. 'pu:' .. row.id, '-inf', string.format('%.17g', R.now))) do
+  for _, lo in ipairs(call('ZRANGEBYSCORE', P .. 'pu:' .. row.id, '-inf', R.now_text)) do
     if row.parts[tonumber(lo)] == nil then found[#found + 1] = part_at(row, tonumber(lo)) end
   end
   for _, part in pairs(row.parts) do
@@ -525,8 +589,10 @@ function R.finish_items(row, part, outcome, state)
     deliveries = part.deliveries, worker = part.worker, started_at = started_at, took_s = outcome[8] or nil,
     error = outcome[5] or nil, value = value_of(outcome[4]),
   })
-  if outcome[9] and outcome[9] ~= '' then logs[#logs + 1] = {row.id, outcome[1], outcome[9]} end
 end
+
+-- What an attempt printed, however it ended.
+function R.printed(row, index, text) logs[#logs + 1] = {row.id, index, text} end
 
 function R.end_as(row, part, final, state)
   local given = segment_of(final, 0)
@@ -609,10 +675,28 @@ end
 
 local function rank(row) return (255 - row.priority) * 2 ^ 44 + row.seq end
 
+local function none_of(asked, queues)
+  for _, queue in ipairs(queues) do
+    local at = #asked
+    asked[at + 1], asked[at + 2] = P .. 'q:' .. queue, P .. 'ql:' .. queue
+  end
+  return call(unpack(asked)) == 0
+end
+
+-- Whether nothing is queued there but by this step, no queue is paused and no limit due: mostly so, and asked at once.
+function R.is_quiet(queues)
+  return quiet == queues or none_of({'EXISTS', K.paused, K['limits:due']}, queues)
+end
+
+-- Ask for a claim from these queues, later in this step, at once with whether anything is left to do.
+function R.expect_quiet(queues)
+  if none_of({'EXISTS', K.todo, K.paused, K['limits:due']}, queues) then quiet, todo.exhausted = queues, true end
+end
+
 -- The lanes of queues from which may be claimed.
 local function open_lanes(queues)
   local lanes, wanted, paused = {}, {}, {}
-  for _, queue in ipairs(call('SMEMBERS', P .. 'paused')) do paused[queue] = true end
+  for _, queue in ipairs(call('SMEMBERS', K.paused)) do paused[queue] = true end
   for _, queue in ipairs(queues) do
     if not wanted[queue] and not paused[queue] then
       wanted[queue] = true
@@ -629,7 +713,7 @@ end
 local function head(lane)
   if lane.at > #lane.ids then
     if lane.done then return nil end
-    lane.ids, lane.at = call('ZRANGE', lane.key, lane.next, lane.next + 15, 'WITHSCORES'), 1
+    lane.ids, lane.at = call('ZRANGE', lane.key, whole(lane.next), whole(lane.next + 15), 'WITHSCORES'), 1
     lane.next = lane.next + 16
     lane.done = #lane.ids < 32
     if #lane.ids == 0 then return nil end
@@ -649,21 +733,38 @@ local function put_in_order(lanes, lane)
   table.insert(lanes, lo, lane)
 end
 
--- Reads queued nodes in order, over several lanes and those of this step.
-function R.ready(queues, full)
-  local found, wanted = open_lanes(queues)
-  local lanes, fresh = {}, {at = 1}
-  for _, lane in ipairs(found) do
-    lane.head = head(lane)
-    if lane.head then lanes[#lanes + 1] = lane end
-  end
-  table.sort(lanes, function(a, b) return a.head > b.head end)
-  for _, row in ipairs(changed) do
+local function set_of(list)
+  local set = {}
+  for _, one in ipairs(list) do set[one] = true end
+  return set
+end
+
+local function by_head(a, b) return a.head > b.head end
+local function by_rank(a, b) return a[1] < b[1] end
+
+-- What this step has queued there, in order.
+local function queued_now(wanted)
+  local fresh = {at = 1}
+  for i = 1, #changed do
+    local row = changed[i]
     if row.state == 'queued' and row.was_state ~= 'queued' and wanted[row.queue] then
       fresh[#fresh + 1] = {rank(row), row}
     end
   end
-  table.sort(fresh, function(a, b) return a[1] < b[1] end)
+  if fresh[2] then table.sort(fresh, by_rank) end
+  return fresh
+end
+
+-- Reads queued nodes in order, over several lanes and those of this step; when it is quiet there are no others.
+function R.ready(queues, full, quiet)
+  local lanes, found, wanted = {}, NONE, nil
+  if quiet then wanted = set_of(queues) else found, wanted = open_lanes(queues) end
+  for _, lane in ipairs(found) do
+    lane.head = head(lane)
+    if lane.head then lanes[#lanes + 1] = lane end
+  end
+  if lanes[2] then table.sort(lanes, by_head) end
+  local fresh = queued_now(wanted)
   local last -- the lane that was read last: its place among the others is found when it is known whether it is full
 
   return function()
@@ -710,8 +811,8 @@ end
 
 function R.alarms(limit)
   local late = {}
-  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'alarm', '-inf', string.format('%.17g', R.now), 'LIMIT', 0, limit)) do
-    R.suspect = {P .. 'alarm', id}
+  for _, id in ipairs(call('ZRANGEBYSCORE', K.alarm, '-inf', R.now_text, 'LIMIT', 0, limit)) do
+    R.suspect = {K.alarm, id}
     local row = R.node(id)
     if row and not row.dirty then late[#late + 1] = row end
   end
@@ -744,7 +845,7 @@ end
 local function sooner_of(a, b) return (a and b) and math.min(a, b) or a or b end
 
 function R.next_alarm()
-  local first = sooner_of(first_beside(P .. 'alarm', nodes), first_beside(P .. 'limits:due', limits))
+  local first = sooner_of(first_beside(K.alarm, nodes), first_beside(K['limits:due'], limits))
   for _, row in ipairs(changed) do first = sooner_of(first, row.alarm_at) end
   for _, kept in ipairs(changed_limits) do
     if not kept.gone then first = sooner_of(first, sooner_of(kept.wake_at, kept.idle_at)) end
@@ -758,13 +859,14 @@ end
 function R.limit(name)
   local kept = limits[name]
   if not kept or kept.gone then
-    local raw = not kept and call('HGET', P .. 'limits', name)
+    local raw = not kept and call('HGET', K.limits, name)
     local t = raw and unpacked(raw) or {0, 0, false, {}, false, 0, 0, false, false, false}
     local again = kept
     kept = again or {}
     kept.name, kept.held, kept.tokens, kept.at, kept.failed = name, t[1], t[2], t[3] or nil, t[4]
     kept.opened_at, kept.till, kept.probes, kept.refused = t[5] or nil, t[6], t[7], t[8]
     kept.wake_at, kept.idle_at, kept.gone = t[9] or nil, t[10] or nil, nil
+    kept.fence, kept.holders, kept.line = t[11] or 0, t[12] or {}, t[13] or {}
     limits[name] = kept
   end
   return kept
@@ -780,24 +882,26 @@ end
 -- Those whose alarm has passed, earliest first.
 function R.limits_due()
   local late = {}
-  for i, name in ipairs(call('ZRANGEBYSCORE', P .. 'limits:due', '-inf', number(R.now))) do late[i] = R.limit(name) end
+  for i, name in ipairs(call('ZRANGEBYSCORE', K['limits:due'], '-inf', R.now_text)) do late[i] = R.limit(name) end
   return late
 end
 
 local function write_limit(kept)
   local alarm = sooner_of(kept.wake_at, kept.idle_at)
   if kept.gone then
-    call('HDEL', P .. 'limits', kept.name)
+    call('HDEL', K.limits, kept.name)
   else
-    call('HSET', P .. 'limits', kept.name, pack({
+    local t = {
       kept.held, kept.tokens, kept.at or false, kept.failed, kept.opened_at or false, kept.till, kept.probes,
       kept.refused, kept.wake_at or false, kept.idle_at or false,
-    }))
+    }
+    if kept.fence > 0 or #kept.line > 0 then t[11], t[12], t[13] = kept.fence, kept.holders, kept.line end
+    call('HSET', K.limits, kept.name, pack(t))
   end
   if alarm and not kept.gone then
-    call('ZADD', P .. 'limits:due', number(alarm), kept.name)
+    call('ZADD', K['limits:due'], number(alarm), kept.name)
   else
-    call('ZREM', P .. 'limits:due', kept.name)
+    call('ZREM', K['limits:due'], kept.name)
   end
 end
 
@@ -809,16 +913,25 @@ function R.use(run, names)
   if #names > 0 then uses[#uses + 1] = {run, names} end
 end
 
+local function add(fields, name, value, other, its_value)
+  local at = #fields
+  fields[at + 1], fields[at + 2] = name, value
+  if other then fields[at + 3], fields[at + 4] = other, its_value end
+end
+
 -- ── what is decided at a submit ───────────────────────────────────────────────────────
 
 local LOCK_SPARE_S = 60
 
-function R.pending(queue) return tonumber(call('HGET', P .. 'pending', queue) or '0') end
+function R.pending(queue) return tonumber(call('HGET', K.pending, queue) or '0') end
+
+-- What is 0 is not kept.
+local function count_more(key, name, more)
+  if call('HINCRBY', key, name, whole(more)) == 0 then call('HDEL', key, name) end
+end
 
 function R.pend(queue, more)
-  if more ~= 0 and call('HINCRBY', P .. 'pending', queue, string.format('%.0f', more)) == 0 then
-    call('HDEL', P .. 'pending', queue)
-  end
+  if more ~= 0 then count_more(K.pending, queue, more) end
 end
 
 local function lock_at(name)
@@ -909,32 +1022,33 @@ local function write_queue(row)
     end
   end
   if row.alarm_at ~= row.was_alarm then
-    if row.alarm_at then call('ZADD', P .. 'alarm', number(row.alarm_at), row.id) else call('ZREM', P .. 'alarm', row.id) end
+    if row.alarm_at then call('ZADD', K.alarm, number(row.alarm_at), row.id) else call('ZREM', K.alarm, row.id) end
   end
 end
 
--- The hash of a node, in one command.
+local function add_run(fields, run)
+  add(fields, 'rd', pack({
+    run.total, run.open, run.state, run.counts, run.ended_at or false, run.worst or false, run.held, run.tally,
+    run.pieces or false, run.lock or false,
+  }))
+  if run.new then add(fields, 'rs', pack({run.name, run.meta, run.created_at, run.seq}), run.blobs and 'rb', run.blobs) end
+  run.is_written = true
+end
+
+-- The hash of a node, in one command; with its run, when that has its name.
 local function write_hash(row)
   local fields = {'HSET', P .. 'n:' .. row.id, 'd', pack(changing(row))}
-  local function add(name, value)
-    fields[#fields + 1] = name
-    fields[#fields + 1] = value
-  end
-  if row.new then
-    add('s', pack(fixed(row)))
-    add('a', row.args)
-  end
-  if row.edges_changed and #row.edges > 0 then add('e', pack(row.edges)) end
-  if row.inputs and (row.new or row.inputs_changed) and #row.inputs > 0 then add('i', pack(row.inputs)) end
+  if row.new then add(fields, 's', pack(fixed(row)), 'a', row.args) end
+  if row.edges_changed and #row.edges > 0 then add(fields, 'e', pack(row.edges)) end
+  if row.inputs and (row.new or row.inputs_changed) and #row.inputs > 0 then add(fields, 'i', pack(row.inputs)) end
   local segment = not row.array and row.segments[1]
-  if segment then
-    add('g', story_of(segment))
-    if segment.value then add('v', segment.value) end
-  end
+  if segment then add(fields, 'g', story_of(segment), segment.value and 'v', segment.value) end
+  local run = runs[row.id]
+  if run and run.dirty then add_run(fields, run) end
   call(unpack(fields))
 end
 
-local function write_node(row, totals)
+local function write_node(row)
   write_hash(row)
   if row.array then
     write_parts(row)
@@ -942,34 +1056,79 @@ local function write_node(row, totals)
     if row.pages then write_pages(row) end
   end
   write_queue(row)
+end
+
+-- What has changed in the counts of a queue and of a run.
+local function count(row, totals)
   local queued, waiting, held, pending = tallies(row)
   queued, waiting, held = queued - row.was_queued, waiting - row.was_waiting, held - row.was_held
-  totals[row.queue] = totals[row.queue] or {0, 0, 0, 0}
-  totals[row.queue][4] = totals[row.queue][4] + pending - row.was_pending
+  local total = totals[row.queue] or {0, 0, 0, 0}
+  totals[row.queue] = total
+  total[4] = total[4] + pending - row.was_pending
   if queued ~= 0 or waiting ~= 0 or held ~= 0 then
     local run = R.run(row.run)
-    for _, total in ipairs({totals[row.queue], run.tally}) do
-      total[1], total[2], total[3] = total[1] + queued, total[2] + waiting, total[3] + held
-    end
+    local own = run.tally
+    total[1], total[2], total[3] = total[1] + queued, total[2] + waiting, total[3] + held
+    own[1], own[2], own[3] = own[1] + queued, own[2] + waiting, own[3] + held
     R.save_run(run)
   end
 end
 
+-- The key of the list in which a run is remembered, or nil.
+function R.memo(run)
+  if not string.find(run.meta, '"memo"', 1, true) then return nil end
+  local memo = cjson.decode(run.meta).memo
+  return type(memo) == 'table' and type(memo.name) == 'string' and P .. 'memo:' .. memo.name or nil
+end
+
 local function write_run(run)
-  local key, d = P .. 'r:' .. run.id, pack({
-    run.total, run.open, run.state, run.counts, run.ended_at or false, run.worst or false, run.held, run.tally,
-    run.pieces or false, run.lock or false,
-  })
+  if not run.is_written then
+    local fields = {'HSET', P .. 'n:' .. run.id}
+    add_run(fields, run)
+    call(unpack(fields))
+  end
   if run.new then
-    call('HSET', key, 's', pack({run.name, run.meta, run.created_at, run.seq}), 'd', d)
-    call('ZADD', P .. 'runs', number(run.seq), run.id)
-  else
-    call('HSET', key, 'd', d)
+    call('ZADD', K.runs, whole(run.seq), run.id)
+    local memo = R.memo(run)
+    if memo then
+      call('ZADD', memo, whole(run.seq), run.id)
+      call('PERSIST', memo)
+    end
   end
   if run.ended_at then
-    call('ZADD', P .. 'ended', number(run.ended_at), run.id)
-    call('SADD', P .. 'unaged', run.id)
+    call('ZADD', K.ended, run.ended_at == R.now and R.now_text or number(run.ended_at), run.id)
+    call('SADD', K.unaged, run.id)
   end
+end
+
+local function write_members(id, members)
+  local run, key = R.run(id), P .. 'rn:' .. id
+  if run.new and members[1] == id and not members[2] then return end -- see `R.members`
+  if not run.new and R.node(id) and call('EXISTS', key) == 0 then call('RPUSH', key, id) end
+  for _, name in ipairs(members) do call('RPUSH', key, name) end
+end
+
+-- What a new run needs from the beginning is written with it.
+local function keep_uses()
+  for i = 1, #uses do
+    local run, names = R.run(uses[i][1]), uses[i][2]
+    if run and run.new and not run.blobs then
+      run.blobs = pack(names)
+    else
+      for _, name in ipairs(names) do call('SADD', P .. 'bl:' .. uses[i][1], name) end
+    end
+    for _, name in ipairs(names) do
+      call('SADD', P .. 'bu:' .. name, uses[i][1])
+      call('PERSIST', P .. 'b:' .. name)
+    end
+  end
+end
+
+-- The blobs that a run needs.
+function R.used_by(id)
+  local raw, found = call('HGET', P .. 'n:' .. id, 'rb'), call('SMEMBERS', P .. 'bl:' .. id)
+  for _, name in ipairs(raw and unpacked(raw) or NONE) do found[#found + 1] = name end
+  return found
 end
 
 local function write_edges()
@@ -980,18 +1139,21 @@ local function write_edges()
   for parent, list in pairs(removed) do
     for _, text in pairs(list) do call('ZREM', P .. 'ch:' .. parent, text) end
   end
-  for _, pair in ipairs(crossings) do call('SADD', P .. 'xr:' .. pair[1], pair[2]) end
+  for i = 1, #crossings do call('SADD', P .. 'xr:' .. crossings[i][1], crossings[i][2]) end
 end
 
 local function write_todo()
-  local key, taken = P .. 'todo', todo.taken + todo.at - 1
+  local key, taken = K.todo, todo.taken + todo.at - 1
   if taken > 0 then call('LTRIM', key, taken, -1) end
   for i = todo.first, todo.last do call('RPUSH', key, todo[i][1] .. '\0' .. todo[i][2]) end
-  for _, entry in ipairs(todo.urgent) do call('LPUSH', key, entry[1] .. '\0' .. entry[2]) end
+  for i = 1, #todo.urgent do
+    local entry = todo.urgent[i]
+    call('LPUSH', key, entry[1] .. '\0' .. entry[2])
+  end
   if todo.first <= todo.last or #todo.urgent > 0 then R.freed = true end -- somebody has to go on with it
 end
 
-local EVENT_ENTRIES_KEPT = 20000
+local EVENT_ENTRIES_KEPT = '20000'
 
 -- So many items of a queue may be claimed now.
 function R.call(queue, items) calls[queue] = (calls[queue] or 0) + items end
@@ -999,8 +1161,17 @@ function R.call(queue, items) calls[queue] = (calls[queue] or 0) + items end
 -- Work was left behind: two more, who may leave some behind in turn.
 function R.call_more(queue) calls[queue] = math.max(0, calls[queue] or 0) + 2 end
 
+-- Whether something may be claimed that nobody was called for.
+function R.is_called()
+  for _, items in pairs(calls) do
+    if items > 0 then return true end
+  end
+  return false
+end
+
 -- Who found nothing to claim waits for its turn; whoever is not there any more is passed over.
 local function wake()
+  if not R.is_called() then return end
   for queue, items in pairs(calls) do
     local own = R.owner(queue)
     if own and items > 0 then call('PUBLISH', P .. 'work:' .. own, '') end
@@ -1027,7 +1198,7 @@ end
 -- A message: what was packed, and bytes beside it.
 function R.framed(head, blobs)
   local sizes = {}
-  for i, blob in ipairs(blobs) do sizes[i] = #blob end
+  for i = 1, #blobs do sizes[i] = #blobs[i] end
   local packed = pack({head, sizes})
   return struct.pack('>I4', #packed) .. packed .. table.concat(blobs)
 end
@@ -1037,8 +1208,11 @@ local MOST_SAID, MOST_ENDS_SAID, MOST_BYTES_SAID = 64, 16, 4096
 -- What calls gave that ended in this step, when those are few and small; the bytes go to `blobs`.
 local function outcomes_said(blobs)
   local found, size = {}, 0
-  for _, row in ipairs(changed) do
-    for _, s in ipairs((not row.array or row.singles) and row.segments or {}) do
+  for i = 1, #changed do
+    local row = changed[i]
+    local segments = (not row.array or row.singles) and row.segments or NONE
+    for n = 1, #segments do
+      local s = segments[n]
       size = size + #(s.value or '') + #(s.error or '')
       if #found == MOST_ENDS_SAID or row.final or size > MOST_BYTES_SAID then return {} end
       if s.value then blobs[#blobs + 1] = s.value end
@@ -1052,31 +1226,32 @@ local function outcomes_said(blobs)
 end
 
 -- Clients are told what has happened since they were told something, so that they need not ask.
-local function tell_ends(last)
-  local said, message = tonumber(call('GET', P .. 'said') or '0'), ''
+local function tell_ends(last, id, body)
+  local said, message = tonumber(call('SET', K.said, whole(last), 'GET') or '0'), ''
   if last - said <= MOST_SAID then
     local steps, blobs = {}, {}
-    for i, entry in ipairs(call('XRANGE', P .. 'events', '(' .. number(said) .. '-0', '+')) do
-      steps[i], blobs[i] = {entry[1], entry[2][2]}, entry[2][4]
+    if last - said > #R.events then
+      for i, entry in ipairs(call('XRANGE', K.events, '(' .. whole(said) .. '-0', '(' .. id)) do
+        steps[i], blobs[i] = {entry[1], entry[2][2]}, entry[2][4]
+      end
     end
+    steps[#steps + 1], blobs[#blobs + 1] = {id, R.now_text}, body
     local outcomes = outcomes_said(blobs)
     message = R.framed({said, steps, outcomes}, blobs)
   end
-  call('SET', P .. 'said', number(last))
-  call('PUBLISH', P .. 'ends', message)
+  call('PUBLISH', K.ends, message)
 end
 
 local function tell()
   local count = #R.events
   if count > 0 then
-    local last = call('INCRBY', P .. 'cursor', count)
-    local id = string.format('%.0f-0', last)
-    call('XADD', P .. 'events', 'MAXLEN', '~', EVENT_ENTRIES_KEPT, id, 'at', number(R.now), 'b', pack(R.events))
-    call('PUBLISH', P .. 'watch', '')
-    if ended then tell_ends(last) end
+    local last = call('INCRBY', K.cursor, whole(count))
+    local id, body = whole(last) .. '-0', pack(R.events)
+    call('XADD', K.events, 'MAXLEN', '~', EVENT_ENTRIES_KEPT, id, 'at', R.now_text, 'b', body)
+    if ended then tell_ends(last, id, body) else call('PUBLISH', K.watch, '') end
   end
-  if R.freed then call('PUBLISH', P .. 'urgent', '') end
-  if R.freed or #R.called() > 0 then call('PUBLISH', P .. 'work', '') end
+  if R.freed then call('PUBLISH', K.urgent, '') end
+  if R.freed or R.is_called() then call('PUBLISH', K.work, '') end
   wake()
 end
 
@@ -1091,43 +1266,38 @@ local function write_locks()
   end
 end
 
+local TALLIED = {'queued', 'waiting', 'running'}
+
 function R.finish()
   R.suspect = nil
   local totals = {}
-  for _, row in ipairs(changed) do write_node(row, totals) end
-  for _, run in ipairs(changed_runs) do write_run(run) end
-  for _, kept in ipairs(changed_limits) do write_limit(kept) end
-  for _, one in ipairs(shut) do
+  for i = 1, #changed do count(changed[i], totals) end
+  keep_uses()
+  for i = 1, #changed do write_node(changed[i]) end
+  for i = 1, #changed_runs do write_run(changed_runs[i]) end
+  for i = 1, #changed_limits do write_limit(changed_limits[i]) end
+  for i = 1, #shut do
+    local one = shut[i]
     call('SREM', P .. 'ql:' .. one[1], one[2])
     call('SADD', P .. 'shut:' .. one[3], one[2])
   end
-  for run, members in pairs(new_members) do
-    for _, id in ipairs(members) do call('RPUSH', P .. 'rn:' .. run, id) end
-  end
+  for run, members in pairs(new_members) do write_members(run, members) end
   write_edges()
   for queue, total in pairs(totals) do
     R.pend(queue, total[4])
-    for i, word in ipairs({'queued', 'waiting', 'running'}) do
-      if total[i] ~= 0 and call('HINCRBY', P .. 'tally', queue .. '\0' .. word, string.format('%.0f', total[i])) == 0 then
-        call('HDEL', P .. 'tally', queue .. '\0' .. word)
-      end
+    for i = 1, #TALLIED do
+      if total[i] ~= 0 then count_more(K.tally, queue .. '\0' .. TALLIED[i], total[i]) end
     end
   end
-  for _, log in ipairs(logs) do call('RPUSH', P .. 'lg:' .. log[1], pack({log[2], log[3]})) end
-  for _, entry in ipairs(dead) do
-    call('ZADD', P .. 'dead', number(entry[1].seq), entry[1].id .. '\0' .. string.format('%.0f', entry[2]))
-  end
-  for _, use in ipairs(uses) do
-    for _, name in ipairs(use[2]) do
-      call('SADD', P .. 'bl:' .. use[1], name)
-      call('SADD', P .. 'bu:' .. name, use[1])
-      call('PERSIST', P .. 'b:' .. name)
-    end
+  for i = 1, #logs do call('RPUSH', P .. 'lg:' .. logs[i][1], pack({logs[i][2], logs[i][3]})) end
+  for i = 1, #dead do
+    local entry = dead[i]
+    call('ZADD', K.dead, number(entry[1].seq), entry[1].id .. '\0' .. string.format('%.0f', entry[2]))
   end
   write_locks()
-  for _, command in ipairs(later) do call(unpack(command)) end
+  for i = 1, #later do call(unpack(later[i])) end
   write_todo()
-  if seq and seq ~= seq_before then call('SET', P .. 'seq', number(seq)) end
+  if seq and seq ~= seq_before then call('SET', K.seq, whole(seq)) end
   tell()
 end
 

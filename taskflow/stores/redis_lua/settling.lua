@@ -62,8 +62,10 @@ local function settle_one(row, key, outcomes, growth)
   M.forget(row, part)
   if growth then M.grow(row, growth) end
   local at = part.lo
-  for _, outcome in ipairs(outcomes) do
+  for i = 1, #outcomes do
+    local outcome = outcomes[i]
     if outcome[1] > at then M.put(row, M.piece(part, at, outcome[1])) end
+    if outcome[9] and outcome[9] ~= '' then R.printed(row, outcome[1], outcome[9]) end
     apply(row, part, outcome)
     if outcome[3] == 'replaced' and row.array then replace_item(row, part, outcome, growth) end
     at = outcome[2]

@@ -97,6 +97,23 @@ class Locking(Told):
         assert story.submit(call("c"), run="next", lock=_LOCK) is None
         assert nodes_of(story.claim(9)) == ["c"]
 
+    def test_one_that_stays_is_kept_by_a_run_that_succeeded(self, story: Story) -> None:
+        """Until its time is over, or the run is forgotten; what failed is not in the way."""
+        lock = Lock("+order", 100.0)
+        story.submit(call("a"), run="a", lock=lock)
+        story.fail(story.take())
+        assert story.submit(call("b"), run="b", lock=lock) is None
+        story.succeed(story.take())
+
+        assert story.submit(call("c"), run="c", lock=lock) == "b"
+        story.clock.advance(99.0)
+        assert story.submit(call("c"), run="c", lock=lock) == "b"
+        story.clock.advance(2.0)
+        assert story.submit(call("c"), run="c", lock=lock) is None
+        story.succeed(story.take())
+        story.store.forget(RunId("c"))
+        assert story.submit(call("d"), run="d", lock=lock) is None
+
     def test_it_is_free_when_what_never_started_has_ended(self, story: Story) -> None:
         """Cancelled, expired, purged, or skipped for what it depends on."""
         story.submit(call("a"), lock=_LOCK)

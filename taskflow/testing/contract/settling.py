@@ -52,6 +52,15 @@ class Settling(Told):
         assert (item.worker, item.deliveries, item.started_at, item.took_s) == ("w1", 1, 5.0, 1.5)
         assert story.store.logs(NodeId("a")) == [(0, "hi")]
 
+    def test_what_an_attempt_printed_is_kept_though_it_is_tried_again(self, story: Story) -> None:
+        """By whom the next attempt is made, nobody knows yet."""
+        story.submit(call("a", policy=Policy(max_deliveries=9)))
+        for kind, text in ((Kind.RETRY, "one "), (Kind.LOST, "two "), (Kind.FAILED, "three")):
+            lease = story.take()
+            story.settle(lease, one(lease, kind, error=ERROR, log=text))
+
+        assert story.store.logs(NodeId("a")) == [(0, "one "), (0, "two "), (0, "three")]
+
     def test_a_failure_keeps_its_story_and_its_exception(self, story: Story) -> None:
         """The text for all, the pickled exception for those who may open it."""
         story.submit(call("a"))

@@ -10,7 +10,7 @@ import pytest
 from taskflow.errors import NoSuchRun, ResultExpired, UsageError
 from taskflow.ids import NodeId, RunId, WorkerId
 from taskflow.ports import Bell, Store
-from taskflow.records import Kind, Note, WorkerView
+from taskflow.records import Kind, Note, Outcome, Said, WorkerView
 from taskflow.states import TERMINAL, State
 from taskflow.testing.contract.told import Told
 from taskflow.testing.story import (
@@ -278,6 +278,89 @@ class Watching(Told):
 
         assert story.store.logs(NodeId("a")) == [(0, "owner")]
 
+    def test_what_a_running_item_says_last_is_kept_while_it_runs(self, story: Story) -> None:
+        """Of each kind; an event of its node tells that there is something new."""
+        story.submit(call("a"))
+        lease = story.take()
+        before = story.cursor()
+
+        story.store.note([Note(lease.key, "progress", {"done": n}) for n in (1, 2)])
+        story.store.note([Note(lease.key, "state", {"state": "PROGRESS"}, b"\xff sealed \0")])
+
+        (row,) = story.store.items(NodeId("a"))
+        assert dict(row.said) == {
+            "progress": Said("progress", {"done": 2}, None, lease.key.fence),
+            "state": Said("state", {"state": "PROGRESS"}, b"\xff sealed \0", lease.key.fence),
+        }
+        told = [tuple(event)[3:] for event in story.store.events(before)]
+        assert told == [("a", 0, 0, State.RUNNING)] * 2
+
+        story.succeed(lease)
+        assert [dict(row.said) for row in story.store.items(NodeId("a"))] == [{}]
+
+    def test_a_value_that_is_not_said_again_is_forgotten(self, story: Story) -> None:
+        """The next note of its kind takes its place, with all of it."""
+        story.submit(call("a"))
+        lease = story.take()
+
+        story.store.note([Note(lease.key, "state", {"state": "ONE"}, b"one")])
+        story.store.note([Note(lease.key, "state", {"state": "TWO"})])
+
+        (row,) = story.store.items(NodeId("a"))
+        assert row.said["state"] == Said("state", {"state": "TWO"}, None, lease.key.fence)
+
+    def test_an_item_of_a_range_speaks_for_itself(self, story: Story) -> None:
+        """What the items before it said is over with them; what it says comes though a part has ended."""
+        story.submit(array("a", 4))
+        lease = story.take(pace_s={"f": 0.0001}, share=1)
+        assert lease.key[1:3] == (0, 4)
+        story.store.note([Note(lease.key, "progress", {"index": 1, "done": 5})])
+        assert [(r.lo, r.hi, "progress" in r.said) for r in story.store.items(NodeId("a"))] == [
+            (0, 1, False), (1, 2, True), (2, 4, False)
+        ]  # fmt: skip
+
+        story.settle(lease._replace(key=lease.key._replace(hi=2)), Outcome(0, 2, Kind.SUCCEEDED, b"v"))
+        assert [dict(r.said) for r in story.store.items(NodeId("a"))] == [{}, {}]
+
+        story.store.note(
+            [
+                Note(lease.key, "progress", {"index": 0, "done": 9}),
+                Note(lease.key, "progress", {"index": 3, "done": 6}),
+                Note(lease.key, "log", {"index": 3, "text": "three"}),
+            ]
+        )
+        rows = story.store.items(NodeId("a"))
+        assert [(r.lo, r.hi, r.said["progress"].data["done"]) for r in rows if r.said] == [(3, 4, 6)]
+        assert story.store.logs(NodeId("a")) == [(3, "three")]
+
+    def test_a_zombie_does_not_speak_for_its_heir(self, story: Story) -> None:
+        """Nor does what it said before outlive its lease."""
+        story.submit(call("a"))
+        zombie = story.take()
+        story.store.note([Note(zombie.key, "state", {"state": "OLD"})])
+        story.wait(16)
+        owner = story.take(worker="w2")
+        before = story.cursor()
+
+        story.store.note([Note(zombie.key, "state", {"state": "ZOMBIE"})])
+        assert [dict(row.said) for row in story.store.items(NodeId("a"))] == [{}]
+        assert story.store.events(before) == []
+
+        story.store.note([Note(owner.key, "state", {"state": "HEIR"})])
+        assert [row.said["state"].data["state"] for row in story.store.items(NodeId("a"))] == ["HEIR"]
+
+    def test_what_is_said_wakes_those_who_watch(self, story: Story) -> None:
+        """It is pushed: nobody has to ask again and again."""
+        story.submit(call("a"))
+        lease = story.take()
+        bell = story.store.listen("watch")
+        bell.hush()
+
+        story.store.note([Note(lease.key, "progress", {"done": 1})])
+
+        assert select.select([bell.fileno()], [], [], 10)[0]
+        bell.close()
+
     def test_runs_are_found_by_their_tags(self, story: Story) -> None:
         """All of those that are asked for, with just these values."""
         story.submit(
@@ -295,6 +378,27 @@ class Watching(Told):
         assert found(**{"odd key.": [1, {"x": None}]}) == ["one"]
         assert found(exp=8) == found(other=None) == []
         assert found() == ["three", "two", "one"]
+
+    def test_runs_are_found_by_what_they_are_remembered_by(self, story: Story) -> None:
+        """The newest first, reruns too; those that were forgotten are not there."""
+        for run, name in (("one", "f"), ("two", "f"), ("three", "g")):
+            story.submit(call(run), run=run, meta={"memo": {"name": name, "fn": run}})
+        story.submit(call("plain"), run="four", meta={"about": "memo"})
+        assert [view.id for view in story.store.runs(memo="g")] == ["three"]
+        story.fail(story.take())
+        story.rerun("one", "again")
+        story.run("two", "three", "plain", "again.0")
+
+        assert [view.id for view in story.store.runs(memo="f")] == ["again", "two", "one"]
+        assert [view.id for view in story.store.runs(memo="f", limit=2)] == ["again", "two"]
+        assert story.store.runs(memo="f", states=[State.FAILED])[0].meta["memo"] == {"name": "f", "fn": "one"}
+        assert story.store.runs(memo="x") == []
+        story.store.forget(RunId("two"))
+        story.clock.advance(100)
+        story.store.sweep(age_s=200, size_bytes=1 << 40)
+        assert [view.id for view in story.store.runs(memo="f")] == ["again", "one"]
+        story.store.sweep(age_s=50, size_bytes=1 << 40)
+        assert story.store.runs(memo="f") == []
 
 
 class Showing(Told):

@@ -259,6 +259,124 @@ def test_a_signature_comes_back_from_json_pickle_and_copy(sig: Signature) -> Non
         assert run(back) == run(sig)
 
 
+@pytest.mark.parametrize(
+    "sig",
+    [
+        add.s(1, 1).set(queue="q", countdown=2, link=[mul.s(10)], link_error=say.s()),
+        chain(add.s(1, 1), add.s(2)).set(link=mul.s(10)).on_error(say.s()),
+        group(add.s(1, 1).set(link=mul.s(2).set(link=mul.s(3))), mul.s(2, 2)).set(priority=3),
+        chord([add.s(1, 1)], total.s()).set(link=say.s()).on_error(say.s().set(queue="errors")),
+        add.chunks([(1, 2), (3, 4)], 1).set(queue="q"),
+        add.starmap([(1, 2)]).set(link=say.s()),
+        add.s(1, 1).stamp(exp=7),
+        chain(add.s(1, 1), group(add.s(1), chord([add.s(1)], total.s()))).stamp(exp=[1]),
+    ],
+    ids=["call", "chain", "group", "chord", "chunks", "starmap", "stamped", "all stamped"],
+)
+def test_options_and_links_come_back_from_json_too(sig: Signature) -> None:
+    for back in (signature(json.loads(json.dumps(sig))), Signature.from_dict(json.loads(json.dumps(sig)))):
+        assert back == sig
+        assert all(isinstance(one, Signature) for one in back.options.get("link", ()))
+        assert run(back) == run(sig)
+        assert drawn(back) == drawn(sig)
+    frozen = sig.clone()
+    frozen.freeze()
+    assert signature(json.loads(json.dumps(frozen))) == frozen
+
+
+def drawn(sig: Signature) -> list[Any]:
+    """The nodes of a canvas, those of links and errbacks included."""
+    nodes = draw(sig)[0].nodes
+    return [(node.label, node.queue, node.priority, [edge.mode for edge in node.edges]) for node in nodes]
+
+
+def test_what_celery_wrote_is_read() -> None:
+    def call(name: str, *args: Any) -> dict[str, Any]:
+        return {
+            "task": name, "args": list(args), "kwargs": {}, "options": {}, "subtask_type": None,
+            "immutable": False,
+        }  # fmt: skip
+
+    plus = f"{__name__}.add"
+    written = {
+        "task": "celery.chord",
+        "args": [],
+        "kwargs": {"kwargs": {}, "header": [call(plus, 1, 1), call(plus, 2, 2)], "body": call("tsum")},
+        "options": {"queue": "q"},
+        "subtask_type": "chord",
+        "immutable": False,
+    }
+    chained = call("celery.chain") | {
+        "kwargs": {"tasks": [written, call(plus, 10)]}, "subtask_type": "chain",
+    }  # fmt: skip
+
+    draft, _ = draw(signature(written))
+    assert {node.queue for node in draft.nodes} == {"q"}
+    assert run(signature(written)) == 6
+    assert run(signature(chained)) == 16
+
+
+def test_the_parts_of_a_signature_may_be_put_in_place() -> None:
+    sig, canvas_ = add.s(1, 1), chord([add.s(1, 1)], total.s())
+
+    sig.args, sig.kwargs, sig.immutable = (2,), {"y": 3}, True
+    canvas_.body, canvas_.tasks = total.s(plus=10), [add.s(2, 2), add.s(3, 3)]
+    steps = chain(add.s(1, 1))
+    steps.tasks = [add.s(2, 2), dict(add.s(3))]
+
+    assert (sig["args"], sig(), sig.clone((9,)).args) == ((2,), 5, (2,))
+    assert (run(canvas_), run(steps)) == (20, 7)
+    assert sig.replace(args=(5, 5), kwargs={}, options={"queue": "x"}) == add.si(5, 5).set(queue="x")
+    assert (sig.replace(), sig.partial) == (sig, sig.clone)
+
+
+def test_a_call_is_written_as_one() -> None:
+    assert add.si(2, y=3).reprcall(1, z=4).endswith("add(1, 2, y=3, z=4)")
+    assert signature(pow, (2, 3)).reprcall() == repr(signature(pow, (2, 3))) == "pow(2, 3)"
+
+
+def test_a_pipe_in_place_makes_a_chain_too() -> None:
+    sig: Any = add.s(1, 1)
+    first = sig
+
+    sig |= add.s(2)
+
+    assert sig == chain(add.s(1, 1), add.s(2))
+    assert first == add.s(1, 1)
+
+
+def test_what_may_be_a_signature_may_be_none_or_a_copy() -> None:
+    sig = add.s(1, 1)
+
+    assert canvas.maybe_signature(None) is None
+    assert canvas.maybe_signature(sig) is sig
+    copied = canvas.maybe_signature(sig, clone=True)
+    assert copied == sig
+    assert copied is not sig
+    assert canvas.maybe_signature(dict(sig)) == canvas.subtask(sig) == sig
+
+
+def test_the_steps_of_a_chain_have_its_links_and_errbacks() -> None:
+    sig = chain(add.s(1, 1), add.s(2))
+    sig.link(mul.s(10))
+    sig.link_error(say.s())
+
+    steps = sig.unchain_tasks()
+
+    assert [step.options.get("link_error") for step in steps] == [[say.s()], [say.s()]]
+    assert [step.options.get("link") for step in steps] == [None, [mul.s(10)]]
+    assert "link_error" not in sig.tasks[0].options
+
+
+def test_what_is_linked_twice_is_linked_once() -> None:
+    sig = add.s(1, 1)
+
+    assert sig.link(mul.s(2)) == mul.s(2)
+    assert sig.link([mul.s(2), mul.s(3)]) == [mul.s(2), mul.s(3)]
+
+    assert sig.options["link"] == [mul.s(2), mul.s(3)]
+
+
 def test_changing_a_clone_leaves_the_original() -> None:
     sig = chain(add.s(1, 1), add.s(2))
 
@@ -356,11 +474,11 @@ CANVASES = [
 def test_frozen_ids_are_those_of_the_plan(sig: Signature) -> None:
     frozen = copy.deepcopy(sig)
 
-    shape = frozen.freeze()
+    shape = frozen.freeze().shape
     draft, drawn = draw(frozen)
 
     assert drawn == shape
-    assert frozen.freeze() == shape
+    assert frozen.freeze().shape == shape
     assert set(shape.nodes()) <= {node.id for node in draft.nodes}
     assert shape.collect(evaluate(draft).value) == run(sig)
 
@@ -368,13 +486,12 @@ def test_frozen_ids_are_those_of_the_plan(sig: Signature) -> None:
 def test_the_parts_of_a_frozen_canvas_know_their_ids() -> None:
     sig = chord([add.s(i, i) for i in range(3)], total.s())
 
-    shape = sig.freeze("the-end")
+    result = sig.freeze("the-end")
 
     assert sig.body is not None
-    assert shape.id == sig.body.id == "the-end"
-    assert shape.parent is not None
-    assert [part.id for part in shape.parent.items()] == [part.id for part in sig.tasks]
-    assert sig.tasks[2].id == f"{shape.parent.node}[2]"
+    assert result.id == sig.body.id == "the-end"
+    assert [part.id for part in result.parent] == [part.id for part in sig.tasks]
+    assert sig.tasks[2].id == f"{result.parent.id}[2]"
 
 
 def test_a_canvas_that_is_not_frozen_gets_new_ids_each_time() -> None:
@@ -513,7 +630,7 @@ def test_the_chunks_of_a_group_can_start_one_after_the_other() -> None:
 
     draft, _ = draw(sig)
 
-    assert [node.delay_s for node in draft.nodes] == [1, 2, 1, 2]
+    assert [(node.delay_s, node.width) for node in draft.nodes] == [(1, 1), (2, 1), (3, 2)]
 
 
 def test_calls_of_coroutine_functions_are_awaited_one_by_one() -> None:
@@ -726,7 +843,7 @@ def test_any_canvas_keeps_its_meaning_when_frozen_or_sent_as_json(sig: Signature
     expected = meaning(sig)
 
     frozen = signature(json.loads(json.dumps(sig)))
-    shape = frozen.freeze()
+    shape = frozen.freeze().shape
     draft, drawn = draw(frozen)
 
     assert drawn == shape

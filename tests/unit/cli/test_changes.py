@@ -199,7 +199,7 @@ def test_a_worker_gets_what_was_said_and_nothing_else(shop: Shop, monkeypatch: p
     import taskflow.worker.process
 
     seen: list[list[str]] = []
-    monkeypatch.setattr(taskflow.worker.process, "main", lambda argv: seen.append(argv) or 0)
+    monkeypatch.setattr(taskflow.worker.process, "main", lambda argv, hosted: seen.append(argv) or 0)
 
     shop("worker", "runs.db", "-n", "4", "-Q", "slow,default", "--idle-exit", "60")
     shop("worker", "--url", "other.db")
@@ -212,16 +212,77 @@ def test_a_worker_gets_what_was_said_and_nothing_else(shop: Shop, monkeypatch: p
 
 def test_every_option_of_a_worker_is_one_the_worker_knows() -> None:
     from taskflow.cli.worker import _OPTIONS
-    from taskflow.worker.process import _options
+    from taskflow.worker.options import read
 
-    values = {"--pool": "thread", "--loglevel": "info"}
+    values = {"--pool": "thread", "--loglevel": "info", "--time-limit": "2"}
 
-    words = {
-        flags[-1]: f"{flags[-1]}={values.get(flags[-1], '1')}" if takes else flags[-1]
-        for flags, takes, _ in _OPTIONS
-    }
-    scaled = words.pop("--autoscale")  # it is instead of a number
-    options = _options(list(words.values()))
+    for flags, takes, _ in _OPTIONS:
+        flag = next(flag for flag in flags if flag.startswith("--"))
+        assert read([f"{flag}={values.get(flag, '1')}" if takes else flag])
 
-    assert (options.slots, options.strict) == (1, True)
-    assert _options([scaled]).autoscale == (1, 1)
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["-c", "4", "-l", "INFO"], ["--concurrency=4", "--loglevel=info"]),
+        (["-n", "w1@%h"], ["--name=w1@%h"]),
+        (["--hostname", "w1", "-n", "4"], ["--slots=4", "--name=w1"]),
+        (["-P", "prefork", "--max-tasks-per-child=9"], ["--pool=prefork", "--recycle-calls=9"]),
+        (["-Q", "a,b", "-X", "b", "--discard"], ["--queues=a,b", "--exclude-queues=b", "--purge"]),
+    ],
+)
+def test_a_worker_takes_celerys_flags(
+    argv: list[str], words: list[str], shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import taskflow.worker.process
+
+    seen: list[list[str]] = []
+    monkeypatch.setattr(taskflow.worker.process, "main", lambda argv, hosted: seen.append(argv) or 0)
+
+    assert shop("worker", "runs.db", *argv).code == 0
+
+    assert seen == [["--url", "runs.db", *words]]
+
+
+def test_flags_without_a_meaning_are_taken_and_said_in_one_line(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import taskflow.worker.process
+
+    monkeypatch.setattr(taskflow.worker.process, "main", lambda argv, hosted: 0)
+
+    answer = shop("worker", "runs.db", "-E", "-O", "fair", "--without-gossip", "--prefetch-multiplier=1")
+
+    assert answer.code == 0
+    assert answer.err.count("\n") == 1
+    assert "--without-gossip (workers do not talk to each other)" in answer.err
+    assert shop("-q", "worker", "runs.db", "-E").err == ""
+
+
+def test_the_doctor_says_what_happens_to_a_configuration_for_celery(shop: Shop, tmp_path: Path) -> None:
+    config = tmp_path / "celeryconfig.py"
+    config.write_text("BROKER_URL = 'redis://host/0'\nCELERYD_PREFETCH_MULTIPLIER = 1\n", encoding="utf-8")
+
+    answer = shop("doctor", "--from-celery", str(config))
+    told = json.loads(shop("doctor", "--from-celery", str(config), "--json").out)
+
+    assert answer.code == 0
+    assert "BROKER_URL → broker_url" in answer.out
+    assert "Nothing of the file was run." in answer.err
+    assert [(line["line"], line["name"], line["here"]) for line in told] == [
+        (1, "broker_url", "honoured"),
+        (2, "worker_prefetch_multiplier", "no meaning here"),
+    ]
+
+
+def test_the_doctor_finds_what_would_be_refused_of_a_configuration(shop: Shop, tmp_path: Path) -> None:
+    config = tmp_path / "celeryconfig.py"
+    config.write_text("broker_url = 'amqp://host'\ntask_time_limit = 2 ** 5\n", encoding="utf-8")
+
+    answer = shop("doctor", "--from-celery", str(config))
+
+    assert answer.code == 1
+    assert "1 value could not be looked at: --run" in answer.err
+    assert shop("doctor", "--run").code == 2
+    assert shop("doctor", "--from-celery", str(config), "--run").code == 1
+    assert shop("doctor", "--from-celery", str(tmp_path / "nowhere.py")).code == 2

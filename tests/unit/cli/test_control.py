@@ -85,3 +85,61 @@ def test_wrong_use_is_explained_and_tells_nobody(shop: Shop, words: list[str], s
     assert said in answer.err
     assert answer.err.count("\n") == 1
     assert shop("control").out == ""
+
+
+def test_celerys_words_are_taken(shop: Shop) -> None:
+    for words in (
+        ["pool_grow", "2", "-d", "gpu-1"],
+        ["add_consumer", "high", "exchange", "direct", "key"],
+        ["autoscale", "10", "3", "-d", "cpu"],
+        ["rate_limit", "shop.add", "30/m"],
+        ["rate_limit", "shop.mul", "2"],
+        ["time_limit", "shop.add", "60", "90", "--destination", "cpu,gpu-1"],
+        ["cancel_consumer", "mail"],
+    ):
+        assert shop("control", *words).code == 0
+
+    rows = json.loads(shop("control", "--json").out)
+
+    assert [(row["worker"], row["wanted"]) for row in rows] == [
+        ("gpu-1", "+2 slots"), ("all", "queue high"), ("cpu", "autoscale 10,3"), ("all", "shop.add at 0.5/s"),
+        ("all", "shop.mul at 2/s"), ("cpu", "shop.add for 60 s (soft), 90 s (hard)"),
+        ("gpu-1", "shop.add for 60 s (soft), 90 s (hard)"), ("all", "no queue mail"),
+    ]  # fmt: skip
+
+
+def test_words_without_a_meaning_say_so(shop: Shop) -> None:
+    answer = shop("control", "enable_events")
+
+    assert answer.code == 0
+    assert "no meaning here: what happens is always kept" in answer.err
+
+
+@pytest.mark.parametrize("verb", ["revoke", "terminate"])
+def test_tasks_are_cancelled(shop: Shop, verb: str) -> None:
+    first, second = shop.submit(shop.call()), shop.submit(shop.call())
+
+    answer = shop("control", verb, *(["TERM"] if verb == "terminate" else []), first, second)
+
+    assert answer.out == f"Cancelled {first}, {second}.\n"
+    assert {run.state for run in shop.store.runs()} == {"cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rate_limit", "shop.add", "often"], "cannot be read"),
+        (["rate_limit", "shop.add", "1/s", "x"], "one value too many"),
+        (["time_limit", "shop.add", "soon"], "Write a task, and seconds"),
+        (["time_limit", "shop.add", "9", "9"], "must be shorter"),
+        (["revoke"], "Which tasks?"),
+        (["revoke", "0000"], "0000"),
+        (["grow", "1", "2"], "one value too many"),
+    ],
+)
+def test_wrong_values_are_explained(shop: Shop, words: list[str], said: str) -> None:
+    answer = shop("control", *words)
+
+    assert answer.code != 0
+    assert said in answer.err
+    assert shop("control").out == ""

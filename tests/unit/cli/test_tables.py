@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from taskflow.ids import WorkerId
-from taskflow.records import Kind, WorkerView
+from taskflow.records import WORKERS, Kind, WorkerView
 from tests.unit.cli.shop import Shop
 
 
@@ -178,7 +178,7 @@ def test_workers_are_listed(shop: Shop) -> None:
         " ".join(shop("workers").words[2])
         == "w2 host 43 a:3,b:1 0/4 of 9 drained 51 MB 3.12.1 1 min 15 s now"
     )
-    shop.store.steer(0, b"anything")
+    shop.store.post(WORKERS, 0, b"anything")
     assert "drained, behind" in shop("workers").out
     assert json.loads(shop("workers", "--json").out)[0]["pid"] == 42
 

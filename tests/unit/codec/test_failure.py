@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copyreg
 import threading
 import traceback
 from collections.abc import Callable
@@ -114,6 +115,24 @@ def test_the_tasks_own_exception_arrives(codec: Codec, error: BaseException) -> 
     assert repr(again) == repr(error)
     assert str(again) == str(error)
     assert "user_code" in str(again.__cause__)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"), SyntaxError("bad", ("f", 1, 2, "text"))],
+    ids=["UnicodeDecodeError", "SyntaxError"],
+)
+def test_an_exception_arrives_as_it_is_where_a_library_pickles_exceptions_its_way(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """As Dask's `distributed` does when it is imported."""
+    support = pytest.importorskip("tblib.pickling_support")
+    monkeypatch.setitem(copyreg.dispatch_table, type(error), support.pickle_exception)
+
+    again = _sent(codec, error)
+
+    assert (repr(again), str(again)) == (repr(error), str(error))
+    assert again.__traceback__ is None
 
 
 def test_attributes_and_notes_arrive(codec: Codec) -> None:

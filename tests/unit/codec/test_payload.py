@@ -21,6 +21,9 @@ from taskflow.blobs.files import FileBlobs
 from taskflow.codec import INLINE_MAX, Codec, Keyring, Reference, blob_names
 from taskflow.codec.pickling import Rows, pack
 from taskflow.errors import CannotPickle, PayloadError, ResultExpired, Untrusted
+from taskflow.ids import NodeId
+from taskflow.records import Segment
+from taskflow.states import State
 
 FN = "f" * 40
 NESTED = b"\x02TFE1" + bytes(10) + (60_000).to_bytes(4, "little") + b"[" * 60_000 + bytes(32)
@@ -429,3 +432,49 @@ def test_importing_the_codec_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "set()"
+
+
+# ── the same in another place ────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "item", ["small", "large" * 20_000, np.arange(100_000)], ids=["text", "blob", "array"]
+)
+def test_what_is_sealed_for_another_place_says_the_same_there(codec: Codec, item: Any) -> None:
+    page, again = (codec.dump_items("f", 4, [item, item]) for _ in range(2))
+    args, result = codec.dump_args("f", (item,)), codec.dump_result("n", 4, 6, 9, [item, item])
+    segment = Segment(NodeId("n"), 4, 6, State.SUCCEEDED, result, None, 9, True)
+
+    moved = codec.items_for("g", "f", 4, page)
+    taken = codec.result_for("m", 0, 2, segment)
+
+    assert taken is not None
+    for found in (
+        codec.load_items("g", 4, moved)[1],
+        codec.load_args("g", codec.args_for("g", "f", args))[0][0],
+        codec.load_result("m", 0, 2, 0, taken)[0],
+    ):
+        assert np.array_equal(found, item)
+    assert codec.has_same_items("g", moved, "f", again, 4)
+    assert not codec.has_same_items("g", moved, "f", codec.dump_items("f", 4, [item, item[::-1]]), 4)
+    assert codec.result_for("m", 0, 2, segment._replace(value=None)) is None
+
+
+def test_only_what_was_sealed_here_is_sealed_for_another_place(codec: Codec) -> None:
+    page, args, result = (
+        codec.dump_items("f", 0, [1]),
+        codec.dump_args("f", (1,)),
+        codec.dump_result("n", 0, 1, 9, [1]),
+    )
+    segment = Segment(NodeId("n"), 0, 1, State.SUCCEEDED, result, None, 8, True)
+
+    for attempt in (
+        lambda: codec.items_for("g", "other", 0, page),
+        lambda: codec.items_for("g", "f", 0, page[:-1] + bytes([page[-1] ^ 1])),
+        lambda: codec.args_for("g", "f", page),
+        lambda: codec.args_for("g", "h", args),
+        lambda: codec.result_for("m", 0, 1, segment),
+        lambda: codec.has_same_items("f", page, "g", page, 0),
+    ):
+        with pytest.raises(Untrusted):
+            attempt()

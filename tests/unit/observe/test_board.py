@@ -8,23 +8,13 @@ from hypothesis import strategies as st
 
 from taskflow.ids import NodeId, RunId
 from taskflow.observe.board import Board, Stage
-from taskflow.records import Event
+from taskflow.records import Event, Given
 from taskflow.states import State
 from taskflow.stores.memory import MemoryStore
 from taskflow.testing import ManualClock, Story
-from taskflow.testing.story import array, call
+from taskflow.testing.story import array, call, value
 
 RUN = RunId("run")
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1000.0)
-
-
-@pytest.fixture
-def story(clock: ManualClock) -> Story:
-    return Story(MemoryStore(clock=clock), clock)
 
 
 def shown(story: Story) -> Board:
@@ -129,6 +119,25 @@ def test_a_node_without_a_label_goes_by_its_id(story: Story) -> None:
     story.submit(call("n1", label=""))
 
     assert [s.label for s in shown(story).stages(1000.0)] == ["n1"]
+
+
+def test_results_of_earlier_runs_are_told_and_have_no_rate(story: Story) -> None:
+    known = (Given(0, 6, value()),)
+    story.submit(array("map", 10, given=known), meta={"cached": 6})
+    board = shown(story)
+    assert (stage(board, story).done, stage(board, story).cached) == (6, 6)
+
+    for _ in range(4):
+        lease = story.take()
+        story.clock.advance(1)
+        story.fail(lease) if lease.key.lo == 9 else story.succeed(lease)
+    catch_up(board, story)
+
+    assert (stage(board, story).done, stage(board, story).cached) == (10, 6)
+    assert stage(board, story).rate == pytest.approx(1.0)
+    story.rerun(new="again")
+    board.show(story.run_view("again"), now=story.clock.now())
+    assert (stage(board, story).done, stage(board, story).cached) == (9, 0)
 
 
 def test_rate_and_eta_are_those_of_the_recent_past(story: Story) -> None:

@@ -81,12 +81,13 @@ def seconds() -> Seconds:
 
 
 def test_a_line_tells_everything_there_is_to_tell() -> None:
-    (line,) = bar_lines([stage()], width=120)
+    (line,) = bar_lines([stage(cached=2)], width=120)
 
     assert line.split() == [
         "map",
         bar(3, 10, 32).strip(),
-        *["3/10", "2", "running", "1", "failed", "1", "retried", "12.3/s", "1:15", "ETA", "0:30"],
+        *["3/10", "2", "running", "1", "failed", "1", "retried", "2", "cached", "12.3/s", "1:15"],
+        *["ETA", "0:30"],
     ]
 
 

@@ -368,10 +368,8 @@ def test_a_loaded_template_may_be_executed_instead_of_forked(open_bench: Open) -
 
 def test_an_idle_pool_is_not_due_and_not_readable(bench: Workbench) -> None:
     warm(bench)
-    for _ in range(3):
-        bench.step(0.1)
 
-    assert bench.pool.due_s() is None
+    bench.until(lambda: bench.pool.due_s() is None)  # a look that was set while it ran may still be due
     assert select.select(bench.pool.filenos(), [], [], 0.2)[0] == []
 
 

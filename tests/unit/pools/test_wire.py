@@ -134,3 +134,34 @@ def test_what_was_seen_is_not_told_again(sizes: list[int]) -> None:
         seen = lane.ints[Lane.PRINTED]
 
     assert heard == everything
+
+
+def test_what_was_said_last_is_on_the_board() -> None:
+    memory = bytearray(LANE_BYTES)
+    speaks, hears = Lane(memoryview(memory)), Lane(memoryview(memory))
+    assert hears.said() == b""
+
+    assert speaks.say(b"one" * 1000)
+    assert speaks.say(b"two")
+
+    assert (hears.said(), hears.ints[Lane.SAID]) == (b"two", 2)
+    assert not speaks.say(b"x" * 9000)
+    assert hears.said() == b"two"
+
+
+def test_what_is_being_written_is_not_read() -> None:
+    memory = bytearray(LANE_BYTES)
+    lane = Lane(memoryview(memory))
+    lane.say(b"one and two")
+    memory[memory.index(b"one")] ^= 1
+
+    assert lane.said() is None
+
+
+def test_output_does_not_run_into_what_was_said() -> None:
+    lane = Lane(memoryview(bytearray(LANE_BYTES)))
+    lane.say(b"x" * 8000)
+    lane.print(b"y" * 100_000)
+
+    assert lane.said() == b"x" * 8000
+    assert "y" in lane.printed()

@@ -13,20 +13,24 @@ from taskflow.errors import ConfigError, ResultExpired, UnknownNode
 from taskflow.ids import NodeId, WorkerId, new_id
 from taskflow.policy import Policy
 from taskflow.records import (
+    WORKERS,
     Edge,
     Failure,
     Growth,
+    Heard,
     Kind,
     Lease,
     LeaseKey,
     Node,
+    Note,
     Outcome,
+    Posted,
     Segment,
     Settlement,
-    Steering,
     Want,
 )
 from taskflow.states import State
+from taskflow.worker.inputs import Inputs
 from taskflow.worker.loop import Worker
 from taskflow.worker.queues import Queues
 from taskflow.worker.steward import opened, sealed
@@ -125,6 +129,80 @@ def test_an_idle_worker_asks_nothing_of_the_store(store: FlakyStore, worker: Wor
         assert not worker.step(0)
 
     assert store.asked == []
+
+
+class Hand:
+    """A bell by which the store gives what is queued: as Redis does for a claim that stands."""
+
+    def __init__(self, store: FlakyStore) -> None:
+        self._store = store
+        self._read, self._write = os.pipe()
+        os.write(self._write, b"!")
+
+    def fileno(self) -> int:
+        return self._read
+
+    def hush(self) -> Heard:
+        os.read(self._read, 1)
+        return Heard(is_turn=True, leases=tuple(self._store.claim(Want(WorkerId("w1"), ("default",), 1))))
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+def handed(worker: Worker, store: FlakyStore) -> None:
+    """What is queued is handed to the worker in its next turn."""
+    worker._bell.close()
+    worker._bell = Hand(store)
+
+
+def test_what_is_handed_to_it_starts_before_it_looks_at_anything_else(
+    store: FlakyStore, pool: HeldPool, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, finished = list[int](), pool.finished
+
+    def look() -> tuple[list[Settlement], list[Note]]:
+        looks.append(len(pool.started))
+        return finished()
+
+    settle_down(worker)
+    node = submit_call(store)
+    handed(worker, store)
+    monkeypatch.setattr(pool, "finished", look)
+    worker.step(0)
+
+    assert looks == [1]
+    assert only_key(pool).node == node
+
+
+def test_what_is_handed_to_it_while_the_store_is_away_starts_when_it_is_back(
+    store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle_down(worker)
+    parent = submit_call(store)
+    settle_down(worker)
+    pool.end(only_key(pool))
+    settle_down(worker)
+    worker._inputs = Inputs(store)  # it does not know the value of that call any more
+    child = submit_call(store, edges=(Edge(parent),))
+    handed(worker, store)
+    hush = worker._bell.hush
+
+    def hush_and_go() -> Heard:
+        heard = hush()
+        store.away = True
+        return heard
+
+    monkeypatch.setattr(worker._bell, "hush", hush_and_go)
+    worker.step(0)
+    assert not pool.running
+
+    store.away = False
+    clock.pass_s(1.0)
+    settle_down(worker)
+
+    assert only_key(pool).node == child
 
 
 def test_a_sleeping_worker_wakes_for_new_work(store: FlakyStore, pool: HeldPool) -> None:
@@ -675,11 +753,11 @@ def test_closing_twice_is_closing_once(store: FlakyStore, pool: HeldPool) -> Non
 def tell(store: FlakyStore, worker: str, what: What, value: object) -> int:
     """Want something of a worker, as `taskflow.control` does; the revision."""
     ring = Keyring.load()
-    known = store.steering() or Steering(0, b"")
+    known = store.posted(WORKERS) or Posted(0, b"")
     wishes = opened(ring, known.body, known.revision) if known.body else Wishes()
     revision = known.revision + 1
     new = wishes.having([Setting(revision, worker, what, value)])
-    assert store.steer(known.revision, sealed(ring, new, revision))
+    assert store.post(WORKERS, known.revision, sealed(ring, new, revision))
     return revision
 
 
@@ -732,6 +810,118 @@ def test_a_drained_worker_ends_what_runs_and_goes_on_when_it_is_resumed(
     assert drained == (State.SUCCEEDED, State.QUEUED)
     assert state_of(store, second) is State.RUNNING
     assert "status" not in said(store)
+
+
+def test_calls_of_a_task_start_at_the_rate_that_was_told(
+    store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock
+) -> None:
+    pool.slots, pool.instant = 4, True
+    tell(store, ALL, "rate", ["add", 0.5])
+    slow = [submit_call(store, label="add") for _ in range(3)]
+    quick = submit_call(store, label="mul")
+
+    settle_down(worker)
+    first = [state_of(store, node) for node in (*slow, quick)]
+    clock.pass_s(2.0)
+    settle_down(worker)
+
+    assert first == [State.SUCCEEDED, State.RUNNING, State.RUNNING, State.SUCCEEDED]
+    assert [state_of(store, node) for node in slow] == [State.SUCCEEDED, State.SUCCEEDED, State.RUNNING]
+    clock.pass_s(10.0)
+    settle_down(worker)
+    assert said(store)["total"] == {"add": 3, "mul": 1}
+
+
+def test_of_a_map_items_start_at_the_rate_that_was_told_and_the_rest_can_be_cancelled(
+    store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock
+) -> None:
+    pool.slots = 1
+    tell(store, ALL, "rate", ["add", 0.5])
+    node = submit_map(store, 4, label="add")
+    settle_down(worker)
+    (first,) = pool.running
+    clock.pass_s(2.0)
+    pool.end(first)
+    settle_down(worker)
+    started = [(lease.key.lo, lease.key.hi) for lease, _, _ in pool.started]
+
+    store.cancel(node, reason="enough")
+    clock.pass_s(0.5)
+    settle_down(worker)
+
+    assert started[0] == (0, 1)
+    assert all(hi - lo == 1 for lo, hi in started)
+    assert [key.lo for key, _ in pool.killed] == [started[-1][0]]
+    assert {item.state for item in store.items(node)} == {State.SUCCEEDED, State.CANCELLED}
+    assert worker.held == 0
+
+
+def test_a_worker_that_keeps_much_asks_for_no_more(
+    store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock
+) -> None:
+    pool.slots = 1
+    tell(store, ALL, "rate", ["add", 0.001])
+    for _ in range(20):
+        submit_call(store, label="add")
+    other = submit_call(store, label="mul")
+
+    settle_down(worker)
+    pool.end(only_key(pool))
+    settle_down(worker)
+
+    assert worker.held == 4
+    assert state_of(store, other) is State.QUEUED
+    tell(store, ALL, "rate", ["add", None])
+    clock.pass_s(0.5)
+    settle_down(worker)
+    assert len(pool.started) > 1
+
+
+def test_what_is_kept_for_its_rate_can_be_cancelled_and_goes_back_when_the_worker_leaves(
+    store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock
+) -> None:
+    pool.instant = True
+    tell(store, ALL, "rate", ["add", 0.001])
+    started, kept, other = (submit_call(store, label="add") for _ in range(3))
+    settle_down(worker)
+
+    store.cancel(kept, reason="enough")
+    clock.pass_s(0.5)
+    settle_down(worker)
+    cancelled = state_of(store, kept)
+    worker.stop()
+    settle_down(worker)
+
+    assert state_of(store, started) is State.SUCCEEDED
+    assert cancelled is State.CANCELLED
+    assert state_of(store, other) is State.QUEUED
+    assert worker.held == 0
+
+
+def test_calls_get_the_limits_of_time_that_were_told(
+    store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock
+) -> None:
+    tell(store, ALL, "time", ["add", 3.0, 4.0])
+    submit_call(store, label="add", policy=Policy(time_limit_s=60.0))
+
+    settle_down(worker)
+
+    policy = pool.started[0][0].policy
+    assert (policy.soft_time_limit_s, policy.time_limit_s) == (3.0, 4.0)
+
+
+def test_a_worker_that_is_told_to_start_anew_leaves_first(
+    store: FlakyStore, pool: HeldPool, worker: Worker, clock: Clock
+) -> None:
+    submit_call(store)
+    settle_down(worker)
+    tell(store, "w1", "restart", [store.workers()[0].started_at])
+    clock.pass_s(0.5)
+    settle_down(worker)
+
+    assert worker.is_stopping
+    assert worker.starts_anew
+    assert pool.running
 
 
 def test_a_drained_worker_stays_however_long_it_is_idle(
@@ -807,14 +997,14 @@ def test_what_nobody_with_the_key_has_written_is_not_followed(
     """It says so once; and follows again what is sealed well."""
     settle_down(worker)
     foreign = Wishes().having([Setting(1, ALL, "slots", 9)])
-    store.steer(0, sealed(Keyring.ephemeral(), foreign, 1))
+    store.post(WORKERS, 0, sealed(Keyring.ephemeral(), foreign, 1))
     for _ in range(3):
         clock.pass_s(10)
         settle_down(worker)
     refused = (said(store)["followed"], pool.slots, caplog.text.count("refused"))
 
     ring = Keyring.load()
-    store.steer(1, sealed(ring, foreign, 2))
+    store.post(WORKERS, 1, sealed(ring, foreign, 2))
     clock.pass_s(10)
     settle_down(worker)
 
@@ -826,13 +1016,13 @@ def test_the_bell_of_a_busy_store_makes_a_worker_look_twice_a_second_at_most(
     store: FlakyStore, worker: Worker, clock: Clock
 ) -> None:
     settle_down(worker)
-    before = store.asked.count("steering")
+    before = store.asked.count("posted")
     for _ in range(100):
         clock.pass_s(0.01)
         submit_call(store, queue="elsewhere")
         settle_down(worker)
 
-    assert 1 <= store.asked.count("steering") - before <= 3
+    assert 1 <= store.asked.count("posted") - before <= 3
 
 
 def test_a_worker_drops_what_was_wanted_of_those_that_are_gone(
@@ -849,7 +1039,7 @@ def test_a_worker_drops_what_was_wanted_of_those_that_are_gone(
     clock.pass_s(10)
     settle_down(worker)
 
-    kept = store.steering()
+    kept = store.posted(WORKERS)
     assert kept is not None
     assert [s.worker for s in opened(Keyring.load(), kept.body, kept.revision).settings] == ["w1"]
     assert said(store)["followed"] == kept.revision

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -15,11 +14,12 @@ from typing import Any
 import pytest
 
 from taskflow.worker import process
+from taskflow.worker.options import read
 from taskflow.worker.process import Process, main, spawn
 
 
 def options(*argv: str) -> Any:
-    return process._options(argv)
+    return read(argv)
 
 
 def test_the_store_may_be_named_with_or_without_a_flag() -> None:
@@ -121,7 +121,7 @@ class _Stops:
     def __init__(self, stops: list[float]) -> None:
         self._stops = stops
 
-    def __call__(self, drain_s: float) -> None:
+    def __call__(self, drain_s: float, sig: str = "") -> None:
         self._stops.append(drain_s)
 
 
@@ -139,6 +139,32 @@ def test_the_first_signal_drains_and_the_second_stops(capfd: pytest.CaptureFixtu
     assert "goes back to the store" in said
 
 
+def test_sigquit_stops_and_a_second_one_ends_it_without_a_word() -> None:
+    stops: list[float] = []
+    signals = process._Signals(_worker(held=3, stop=_Stops(stops)), options("--soft-shutdown", "7"))
+    before = signal.getsignal(signal.SIGQUIT)
+
+    try:
+        signals._drop()
+        second = signal.getsignal(signal.SIGQUIT)
+    finally:
+        signal.signal(signal.SIGQUIT, before)
+
+    assert stops == [7.0]
+    assert second is process._quit
+
+
+def test_sighup_starts_anew_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for on_terminal in (False, True):
+        monkeypatch.setattr(process, "_on_terminal", lambda seen=on_terminal: seen)
+        signals = process._Signals(_worker(held=0, stop=_Stops([])), options())
+        signals._hang_up()
+        found.append(signals.anew)
+
+    assert found == [True, False]
+
+
 def test_the_end_of_a_thread_of_the_parent_is_not_the_end_of_the_parent() -> None:
     stops: list[float] = []
     worker = _worker(held=0, stop=_Stops(stops))
@@ -150,22 +176,6 @@ def test_the_end_of_a_thread_of_the_parent_is_not_the_end_of_the_parent() -> Non
     signals._hang_up()
 
     assert stops == [0.0]
-
-
-def test_a_log_line_carries_the_keys_of_its_record() -> None:
-    record = logging.makeLogRecord(
-        {
-            "msg": "lease lost",
-            "levelname": "WARNING",
-            "name": "taskflow.worker.loop",
-            "node": "n1",
-            "action": "lose",
-        }
-    )
-
-    line = process._Lines().format(record)
-
-    assert line.endswith("WARNING taskflow.worker.loop: lease lost action=lose node=n1")
 
 
 # ── spawn ────────────────────────────────────────────────────────────────────────────

@@ -100,6 +100,27 @@ def test_a_change_is_made_once() -> None:
     assert once.having(change, "y").settings[0].value == 4
 
 
+def test_rates_and_limits_of_time_are_those_that_were_told_last() -> None:
+    wishes = told(
+        (ALL, "rate", ["add", 2.0]), ("a", "rate", ["add", None]), (ALL, "rate", ["mul", 1.0]),
+        (ALL, "time", ["add", 5.0, None]), ("b", "time", ["add", None, None]),
+    )  # fmt: skip
+
+    assert of(wishes).rates == {"mul": 1.0}
+    assert of(wishes, "b").rates == {"add": 2.0, "mul": 1.0}
+    assert (of(wishes).times, of(wishes, "b").times) == ({"add": (5.0, None)}, {})
+    assert [str(setting) for setting in wishes.settings] == [
+        "add at 2/s", "add at any rate", "mul at 1/s", "add for 5 s (soft), no limit (hard)",
+        "add for no limit (soft), no limit (hard)",
+    ]  # fmt: skip
+    assert told((ALL, "rate", ["add", None])).settings == ()
+
+
+def test_only_the_worker_that_was_there_starts_anew() -> None:
+    assert of(told(("a", "restart", [7.0]))).shutdown == "again"
+    assert of(told(("a", "restart", [6.0]))).shutdown is None
+
+
 def test_it_travels_as_bytes_and_says_which_revision_it_is() -> None:
     wishes = told((ALL, "slots", 2), ("a", "autoscale", [10, 3]))
 
@@ -115,6 +136,9 @@ _SETTINGS = st.one_of(
     st.tuples(_NAMES, st.just("queue"), st.tuples(st.sampled_from(["p", "q"]), st.sampled_from([None, 0]))),
     st.tuples(_NAMES, st.just("drain"), st.booleans()),
     st.tuples(_NAMES, st.just("shutdown"), st.tuples(st.sampled_from([None, 7.0]), st.booleans())),
+    st.tuples(_NAMES, st.just("restart"), st.just((7.0,))),
+    st.tuples(_NAMES, st.just("rate"), st.tuples(st.sampled_from(["f", "g"]), st.sampled_from([None, 2.0]))),
+    st.tuples(_NAMES, st.just("time"), st.tuples(st.just("f"), st.sampled_from([None, 1.0]), st.just(None))),
 )
 
 
@@ -128,4 +152,4 @@ def test_what_is_dropped_changes_nothing(settings: list[tuple[str, Any, Any]]) -
         expected, found = wish(BEGUN, all_of_them, name, 7.0), of(wishes, name)
         assert found._replace(queues=BEGUN.queues) == expected._replace(queues=BEGUN.queues)
         assert set(found.queues.names) == set(expected.queues.names)
-    assert len(wishes.settings) <= 3 * (5 + 4)
+    assert len(wishes.settings) <= 3 * (9 + 4)

@@ -1,0 +1,5 @@
+"""The project: its application is there wherever Django is."""
+
+from .celery import app as celery_app
+
+__all__ = ("celery_app",)

@@ -1,0 +1,1 @@
+"""What taskflow does for other people's frameworks: one module each, imported only where it is used."""
