@@ -330,7 +330,9 @@ class _Rules:
             return self._refer(obj)
         if issubclass(kind, Kept):
             return self._name(obj)
-        reduced = obj.__reduce_ex__(5) if _is_taken_over(kind) else _reduce_special(kind, obj)
+        reduced = _reduce_special(kind, obj)
+        if reduced is NotImplemented and _is_taken_over(kind):
+            reduced = obj.__reduce_ex__(5)
         if kind.__module__ in _HAVE_ROWS and self.apart is not None:
             reduced = self._reduce_rows(obj)
         if reduced is NotImplemented:

@@ -53,7 +53,8 @@ def test_the_page_runs_as_printed(folder: Folder) -> None:
             processes.enter_context(folder.started(command))
         assert folder.python(main.name) == printed(main.read_text(encoding="utf-8"))
         until(lambda: "add-often" in folder.run("taskflow", "-A", "shop", "schedules"))
-        with folder.started("taskflow -A legacy worker"):
+        with folder.started("taskflow -A legacy worker") as worker:
+            worker.says("Ctrl-C")
             assert folder.python("legacy.py") == ["[0, 1, 4, 9]"]
 
 
