@@ -51,6 +51,7 @@ class RayCluster:
         self.client_url = f"ray://127.0.0.1:{self.client_port}?client=1"
         self._cpus, self._env = cpus, env
         self._folder = Path(tempfile.mkdtemp(prefix="tfr-", dir="/tmp"))  # a socket's path is short
+        (self._folder / "ray").mkdir()  # where Ray writes down which cluster is the current one
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> RayCluster:
@@ -75,7 +76,12 @@ class RayCluster:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=err,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **self._env},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(ROOT),
+                    "RAY_TMPDIR": str(self._folder),
+                    **self._env,
+                },
                 text=True,
                 start_new_session=True,
             )
