@@ -248,6 +248,7 @@ class Driver:
         self._waiting: deque[tuple[int, bytes, str, dict[str, Any]]] = deque()
         self._data: dict[str, Any] = {}
         self._refs: dict[int, Any] = {}
+        self._ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._free_of_charge: set[int] = set()
         self._lent: dict[int, int] = {}
         self._heard: dict[int, int] = {}
@@ -262,7 +263,7 @@ class Driver:
         )
         self._slots = self._count()
         self._tell("ready", self._slots)
-        for target in (self._listen, self._look, self._guard):
+        for target in (self._take, self._listen, self._look, self._guard):
             threading.Thread(target=target, daemon=True).start()
 
     def keep(self, name: str, data: bytes) -> None:
@@ -314,7 +315,12 @@ class Driver:
                 if lent > 0:
                     self._free_of_charge.add(number)
                 self._tell("began", number)
-                ref.future().add_done_callback(lambda done, n=number: self._done(n, done))
+                # Ray Client tells of it in the thread that also brings every answer: nothing may wait there.
+                ref.future().add_done_callback(lambda done, n=number: self._ended.put((n, done)))
+
+    def _take(self) -> None:
+        while True:
+            self._done(*self._ended.get())
 
     def _done(self, number: int, done: Any) -> None:
         with self._lock:
