@@ -26,11 +26,11 @@ POINTS = (
     *("settle.before", "settle.inside", "settle.after"),
     *("renew.before", "renew.inside", "renew.after"),
     *("step.before", "step.inside", "step.after"),
-    *("worker.started", "child.before_run", "child.after_run"),
+    *("worker.started", "child.received", "child.before_run", "child.after_run"),
 )
 """Of a store's step: *before* it began, *inside* before it is committed, *after* it was committed and
-before anybody was told. ``step`` is any other step. Of a child: before a message runs, and when its
-outcomes are known but not yet told."""
+before anybody was told. ``step`` is any other step. Of a child: when it has a message and nobody sees that,
+before it runs, and when its outcomes are known but not yet told."""
 
 
 def _kill() -> None:

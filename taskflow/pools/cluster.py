@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from taskflow.errors import ResultExpired
 from taskflow.pools.engine import Engine, Mailbox, Packet
 from taskflow.pools.guest import MISSING, Answer, Limits, Terms
-from taskflow.pools.ledger import Ledger
+from taskflow.pools.ledger import Cancel, Ledger
 from taskflow.pools.link import Item, Message
 from taskflow.pools.packing import Work, packet
 from taskflow.pools.verdict import Why, lost, of_kill
@@ -162,7 +162,7 @@ class ClusterPool:
         cancelled = self._ledger.cancelled
         for old in [k for k in cancelled if not self._has(k)]:
             del cancelled[old]
-        cancelled[key] = reason
+        cancelled[key] = Cancel(reason, grace_s, set())
         for _ in range(len(self._backlog)):
             work = self._backlog.popleft()
             if work.lease.key == key:

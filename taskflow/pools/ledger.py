@@ -8,7 +8,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from taskflow.pools.link import Item, Link, Message, Target
 from taskflow.pools.linux import oom_kills
@@ -20,7 +20,7 @@ from taskflow.pools.wire import Lane, shortened
 from taskflow.ports import Promises
 from taskflow.records import Failure, Growth, Kind, Lease, LeaseKey, Note, Outcome, Settlement
 
-__all__ = ["Carrier", "Ledger"]
+__all__ = ["Cancel", "Carrier", "Ledger"]
 
 _SUCCEEDED = Kind.SUCCEEDED
 _OOM_EVERY_S = 1.0
@@ -48,17 +48,31 @@ class Carrier(Protocol):
         ...
 
 
+class Cancel(NamedTuple):
+    """A lease that is being cancelled.
+
+    Attributes:
+        reason: Why.
+        grace_s: What an item that runs gets to clean up.
+        asked: The running items that were told, by child.
+    """
+
+    reason: str
+    grace_s: float
+    asked: set[tuple[int, Item]]
+
+
 class Ledger:
     """Settlements and notes until they are fetched, and what is learned from them.
 
     Attributes:
         pace_s: Seconds an item takes, by function.
-        cancelled: Leases that are being cancelled, and why.
+        cancelled: Leases that are being cancelled.
     """
 
     def __init__(self) -> None:
         self.pace_s = Paces()
-        self.cancelled: dict[LeaseKey, str] = {}
+        self.cancelled: dict[LeaseKey, Cancel] = {}
         self._settlements: list[Settlement] = []
         self._notes: list[Note] = []
         self._oom_kills = [oom_kills()] * 2
@@ -127,7 +141,8 @@ class Ledger:
         if link.leaked:
             log = shortened(link.take_leaked(number, at, lo, hi) + (log or "")) or None
         if kind == Kind.CANCELLED:
-            error = cancelled(self.cancelled.get(work.lease.key, "")).to_json()
+            cancel = self.cancelled.get(work.lease.key)
+            error = cancelled(cancel.reason if cancel else "").to_json()
         outcome = Outcome(lo, hi, Kind(kind), value, error, delay_s, started, took, log, spared)
         self.settle(work.lease, outcome, growth_of(growth))
         if kind == Kind.RELEASED:
@@ -186,7 +201,7 @@ class Ledger:
 
     def cancel(self, work: Work) -> None:
         """Cancel what was not started."""
-        error = cancelled(self.cancelled[work.lease.key]).to_json()
+        error = cancelled(self.cancelled[work.lease.key].reason).to_json()
         outcomes = tuple(Outcome(i, i + 1, Kind.CANCELLED, error=error) for i in range(work.lo, work.hi))
         self._settlements.append(Settlement(work.lease.key, outcomes))
 

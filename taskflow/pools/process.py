@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from taskflow.errors import ConfigError, nearest
 from taskflow.pools.children import Children
-from taskflow.pools.ledger import Ledger
+from taskflow.pools.ledger import Cancel, Ledger
 from taskflow.pools.link import Link
 from taskflow.pools.linux import tree_rss_bytes
 from taskflow.pools.packing import Work
@@ -31,7 +31,7 @@ from taskflow.pools.promises import PROMISES
 from taskflow.pools.template import Setup
 from taskflow.pools.verdict import Why
 from taskflow.pools.watch import Watch
-from taskflow.pools.wire import BACK, CANCEL, Say
+from taskflow.pools.wire import BACK, Say
 from taskflow.records import Edge, Lease, LeaseKey, Note, Page, Segment, Settlement
 
 __all__ = ["ProcessPool"]
@@ -187,7 +187,7 @@ class ProcessPool:
             k for k in cancelled if not any(w.lease.key == k for x in self._links.values() for w in _works(x))
         ]:
             del cancelled[old]
-        cancelled[key] = reason
+        cancelled[key] = Cancel(reason, grace_s, set())
         self._cancel_suspects(key)
         for link in list(self._links.values()):
             if not any(work.lease.key == key for work in _works(link)):
@@ -196,12 +196,9 @@ class ProcessPool:
                 link.take_back()
             self._cancel_waiting(link, key)
             for _, lane, item, work in list(link.running()):
-                if work.lease.key == key:
-                    if grace_s > 0:
-                        self._watch.wish(link, lane, CANCEL, item)
-                    self._watch.aim(link, item, Why.CANCEL, time.monotonic() + grace_s, {"reason": reason})
-                elif not self._single:
+                if work.lease.key != key and not self._single:
                     self._watch.wish(link, lane, BACK, item)
+            self._watch.cancel(link, time.monotonic())
             link.feed(self.pace_s)
 
     def finished(self) -> tuple[list[Settlement], list[Note]]:

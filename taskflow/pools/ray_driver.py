@@ -34,6 +34,8 @@ LOOK_S = 1.0
 OTHERS_SEEN = 3
 LATE_S = 3.0
 GONE_S = 8.0
+_TRY_AGAIN = ("client server failed", "ZombieProcess")
+"""What Ray Client says when the process it started for a client was slow, or ended, on a busy machine."""
 _BEGIN = "ray start --head starts one on this machine"
 
 
@@ -92,13 +94,18 @@ def _reach(tcp: tuple[str, int] | None, shown: str) -> str | None:
 def _join(address: str, shown: str) -> str | None:
     import ray
 
-    try:
-        ray.init(address, namespace="taskflow", log_to_driver=False, logging_level="ERROR")
-    except BaseException as error:  # noqa: BLE001 - of many kinds, whatever it is
-        cure = f"Is it one? {_BEGIN}; ray://HOST:10001 needs no node here."
-        if address.startswith("ray://") and "ray[client]" in str(error):
-            cure = "Install it with: pip install 'ray[client]'"
-        return f"The Ray cluster at {shown} cannot be joined: {_first_lines(error)} {cure}"
+    for is_last in (False, True):
+        try:
+            ray.init(address, namespace="taskflow", log_to_driver=False, logging_level="ERROR")
+            break
+        except BaseException as error:  # noqa: BLE001 - of many kinds, whatever it is
+            if not is_last and any(word in str(error) for word in _TRY_AGAIN):
+                ray.shutdown()
+                continue
+            cure = f"Is it one? {_BEGIN}; ray://HOST:10001 needs no node here."
+            if address.startswith("ray://") and "ray[client]" in str(error):
+                cure = "Install it with: pip install 'ray[client]'"
+            return f"The Ray cluster at {shown} cannot be joined: {_first_lines(error)} {cure}"
     return None
 
 

@@ -184,6 +184,7 @@ class Slot(Running):
 
         The lane goes on naming its last item, so that a child which dies while it reports is seen to.
         """
+        faults.point("child.received")
         number, groups, pages = message
         self._stash.keep(pages)
         self._number, self.cut = number, None

@@ -13,12 +13,13 @@ from taskflow.pools.link import Item, Link, Target
 from taskflow.pools.linux import tree_rss_bytes
 from taskflow.pools.packing import Work
 from taskflow.pools.verdict import Why
-from taskflow.pools.wire import BACK, SAY_S, SOFT, WISH_SIGNAL, Lane
+from taskflow.pools.wire import BACK, CANCEL, SAY_S, SOFT, WISH_SIGNAL, Lane
 
 __all__ = ["Watch"]
 
 _STUCK_S = 0.05
 _STREAM_S = 0.5
+_ASK_S = 0.02
 _MEMORY_S = 0.1
 _UNDEAD_S = 3.0
 _NEVER = float("inf")
@@ -76,6 +77,7 @@ class Watch:
                 self.listen(link, number, lane, now)
                 if elapsed >= _STREAM_S:
                     self._ledger.hear(link, number, lane, item, work)
+            self.cancel(link, now)
             self._watch_unstarted(link, now)
             self._watch_memory(link, now)
             if self._pursue(link, now):
@@ -86,6 +88,23 @@ class Watch:
         """Take what the item of a lane says of itself, and look again soon if that was anything."""
         if self._ledger.take_said(link, number, lane):
             self.again(now + SAY_S)
+
+    def cancel(self, link: Link, now: float) -> None:
+        """Tell the running items of cancelled leases. An item that a child has read and not begun cannot be
+        told, nor can one that has just ended stop those behind it: it is looked again until all have ended.
+        """
+        cancelled = self._ledger.cancelled
+        if not cancelled:
+            return
+        for _, lane, item, work in list(link.running()):
+            cancel = cancelled.get(work.lease.key)
+            if cancel is not None and (link.number, item) not in cancel.asked:
+                cancel.asked.add((link.number, item))
+                if cancel.grace_s > 0:
+                    self.wish(link, lane, CANCEL, item)
+                self.aim(link, item, Why.CANCEL, now + cancel.grace_s, {"reason": cancel.reason})
+        if any(work.lease.key in cancelled for message in link.flying.values() for work in message.left()):
+            self.again(now + _ASK_S)
 
     # ── what is done ────────────────────────────────────────────────────────────────
 
@@ -102,7 +121,8 @@ class Watch:
         """Kill a child at some time, unless the item has ended by then."""
         if self._single:
             return
-        if link.target is None or (not link.target.killed and at < link.target.kill_at):
+        target = link.target
+        if target is None or (not target.killed and (target.item != item or at < target.kill_at)):
             link.target = Target(item, why, at, data)
         self._pursue(link, time.monotonic())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
@@ -28,6 +29,14 @@ def square(x: int) -> int:
 def hold(path: Path) -> None:
     while not path.exists():
         time.sleep(0.005)
+
+
+async def doze() -> None:
+    await asyncio.sleep(30)
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def running(bench: Workbench) -> list[NodeId]:
@@ -181,6 +190,24 @@ def test_a_cancelled_call_gets_the_chance_to_clean_up(bench: Workbench, flag: Pa
     assert "not needed" in Failure.from_json(outcome.error or "").message
     assert flag.exists()
     assert bench.value(again) == bench.value(pid)
+
+
+@pytest.mark.parametrize("mode", ["process", "thread", "async"])
+def test_a_call_that_its_child_has_read_and_not_begun_is_cancelled_too(
+    open_bench: Open, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("TASKFLOW_FAULT", "child.received:stop")
+    bench = open_bench(1, mode=mode)
+    lease = bench.call(doze)
+    bench.start(lease)
+    (link,) = bench.pool._links.values()
+    bench.until(lambda: link.pid is not None and state_of(link.pid) == "T")
+
+    bench.pool.kill(lease.key, "too late")
+    os.kill(link.pid, signal.SIGCONT)
+    bench.until(lambda: bench.complete(lease))
+
+    assert bench.outcomes[lease.key.node][0].kind == Kind.CANCELLED
 
 
 def test_a_cancelled_call_that_does_not_listen_is_killed(open_bench: Open) -> None:
