@@ -17,10 +17,11 @@ import marshal
 import secrets
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from taskflow.codec import blob_names
 from taskflow.errors import ResultExpired
 from taskflow.pools.engine import Engine, Mailbox, Packet
 from taskflow.pools.guest import MISSING, Answer, Limits, Terms
@@ -45,6 +46,7 @@ _QUICK_S = 0.5
 _UNKNOWN_S = 1.0
 _LOOK_S = 1.0
 _ALONE_KEPT = 1000
+_STAYS_KEPT = 10_000
 _MESSAGE_ITEMS = 20_000
 Start = tuple[Lease, Mapping[Edge, list[Segment]], Sequence[Page]]
 
@@ -107,6 +109,7 @@ class ClusterPool:
         self._flights: dict[int, _Flight] = {}
         self._overdue: set[int] = set()
         self._alone: OrderedDict[str, None] = OrderedDict()
+        self._stays: OrderedDict[str, int] = OrderedDict()
         self._number = secrets.randbits(38) << 24
         self._looked_at = -inf
         self._closed = False
@@ -285,15 +288,28 @@ class ClusterPool:
         lease = work.lease
         return lease.fn == fn and _limits(lease) == limits and lease.key.node not in self._alone
 
-    def _send(self, works: list[Work], cost_s: float, given: Mapping[str, bytes] | None = None) -> None:
+    def _send(self, works: list[Work], cost_s: float, given: dict[str, bytes] | None = None) -> None:
         self._number += 1
         number, lease = self._number, works[0].lease
-        limits, given = _limits(lease), given or {}
+        limits = _limits(lease)
         told: Any = (tuple(self._terms), limits, packet(number, works))
         message = marshal.dumps(told, 2)
         self._flights[number] = _Flight(Message(number, works), cost_s)
         alone = lease.key.node in self._alone
-        self._engine.send(Packet(number, message, limits, lease.label, lease.priority, given, alone))
+        data = self._staying(works) | (given or {})
+        self._engine.send(Packet(number, message, limits, lease.label, lease.priority, data, alone))
+
+    def _staying(self, works: Iterable[Work]) -> dict[str, bytes | None]:
+        """What these need of that which was made on the cluster and is there: as often as it has slots.
+        After that their processes have it, or ask for it.
+        """
+        found: dict[str, bytes | None] = {}
+        if self._stays:
+            for name in {name for work in works for value in _inputs(work) for name in blob_names(value)}:
+                if self._stays.get(name, 0) > 0:
+                    self._stays[name] -= 1
+                    found[name] = None
+        return found
 
     def _send_with(self, works: list[Work], cost_s: float, names: Iterable[str]) -> None:
         """Send works again, with the data that was missing there."""
@@ -319,13 +335,16 @@ class ClusterPool:
         self._overdue.discard(number)
         return self._flights.pop(number, None)
 
-    def _take_answer(self, number: int, answer: bytes) -> None:
+    def _take_answer(self, number: int, answer: bytes, stays: Collection[str]) -> None:
         flight = self._landed(number)
         if flight is None:
             return
         records, missing, made = Answer(*marshal.loads(answer))
         for name, data in made.items():
             self._store().put(name, [data])
+        self._stays.update(dict.fromkeys(stays, max(1, self._slots)))
+        while len(self._stays) > _STAYS_KEPT:
+            self._stays.popitem(last=False)
         lacking = self._take_records(flight, records)
         self._ledger.release(flight.message.left())
         if lacking:
@@ -414,6 +433,12 @@ class ClusterPool:
         if self._blobs is None:
             self._blobs = self._open_blobs()
         return self._blobs
+
+
+def _inputs(work: Work) -> Iterator[bytes]:
+    """The values that tasks before it gave."""
+    for *_, segments in work.inputs or ():
+        yield from (value for _, _, _, _, value, *_ in segments if value is not None)
 
 
 def _limits(lease: Lease) -> Limits:

@@ -366,7 +366,7 @@ class DaskEngine:
         """The way of a message: to a worker, and back as an answer."""
         number, future = packet.number, None
         try:
-            given = {name: await self._keep(name, data) for name, data in packet.given.items()}
+            given = {n: await self._keep(n, data) for n, data in packet.given.items() if data is not None}
             future = self._client.submit(
                 by_value(start), number, self._topic, packet.message, given,
                 key=f"taskflow-{packet.label}-{number:x}", workers=[address], allow_other_workers=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
@@ -25,6 +25,7 @@ class Packet(NamedTuple):
         label: What a person reads.
         priority: Of what is in it, 0 to 255.
         given: Large data by name, for guests that do not have it: an engine may keep it on the cluster.
+            `None` for what has stayed there (`Mailbox.answer`), when it still has it.
         alone: It may have ended a process: nothing else is to run beside it, so that it is known whose end
             it was.
     """
@@ -34,7 +35,7 @@ class Packet(NamedTuple):
     limits: Limits
     label: str
     priority: int
-    given: Mapping[str, bytes]
+    given: Mapping[str, bytes | None]
     alone: bool
 
 
@@ -88,9 +89,15 @@ class Mailbox:
         """Readable when there is something."""
         return self._read
 
-    def answer(self, number: int, answer: bytes) -> None:
-        """A message has been run: what `taskflow.pools.guest.run` gave."""
-        self._put("answer", number, answer)
+    def answer(self, number: int, answer: bytes, stays: Collection[str] = ()) -> None:
+        """A message has been run: what `taskflow.pools.guest.run` gave.
+
+        Args:
+            number: The message.
+            answer: A marshalled `taskflow.pools.guest.Answer`.
+            stays: The names of what it made that the cluster has kept, for what runs there next.
+        """
+        self._put("answer", number, answer, stays)
 
     def said(self, records: bytes) -> None:
         """What a guest spoke while it ran."""

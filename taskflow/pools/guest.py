@@ -49,6 +49,7 @@ __all__ = [
     "Limits",
     "Terms",
     "Versions",
+    "answer",
     "cancel",
     "run",
     "terms_of",
@@ -174,10 +175,15 @@ def run(message: bytes, ground: Ground, given: Mapping[str, bytes] = MappingProx
     Returns:
         A marshalled `Answer`.
     """
+    return marshal.dumps(tuple(answer(message, ground, given)), 2)
+
+
+def answer(message: bytes, ground: Ground, given: Mapping[str, bytes] = MappingProxyType({})) -> Answer:
+    """As `run`, for an engine that keeps what was made apart from the rest."""
     terms, limits, packet = marshal.loads(message)
     guest = _guest(Terms(*terms))
     guest.larder.give(given)
-    return marshal.dumps(tuple(guest.run(packet, tuple(limits), ground)), 2)
+    return guest.run(packet, tuple(limits), ground)
 
 
 def cancel(number: int) -> bool:

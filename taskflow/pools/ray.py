@@ -176,19 +176,25 @@ class RayEngine:
                 self._mailbox.lost(packet.number, _GONE.format(self._address.shown), began=False)
                 return
             self._flying[packet.number] = False
-            self._keep(packet.given)
-            self._driver.tell("send", packet.number, packet.message, packet.label, list(packet.given))
-            while len(self.kept) > len(packet.given) and sum(self.kept.values()) > KEPT_BYTES:
-                self._driver.tell("forget", self.kept.popitem(last=False)[0])
+            given = self._keep(packet.given)
+            self._driver.tell("send", packet.number, packet.message, packet.label, given)
+            self._limit(len(given))
 
-    def _keep(self, given: Mapping[str, bytes]) -> None:
-        """Have Ray's object store have data, once."""
+    def _keep(self, given: Mapping[str, bytes | None]) -> list[str]:
+        """Have Ray's object store have data, once; the names of what is there."""
         for name, data in given.items():
-            if name not in self.kept:
+            if name in self.kept:
+                self.kept.move_to_end(name)
+            elif data is not None:
                 self._driver.tell("keep", name, data)
                 self.puts += 1
-            self.kept[name] = len(data)
-            self.kept.move_to_end(name)
+                self.kept[name] = len(data)
+        return [name for name in given if name in self.kept]
+
+    def _limit(self, least: int) -> None:
+        """Let go of what was not used for the longest time."""
+        while len(self.kept) > least and sum(self.kept.values()) > KEPT_BYTES:
+            self._driver.tell("forget", self.kept.popitem(last=False)[0])
 
     def cancel(self, number: int, /, *, force: bool) -> None:
         """Drop, interrupt or end what a message runs."""
@@ -234,20 +240,39 @@ class RayEngine:
     def _take(self, heard: Any) -> None:
         what, *rest = heard
         self._heard_at = time.monotonic()
-        if what == "slots":
-            if self._slots != rest[0]:
-                self._slots = rest[0]
-                self._mailbox.changed()
-        elif what == "began":
-            self._flying[rest[0]] = True
-        elif what == "said":
-            self._mailbox.said(rest[0])
-        elif what == "lost":
-            number, why, error = rest
-            if self._flying.pop(number, None) is not None:
-                self._mailbox.lost(number, why, error=error)
-        elif self._flying.pop(rest[0], None) is not None:
-            getattr(self._mailbox, what)(*rest)
+        if what in ("answer", "dropped"):
+            if self._flying.pop(rest[0], None) is not None:
+                getattr(self._mailbox, what)(*rest)
+        else:
+            getattr(self, f"_take_{what}")(*rest)
+
+    def _take_slots(self, slots: int) -> None:
+        if self._slots != slots:
+            self._slots = slots
+            self._mailbox.changed()
+
+    def _take_began(self, number: int) -> None:
+        self._flying[number] = True
+
+    def _take_said(self, records: bytes) -> None:
+        self._mailbox.said(records)
+
+    def _take_lost(self, number: int, why: str, error: str) -> None:
+        if self._flying.pop(number, None) is not None:
+            self._mailbox.lost(number, why, error=error)
+
+    def _take_stays(self, sizes: dict[str, int]) -> None:
+        with self._lock:
+            self.kept.update(sizes)
+            self._limit(len(sizes))
+
+    def _take_lacked(self, number: int, names: list[str], why: str) -> None:
+        """Ray has lost what a message was given: it runs again, with data from the store."""
+        with self._lock:
+            for name in names:
+                self.kept.pop(name, None)
+        if self._flying.pop(number, None) is not None:
+            self._mailbox.lost(number, why, began=False)
 
     def _mourn(self) -> None:
         """Tell what is lost with a driver."""

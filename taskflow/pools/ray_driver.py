@@ -20,6 +20,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
@@ -198,11 +199,18 @@ class _Ground:
         self._hub.say.remote("lent", self._number, more)
 
 
-def _run(number: int, message: bytes, hub: Any, names: list[str], *data: bytes) -> tuple[bytes, int]:
-    """A task of Ray: runs a message; its answer, and how many words came before it."""
+def _run(
+    number: int, message: bytes, hub: Any, names: list[str], *data: bytes | dict[str, bytes]
+) -> tuple[tuple[bytes, int, list[str]], dict[str, bytes]]:
+    """A task of Ray: runs a message. Its answer, how many words came before it, the names of the large data
+    that it made; and these data, which are an object of their own: it stays here until it is needed.
+    """
     ground = _Ground(number, hub)
     _ear(number)
-    return guest.run(message, ground, dict(zip(names, data, strict=True))), ground.said
+    given = {name: it[name] if isinstance(it, dict) else it for name, it in zip(names, data, strict=True)}
+    answer = guest.answer(message, ground, given)
+    rest = marshal.dumps(tuple(answer._replace(made={})), 2)
+    return (rest, ground.said, list(answer.made)), answer.made
 
 
 _running = 0
@@ -255,13 +263,13 @@ class Driver:
         self._waiting: deque[tuple[int, bytes, str, dict[str, Any]]] = deque()
         self._data: dict[str, Any] = {}
         self._refs: dict[int, Any] = {}
-        self._ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[Any, int, list[str], Any]] = queue.SimpleQueue()
         self._free_of_charge: set[int] = set()
         self._lent: dict[int, int] = {}
         self._heard: dict[int, int] = {}
-        self._held: dict[int, tuple[int, bytes, float]] = {}
+        self._held: dict[int, tuple[int, tuple[bytes, list[str]], float]] = {}
         self._others: deque[float] = deque(maxlen=OTHERS_SEEN)
-        self._task = ray.remote(num_cpus=1, max_retries=0)(_run)
+        self._task = ray.remote(num_cpus=1, num_returns=2, max_retries=0)(_run)
         near = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._hub = (
             ray.remote(Hub)
@@ -284,9 +292,14 @@ class Driver:
     def send(self, number: int, message: bytes, label: str, names: list[str]) -> None:
         """Run a message, with data that was put, as soon as there is a processor for it."""
         with self._lock:
-            data = {name: self._data[name] for name in names}
-            self._waiting.append((number, message, label, data))
-        self._pump()
+            data = {name: self._data[name] for name in names if name in self._data}
+            if is_whole := len(data) == len(names):
+                self._waiting.append((number, message, label, data))
+        if is_whole:
+            self._pump()
+        else:
+            lacking = [name for name in names if name not in data]
+            self._tell("lacked", number, lacking, "Data that the task needs is not in Ray any more.")
 
     def cancel(self, number: int, force: bool) -> None:
         """Take back what waits; else have Ray interrupt or end it."""
@@ -317,39 +330,67 @@ class Driver:
                     return
                 number, message, label, data = self._waiting.popleft()
                 task = self._task.options(name=f"taskflow: {label}", num_cpus=0 if lent > 0 else 1)
-                ref = task.remote(number, message, self._hub, list(data), *data.values())
+                ref, made = task.remote(number, message, self._hub, list(data), *data.values())
                 self._refs[number] = ref
                 if lent > 0:
                     self._free_of_charge.add(number)
                 self._tell("began", number)
                 # Ray Client tells of it in the thread that also brings every answer: nothing may wait there.
-                ref.future().add_done_callback(lambda done, n=number: self._ended.put((n, done)))
+                what = number, list(data), made
+                ref.future().add_done_callback(lambda done, what=what: self._ended.put((done, *what)))
 
     def _take(self) -> None:
         while True:
             self._done(*self._ended.get())
 
-    def _done(self, number: int, done: Any) -> None:
+    def _done(self, done: Any, number: int, given: list[str], made: Any) -> None:
         with self._lock:
             self._refs.pop(number, None)
             self._free_of_charge.discard(number)
             self._lent.pop(number, None)
         self._pump()
         try:
-            answer, said = done.result()
+            answer, said, names = done.result()
         except BaseException as error:  # noqa: BLE001 - what it means is told
-            self._heard.pop(number, None)
-            if isinstance(error, self._ray.exceptions.LocalRayletDiedError):
-                threading.Timer(LOOK_S, self._mourn, [number]).start()
-            else:
-                self._tell(*self._verdict(number, error))
+            self._failed(number, error, given)
             return
+        if names:
+            threading.Thread(target=self._fetch, args=(number, answer, said, made), daemon=True).start()
+        else:
+            self._answered(number, answer, said)
+
+    def _fetch(self, number: int, answer: bytes, said: int, made: Any) -> None:
+        """Bring what a task made, for the store; in Ray it stays where it is."""
+        try:
+            data: dict[str, bytes] = self._ray.get(made)
+        except BaseException as error:  # noqa: BLE001 - likewise
+            self._failed(number, error)
+            return
+        self._data.update(dict.fromkeys(data, made))
+        self._tell("stays", {name: len(it) for name, it in data.items()})
+        records, missing, _ = marshal.loads(answer)
+        self._answered(number, marshal.dumps((records, missing, data), 2), said, list(data))
+
+    def _failed(self, number: int, error: BaseException, names: Sequence[str] = ()) -> None:
+        """Tell why there is no answer; when Ray has lost what the task was given it did not begin."""
+        self._heard.pop(number, None)
+        if names and isinstance(getattr(error, "cause", error), self._ray.exceptions.ObjectLostError):
+            for name in names:
+                self._data.pop(name, None)
+            self._tell("lacked", number, list(names), f"Ray lost data: {_first_lines(error)}")
+        elif isinstance(error, self._ray.exceptions.LocalRayletDiedError):
+            threading.Timer(LOOK_S, self._mourn, [number]).start()
+        else:
+            self._tell(*self._verdict(number, error))
+
+    def _answered(self, number: int, answer: bytes, said: int, stays: Sequence[str] = ()) -> None:
+        """Pass an answer on when all words before it have been."""
         with self._lock:
             if self._heard.get(number, 0) < said:
-                self._held[number] = said, answer, time.monotonic()
+                self._held[number] = said, (answer, list(stays)), time.monotonic()
                 return
             self._heard.pop(number, None)
-        self._tell("answer", number, answer)
+        self._tell("answer", number, answer, list(stays))
 
     def _mourn(self, number: int) -> None:
         """A node has died. If that was all of the cluster, what is sent now would die the same way."""
@@ -406,7 +447,7 @@ class Driver:
             if ready:
                 del self._held[number], self._heard[number]
         if held is not None and ready:
-            self._tell("answer", number, held[1])
+            self._tell("answer", number, *held[1])
         if what == "lent":
             self._pump()
 
@@ -425,7 +466,7 @@ class Driver:
                 told = [(n, self._held.pop(n)[1]) for n in late]
             for number, answer in told:  # The hub was lost with its words.
                 self._heard.pop(number, None)
-                self._tell("answer", number, answer)
+                self._tell("answer", number, *answer)
 
     def _cut_off(self) -> None:
         """Ray Client has lost its server: end this process, unless that is what is wanted."""

@@ -17,15 +17,16 @@ import pytest
 import taskflow
 from taskflow import Client, Workflow, chord, task
 from taskflow.blobs import open_blobs
-from taskflow.codec import Codec, Keyring
+from taskflow.codec import Codec, Keyring, blob_names
 from taskflow.errors import ConfigError, TaskCancelled, TaskTimedOut, WorkerLost
 from taskflow.hooks import using
 from taskflow.observe.progress import Progress
 from taskflow.pools.guest import terms_of
 from taskflow.pools.ray import RayEngine, open_pool
 from taskflow.ports import Pool
+from taskflow.records import Edge
 from taskflow.testing.pool_contract import PoolContract
-from taskflow.testing.workbench import Workbench
+from taskflow.testing.workbench import Given, Workbench
 from tests.acceptance.stage import DEADLINE_S, opened, until, url_in
 from tests.engines.ray_cluster import RayCluster, needs_ray, token
 from tests.servers import RedisServer
@@ -94,6 +95,33 @@ def test_large_data_goes_to_the_cluster_once(place: Path, cluster: RayCluster) -
         engine = pool._engine
         assert isinstance(engine, RayEngine)
         assert (engine.puts, max(engine.kept.values()) >= len(data)) == (len(engine.kept), True)
+    finally:
+        pool.close(drain_s=0)
+
+
+def test_what_a_task_made_stays_on_the_cluster(place: Path, cluster: RayCluster) -> None:
+    """Where its processes do not see the store: it goes to the store once, and does not come back."""
+    far = terms_of("", str(place), "agent")._replace(mark=(0, 0))
+    pool = open_pool(cluster.url, terms=far, blobs=lambda: open_blobs(str(place)))
+    bench = Workbench(pool, Codec(Keyring.load(), open_blobs(str(place))))
+    engine = pool._engine
+    assert isinstance(engine, RayEngine)
+    try:
+        made = bench.call(lambda: bytes(3_000_000))
+        bench.run(made)
+        node = made.key.node
+        (name,) = blob_names(bench.outcomes[node][0].value or b"")
+        assert engine.kept[name] > 3_000_000
+        before = engine.puts
+        sizes = [bench.call(len, Given(node), inputs=[Edge(node)]) for _ in range(6)]
+        bench.run(*sizes)
+        assert [bench.value(lease) for lease in sizes] == [3_000_000] * 6
+        assert engine.puts - before <= 1  # the function
+
+        engine._driver.tell("forget", name)  # as when the nodes that had it are gone
+        last = bench.call(len, Given(node), inputs=[Edge(node)])
+        bench.run(last)
+        assert bench.value(last) == 3_000_000
     finally:
         pool.close(drain_s=0)
 
