@@ -14,9 +14,7 @@ graph is built as it is sent.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -26,6 +24,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks import work
+from benchmarks.apart import Silent, figures_of, tell
 from benchmarks.setting import Setting, versions_of
 from benchmarks.subject import WORKERS
 
@@ -35,7 +34,6 @@ GROUPS = 1_000
 SPEC = {"x": ["sum", "mean"], "y": ["min", "max", "count"]}
 LAYERS, WIDTH = 100, 20
 TURNS = 3
-MARK = "figures: "
 RESULTS = Path(__file__).parent / "RESULTS-dask.md"
 _TIMEOUT_S = 300
 
@@ -183,7 +181,7 @@ def main() -> None:
     """Run what the command line asks for."""
     options = _arguments()
     if options.one:
-        print(MARK + json.dumps(CONTESTANTS[options.one](options.folder)), flush=True)
+        tell(CONTESTANTS[options.one](options.folder))
         return
     setting = Setting()
     found: dict[str, dict[str, list[float]]] = {name: {} for name in CONTESTANTS}
@@ -207,16 +205,10 @@ def _measured(name: str, folder: str, rivals: Path, why: dict[str, str]) -> Figu
     python = sys.executable if name == "taskflow" else str(rivals / "bin" / "python")
     command = [python, "-m", "benchmarks.dask_graphs", "--one", name, "--folder", folder]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        why[name] = str(error)[:200]
+        return figures_of(command, _TIMEOUT_S)
+    except Silent as error:
+        why[name] = str(error)
         return {}
-    line = next((line for line in done.stdout.splitlines() if line.startswith(MARK)), None)
-    if line is None:
-        why[name] = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:200]
-        return {}
-    figures: Figures = json.loads(line.removeprefix(MARK))
-    return figures
 
 
 def table(

@@ -12,10 +12,8 @@ round, in turned order, and the table shows medians. Every answer is checked aga
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,6 +23,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks import work
+from benchmarks.apart import Silent, figures_of, tell
 from benchmarks.cases import touch
 from benchmarks.setting import Setting, versions_of
 from benchmarks.subject import WORKERS
@@ -33,7 +32,6 @@ ROWS = 10_000_000
 GROUPS = 1_000
 PARTS = 8
 TURNS = 3
-MARK = "figures: "
 RESULTS = Path(__file__).parent / "RESULTS-frames.md"
 SPEC = {"x": ["sum", "mean", "std"], "y": ["min", "max", "count"]}
 _TIMEOUT_S = 600
@@ -208,7 +206,7 @@ def main() -> None:
     """Run what the command line asks for."""
     options = _arguments()
     if options.one:
-        print(MARK + json.dumps(CONTESTANTS[options.one](options.scale)), flush=True)
+        tell(CONTESTANTS[options.one](options.scale))
         return
     setting = Setting()
     found: dict[str, dict[str, list[float]]] = {name: {} for name in CONTESTANTS}
@@ -231,16 +229,10 @@ def _measured(name: str, options: argparse.Namespace, why: dict[str, str]) -> di
     python = str(options.rivals / "bin" / "python") if name == "Dask" else sys.executable
     command = [python, "-m", "benchmarks.frames", "--one", name, "--scale", str(options.scale)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        why[name] = str(error)[:200]
+        return figures_of(command, _TIMEOUT_S)
+    except Silent as error:
+        why[name] = str(error)
         return {}
-    line = next((line for line in done.stdout.splitlines() if line.startswith(MARK)), None)
-    if line is None:
-        why[name] = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:200]
-        return {}
-    figures: dict[str, float] = json.loads(line.removeprefix(MARK))
-    return figures
 
 
 def table(

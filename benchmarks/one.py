@@ -15,8 +15,6 @@ from typing import NoReturn
 from benchmarks.subject import Subject
 from benchmarks.subjects import load
 
-MARK = "figures: "
-
 
 def main(suite: str, subject: str, case: str, scale: str, started: str) -> None:
     """Measure, and stop the subject whatever happens."""
@@ -53,9 +51,9 @@ def _first_result(one: Subject, started: float) -> None:
 
 
 def _say(figures: dict[str, float]) -> None:
-    import json
+    from benchmarks.apart import tell
 
-    print(MARK + json.dumps(figures), flush=True)
+    tell(figures)
 
 
 def _leave(*_: object) -> NoReturn:

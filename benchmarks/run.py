@@ -26,8 +26,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks import processes, redis_server, report
+from benchmarks.apart import MARK
 from benchmarks.cases import COLD
-from benchmarks.one import MARK
 from benchmarks.setting import Setting, look_around
 from benchmarks.subject import reason_against
 from benchmarks.subjects import load

@@ -25,10 +25,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from benchmarks.apart import MARK, tell
 from benchmarks.setting import Setting, versions_of
 from benchmarks.subject import WORKERS
 
-MARK = "figures: "
 RESULTS = Path(__file__).parent / "RESULTS-search.md"
 CONTESTANTS = ("loky", "taskflow")
 FOLDS = 5
@@ -105,7 +105,7 @@ def main() -> None:
     """Run what the command line asks for."""
     options = _arguments()
     if options.one:
-        print(MARK + json.dumps(search(*options.one)), flush=True)
+        tell(search(*options.one))
         return
     setting = Setting()
     took: dict[tuple[str, str], list[Measured]] = {}

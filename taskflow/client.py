@@ -145,8 +145,7 @@ class Client(concurrent.futures.Executor):
 
     @property
     def _max_workers(self) -> int:
-        own = self._engine.crew.slots
-        return own if 0 < own < WHOLE else sum(w.slots for w in self._engine.store.workers()) or 1
+        return self._engine.slots() or 1
 
     def options(self, **options: Any) -> Client:
         """The same client with other options for what is submitted through it; see `Options`.

@@ -22,6 +22,7 @@ from taskflow.observe import showing
 from taskflow.outbox import Outbox
 from taskflow.policy import FEEDERS
 from taskflow.pools import context
+from taskflow.ports import WHOLE
 from taskflow.records import Plan
 from taskflow.room import PatientBlobs, Room
 from taskflow.stores import default_url, open_store
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "inline_engine"]
 
 LOOK_S = 0.25
+SLOTS_LOOK_S = 0.05
 ALONE_S = 2.0
 HOPE_S = 2.0
 INLINE_LEASE_S = 1e9
@@ -162,6 +164,25 @@ class Engine:
     def when_closed(self, stop: Callable[[], None], /) -> None:
         """Have this called before the store is closed: something works beside."""
         self._beside.append(stop)
+
+    def slots(self, wait_s: float = 0.0) -> int:
+        """Calls at once: by the workers of this client, or by all that serve the store when it has none, or a
+        whole cluster, which is as large as it is just now.
+
+        Args:
+            wait_s: How long to wait for the first word of a cluster.
+        """
+        own = self.crew.slots
+        if 0 < own < WHOLE:
+            return own
+        if own:
+            self.crew.ensure()
+        end = time.monotonic() + wait_s
+        while not (slots := sum(worker.slots for worker in self.store.workers())):
+            if not own or self.crew.broken or time.monotonic() > end:
+                break
+            time.sleep(SLOTS_LOOK_S)
+        return slots
 
     def begin(self) -> None:
         """See to it that somebody works."""

@@ -61,6 +61,7 @@ log = logging.getLogger(__name__)
 CLOSING_S = 10.0
 """How long a `Parallel` that has all its results waits until its run has ended in the store."""
 
+_CLUSTER_S = 60.0
 _AHEAD = 1 << 40  # items: joblib itself bounds what is pending (`pre_dispatch`)
 _OF_OTHERS = frozenset({"prefer", "require", "verbose", "context", "temp_folder", "idle_worker_timeout"})
 _OF_ONE_RUN = frozenset({"key", "unique", "idempotency_key", "memo", "ignore_result", "max_parallel"})
@@ -152,7 +153,7 @@ class TaskflowBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
 
     def _slots(self) -> int:
         engine = self._client._engine
-        slots = engine.crew.slots or sum(worker.slots for worker in engine.store.workers())
+        slots = engine.slots(_CLUSTER_S)
         if not slots:
             raise UsageError(
                 f"No worker serves {engine.url}: start one with `taskflow worker`, or give the client some of"

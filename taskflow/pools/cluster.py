@@ -300,8 +300,8 @@ class ClusterPool:
         self._engine.send(Packet(number, message, limits, lease.label, lease.priority, data, alone))
 
     def _staying(self, works: Iterable[Work]) -> dict[str, bytes | None]:
-        """What these need of that which was made on the cluster and is there: as often as it has slots.
-        After that their processes have it, or ask for it.
+        """What these need of that which was made on the cluster and is there: as often as it has slots, and
+        once more for each, since a message may come again. After that its processes have it, or ask for it.
         """
         found: dict[str, bytes | None] = {}
         if self._stays:
@@ -342,7 +342,7 @@ class ClusterPool:
         records, missing, made = Answer(*marshal.loads(answer))
         for name, data in made.items():
             self._store().put(name, [data])
-        self._stays.update(dict.fromkeys(stays, max(1, self._slots)))
+        self._stays.update(dict.fromkeys(stays, max(2, 2 * self._slots)))
         while len(self._stays) > _STAYS_KEPT:
             self._stays.popitem(last=False)
         lacking = self._take_records(flight, records)

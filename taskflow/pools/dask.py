@@ -372,7 +372,8 @@ class DaskEngine:
                 key=f"taskflow-{packet.label}-{number:x}", workers=[address], allow_other_workers=False,
                 pure=False, retries=0, priority=packet.priority,
             )  # fmt: skip
-            answer = await answer_of(future)
+            answer, made = await answer_of(future)
+            self._fleet.keep(number, made)
         except CancelledError:  # Of Dask: the connection broke, or data that it needs was lost with a worker.
             if self._client is not None and self._client.status == "running" and self._end(number):
                 self._mailbox.dropped(number)
@@ -381,7 +382,7 @@ class DaskEngine:
                 self._mailbox.lost(number, f"Dask did not run the task: {type(error).__name__}: {error}")
         else:
             if self._end(number):
-                self._mailbox.answer(number, answer)
+                self._mailbox.answer(number, answer, made)
         finally:
             if future is not None:
                 future.release()

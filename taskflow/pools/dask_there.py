@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import signal
 import threading
@@ -18,7 +19,7 @@ _begun: set[int] = set()
 _taken: dict[int, float] = {}
 
 
-def start(number: int, topic: str, message: bytes, given: dict[str, bytes]) -> bytes:
+def start(number: int, topic: str, message: bytes, given: dict[str, bytes]) -> tuple[bytes, list[str]]:
     """Call `attend`, wherever this is: it travels by `by_value`."""
     from taskflow.pools.dask_there import attend
 
@@ -31,16 +32,19 @@ def by_value(fn: Callable[..., Any]) -> Callable[..., Any]:
     return fn
 
 
-def attend(number: int, topic: str, message: bytes, given: Mapping[str, bytes]) -> bytes:
-    """Run a message in a thread of a worker, unless it was taken back; see `taskflow.pools.guest.run`."""
-    from taskflow.pools.guest import run
+def attend(number: int, topic: str, message: bytes, given: Mapping[str, bytes]) -> tuple[bytes, list[str]]:
+    """Run a message in a thread of a worker, unless it was taken back; a marshalled
+    `taskflow.pools.guest.Answer`, and the names of the large data that was made and is kept here.
+    """
+    from taskflow.pools.guest import answer
 
     with _lock:
         if _taken.pop(number, None) is not None:
-            return b""
+            return b"", []
         _begun.add(number)
     try:
-        return run(message, _Ground(number, topic), given)
+        told = answer(message, _Ground(number, topic), given)
+        return marshal.dumps(tuple(told), 2), list(told.made)
     finally:
         with _lock:
             _begun.discard(number)

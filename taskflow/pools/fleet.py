@@ -6,13 +6,15 @@ highest priority, then in order, and runs as many at once as it has threads.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from taskflow.pools.engine import Packet
 
 __all__ = ["Fate", "Fleet", "Member"]
+
+_MADE_KEPT = 10_000
 
 
 class Member:
@@ -70,6 +72,7 @@ class Fleet:
         self._give = give
         self._at: dict[int, Member] = {}
         self._waiting: deque[Packet] = deque()
+        self._made: OrderedDict[str, str] = OrderedDict()
         self.members: dict[str, Member] = {}
 
     @property
@@ -104,18 +107,29 @@ class Fleet:
         return [Fate(number, number in begun, len(begun) == 1) for number in member.has]
 
     def place(self, packet: Packet) -> None:
-        """Give a message to the process that has least to do, or keep it until there is one."""
+        """Give a message to the process that has least to do, or keep it until there is one. One that made
+        what the message needs is preferred while a thread of it is free.
+        """
         kills = packet.limits[1] is not None
         fit = [m for m in self.members.values() if m.last is None and (m.kills or not kills)]
         if not fit:
             self._waiting.append(packet)
             return
-        member = min(fit, key=lambda member: member.load)
+        homes = {self._made.get(name) for name, data in packet.given.items() if data is None}
+        home = [member for member in fit if member.name in homes and member.load < 1]
+        member = min(home or fit, key=lambda member: member.load)
         if packet.alone and member.threads > 1:
             member.last = packet
             if member.has:
                 return
         self._hand(packet, member)
+
+    def keep(self, number: int, names: Iterable[str]) -> None:
+        """The process that has a message has made data, and keeps it."""
+        if (member := self._at.get(number)) is not None:
+            self._made.update(dict.fromkeys(names, member.name))
+            while len(self._made) > _MADE_KEPT:
+                self._made.popitem(last=False)
 
     def end(self, number: int) -> bool:
         """A message has been run, or will not be; whether a process had it. The next may go there."""

@@ -14,6 +14,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from taskflow import Client
 from taskflow.codec import Codec, Keyring
 from taskflow.ids import NodeId, RunId, new_id
@@ -35,6 +37,20 @@ def opened(folder: Path, **options: Any) -> Iterator[Client]:
         yield client
     finally:
         client.shutdown(wait=False)
+
+
+def of_store(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Client]:
+    """A client with two workers over a store: ``"sqlite"`` in a folder, or ``"redis"``, which is the fixture
+    `server` of a module.
+    """
+    if kind == "sqlite":
+        with opened(folder) as client:
+            yield client
+        return
+    server = request.getfixturevalue("server")
+    client = Client(f"{server.url}?namespace={folder.name}", workers=2)
+    yield client
+    client.shutdown(wait=False)
 
 
 def url_in(folder: Path) -> str:

@@ -17,7 +17,7 @@ import pytest
 from taskflow import Client, Workflow, as_completed, chain, task
 from taskflow.errors import TaskCancelled, WaitTimedOut
 from taskflow.states import State
-from tests.acceptance.stage import DEADLINE_S, opened, run_script, until
+from tests.acceptance.stage import DEADLINE_S, of_store, opened, run_script, until
 from tests.servers import running
 
 
@@ -29,14 +29,7 @@ def server() -> Iterator[Any]:
 @pytest.fixture(scope="module", params=["sqlite", "redis"])
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """One for all tests here, over either store."""
-    if request.param == "sqlite":
-        with opened(tmp_path_factory.mktemp("store")) as client:
-            yield client
-        return
-    server = request.getfixturevalue("server")
-    client = Client(f"{server.url}?namespace=asyncio", workers=2)
-    yield client
-    client.shutdown(wait=False)
+    yield from of_store(request.param, request, tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from taskflow import Client
 from taskflow.errors import CannotPickle, ConfigError, TaskCancelled, TaskError, WaitTimedOut, WorkerLost
 from taskflow.states import TERMINAL, State
-from tests.acceptance.stage import DEADLINE_S, Script, opened, run_script, until
+from tests.acceptance.stage import DEADLINE_S, Script, of_store, opened, run_script, until
 from tests.servers import running
 
 SLOW_S = 0.01
@@ -34,14 +34,7 @@ def server() -> Iterator[Any]:
 @pytest.fixture(scope="module", params=["sqlite", "redis"])
 def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """One for all tests here, over either store."""
-    if request.param == "sqlite":
-        with opened(tmp_path_factory.mktemp("store")) as client:
-            yield client
-        return
-    server = request.getfixturevalue("server")
-    client = Client(f"{server.url}?namespace=streams", workers=2)
-    yield client
-    client.shutdown(wait=False)
+    yield from of_store(request.param, request, tmp_path_factory.mktemp("store"))
 
 
 class Counted:

@@ -18,6 +18,7 @@ from taskflow.policy import Policy
 from taskflow.pools import guest
 from taskflow.pools.cluster import ClusterPool
 from taskflow.pools.dask import DaskEngine, open_pool, place_of
+from taskflow.pools.engine import Packet
 from taskflow.ports import Pool
 from taskflow.records import Edge, Failure, Kind
 from taskflow.testing.pool_contract import PoolContract
@@ -198,6 +199,27 @@ def test_large_data_goes_to_the_cluster_once(far: Workbench, dask_cluster: DaskC
     assert len([key for key in engine(far)._data if "data" in key]) == 1
 
 
+def sent(packet: Packet) -> list[str]:
+    return [name for name, data in packet.given.items() if data is not None]
+
+
+def test_a_task_runs_where_what_it_needs_was_made(far: Workbench, dask_cluster: DaskCluster) -> None:
+    def make(n: int) -> tuple[int, bytes]:
+        time.sleep(0.2)
+        return os.getpid(), bytes(2_000_000)
+
+    def use(made: tuple[int, bytes]) -> tuple[int, int]:
+        return made[0], os.getpid()
+
+    made = [far.call(make, n) for n in range(2)]
+    far.run(*made)
+    for lease in made * 2:
+        node = lease.key.node
+        far.run(used := far.call(use, Given(node), inputs=[Edge(node)]))
+        there, here = far.value(used)
+        assert there == here
+
+
 def test_a_large_value_that_was_made_there_is_not_sent_there(
     blobs: Path, own_cluster: DaskCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +229,7 @@ def test_a_large_value_that_was_made_there_is_not_sent_there(
     bench = Workbench(pool, Codec(Keyring.load(), FileBlobs(blobs)))
     given: list[str] = []
     send = engine(bench).send
-    monkeypatch.setattr(engine(bench), "send", lambda packet: (given.extend(packet.given), send(packet))[1])
+    monkeypatch.setattr(engine(bench), "send", lambda packet: (given.extend(sent(packet)), send(packet))[1])
     try:
         bench.run(made := bench.call(os.urandom, 3_000_000))
         functions = len(given)

@@ -18,6 +18,7 @@ from taskflow import Client, Workflow, chord, task
 from taskflow.errors import ConfigError, TaskCancelled, WorkerLost
 from taskflow.hooks import using
 from tests.acceptance.stage import DEADLINE_S, opened, until, url_in
+from tests.engines.commands import worker, worker_until_ctrl_c
 from tests.engines.dask_cluster import DaskCluster, dask_cluster
 from tests.servers import RedisServer
 
@@ -195,38 +196,25 @@ def test_a_cluster_object_is_an_address(dask_cluster: DaskCluster, tmp_path: Pat
 # ── the command ──────────────────────────────────────────────────────────────────────
 
 
-def worker(url: str, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "taskflow", "worker", url, *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def test_the_command_says_what_it_is_and_lets_calls_end_at_ctrl_c(
     tmp_path: Path, dask_cluster: DaskCluster
 ) -> None:
+    there, printed = worker_until_ctrl_c(tmp_path, dask_cluster.url)
 
-    def hold(file: Path) -> int:
-        file.touch()
-        time.sleep(0.5)
-        return 5
-
-    url = url_in(tmp_path)
-    tmp_path.chmod(0o700)
-    with Client(url, workers=0) as client:
-        process = worker(url, "--pool", dask_cluster.url)
-        future = client.submit(hold, tmp_path / "file")
-        until((tmp_path / "file").exists)
-        (view,) = (
-            client.workers() if isinstance(client.workers(), list) else client.workers().to_dict("records")
-        )
-
-        process.send_signal(signal.SIGINT)
-        printed, _ = process.communicate(timeout=DEADLINE_S)
-
-        assert process.returncode == 0
-        assert future.result(DEADLINE_S) == 5
-    assert view["slots"] == 2
-    assert "dask" in printed
+    assert there == 2
     assert "2 calls at once, pool dask" in printed
+
+
+def test_joblib_takes_the_cluster_for_as_large_as_it_is(client: Client) -> None:
+    joblib = pytest.importorskip("joblib")
+    import taskflow.contrib.joblib
+
+    taskflow.contrib.joblib.register(client)
+    with joblib.parallel_config("taskflow"):
+        assert joblib.effective_n_jobs(-1) == client._max_workers == 2
+        assert joblib.Parallel(n_jobs=-1)(joblib.delayed(pow)(n, 2) for n in range(20)) == [
+            n * n for n in range(20)
+        ]
 
 
 def test_a_cluster_that_cannot_be_used_is_an_error_of_the_command(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -28,6 +26,7 @@ from taskflow.records import Edge
 from taskflow.testing.pool_contract import PoolContract
 from taskflow.testing.workbench import Given, Workbench
 from tests.acceptance.stage import DEADLINE_S, opened, until, url_in
+from tests.engines.commands import slots, worker, worker_until_ctrl_c
 from tests.engines.ray_cluster import RayCluster, needs_ray, token
 from tests.servers import RedisServer
 
@@ -312,11 +311,6 @@ def test_a_node_comes_with_its_slots_and_goes_with_what_ran_there(
     assert 3 <= ran <= 4  # a process may outlive its node for a moment
 
 
-def slots(client: Client) -> int:
-    views = client.workers()
-    return sum(view["slots"] for view in (views if isinstance(views, list) else views.to_dict("records")))
-
-
 @contextmanager
 def own_cluster() -> Iterator[RayCluster]:
     cluster = RayCluster(cpus=1)
@@ -368,32 +362,11 @@ def test_what_is_no_address_of_a_cluster_is_an_error(url: str, place: Path) -> N
 # ── the command ──────────────────────────────────────────────────────────────────────
 
 
-def worker(url: str, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "taskflow", "worker", url, *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def test_the_command_says_what_it_is_and_lets_calls_end_at_ctrl_c(
     tmp_path: Path, cluster: RayCluster
 ) -> None:
-    def hold(file: Path) -> int:
-        file.touch()
-        time.sleep(0.5)
-        return 5
+    there, printed = worker_until_ctrl_c(tmp_path, cluster.url)
 
-    url = url_in(tmp_path)
-    tmp_path.chmod(0o700)
-    with Client(url, workers=0) as client:
-        process = worker(url, "--pool", cluster.url)
-        future = client.submit(hold, tmp_path / "file")
-        until((tmp_path / "file").exists)
-        there = slots(client)
-
-        process.send_signal(signal.SIGINT)
-        printed, _ = process.communicate(timeout=DEADLINE_S)
-
-        assert process.returncode == 0
-        assert future.result(DEADLINE_S) == 5
     assert there == 2
     assert "2 calls at once, pool ray" in printed
 

@@ -36,6 +36,20 @@ def test_who_has_least_to_do_for_its_threads_gets_the_next(bench: Bench) -> None
     assert bench.fleet.slots == 4
 
 
+def test_who_made_what_a_message_needs_gets_it_while_a_thread_is_free(bench: Bench) -> None:
+    for name in ("a", "b", "c"):
+        bench.fleet.join(Member(name, 2))
+    bench.place(1, 2)
+    bench.fleet.keep(2, ["x"])
+    bench.fleet.end(2)
+    needs_x = [Packet(n, b"", (None, None), "f", 0, {"x": None}, False) for n in (3, 4, 5)]
+
+    for packet in needs_x:
+        bench.fleet.place(packet)
+
+    assert bench.given == [(1, "a"), (2, "b"), (3, "b"), (4, "b"), (5, "c")]
+
+
 def test_messages_wait_for_the_first_process(bench: Bench) -> None:
     bench.place(1, 2)
     assert bench.given == []
