@@ -141,7 +141,9 @@ class AsyncResult(Related):
         """The value, when there is one; what the task raised, when it failed; what it told of itself by
         ``update_state``, while it runs; else `None`. Does not wait."""
         if not self.ready():
-            return self._meta()
+            told = self._meta()
+            if told is not None or not self.ready():  # it may have ended just now, and tells nothing any more
+                return told
         try:
             return self.get()
         except Exception as error:

@@ -41,6 +41,28 @@ def send(what: Any, client: taskflow.Client, *args: Any) -> Any:
     return what.apply_async(args, client=client) if args else what.apply_async(client=client)
 
 
+def test_what_ends_while_it_is_asked_gives_its_value(
+    client: taskflow.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`info` of a task in PROGRESS a moment ago is what it told, or its result, and never nothing."""
+
+    def work(go: Path) -> str:
+        until(go.exists)
+        return "the result"
+
+    result = taskflow.task(work).apply_async((tmp_path / "go",), client=client)
+    ask = result._meta
+
+    def ask_late() -> Any:
+        (tmp_path / "go").touch()
+        until(result.ready)
+        return ask()
+
+    monkeypatch.setattr(result, "_meta", ask_late)
+
+    assert result.info == "the result"
+
+
 def test_a_result_knows_everything_of_its_task(client: taskflow.Client) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
 
