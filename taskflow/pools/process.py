@@ -418,6 +418,7 @@ class ProcessPool:
 
     def _take_lend(self, link: Link, more: int) -> None:
         link.lent += more
+        link.stuck = link.stuck and link.lent <= 0  # nothing is held up by what only waits
         self._lent_most = max(self._lent_most, sum(other.lent for other in self._links.values()))
         if link.lent > 0 and not self._single:
             self._take_back(link)

@@ -15,6 +15,7 @@ import pytest
 from taskflow.errors import ConfigError
 from taskflow.ids import NodeId
 from taskflow.policy import Policy
+from taskflow.pools import context
 from taskflow.pools.process import ProcessPool
 from taskflow.records import Edge, Failure, Kind, Lease, Outcome, Segment
 from taskflow.states import State
@@ -208,6 +209,29 @@ def test_a_call_that_its_child_has_read_and_not_begun_is_cancelled_too(
     bench.until(lambda: bench.complete(lease))
 
     assert bench.outcomes[lease.key.node][0].kind == Kind.CANCELLED
+
+
+@pytest.mark.parametrize("mode", ["thread", "async"])
+def test_a_call_that_seemed_to_hold_up_others_lends_its_slot(
+    open_bench: Open, flag: Path, tmp_path: Path, mode: str
+) -> None:
+    def waits(begin: Path, go: Path) -> None:
+        hold(begin)
+        with context.lend():
+            hold(go)
+
+    bench = open_bench(1, mode=mode)
+    lease = bench.call(waits, flag, tmp_path / "go")
+    bench.start(lease)
+    bench.until(lambda: running(bench) == [lease.key.node])
+    (link,) = bench.pool._links.values()
+    link.stuck = True
+    assert bench.pool.free() == 0
+
+    flag.touch()
+    bench.until(lambda: bench.pool.free() == 1)
+    (tmp_path / "go").touch()
+    bench.until(lambda: bench.complete(lease))
 
 
 def test_a_cancelled_call_that_does_not_listen_is_killed(open_bench: Open) -> None:
