@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["MARK", "Silent", "figures_of", "tell"]
+__all__ = ["MARK", "Silent", "figures_of", "in_rounds", "tell"]
 
 MARK = "figures: "
 _MOST_CHARS = 200
@@ -36,3 +37,22 @@ def figures_of(command: Sequence[str], timeout_s: float) -> dict[str, float]:
         raise Silent((done.stderr.strip().splitlines() or ["it said nothing"])[-1][:_MOST_CHARS])
     found: dict[str, float] = json.loads(line.removeprefix(MARK))
     return found
+
+
+def in_rounds(
+    names: Iterable[str], rounds: int, command_of: Callable[[str], Sequence[str]], timeout_s: float
+) -> tuple[dict[str, dict[str, list[float]]], dict[str, str]]:
+    """Measure all, round by round, in turned order: the figures of each, and why one gave none."""
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in names}
+    why: dict[str, str] = {}
+    for round_no in range(rounds):
+        for name in list(found)[:: -1 if round_no % 2 else 1]:
+            print(f"round {round_no + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
+            try:
+                figures = figures_of(command_of(name), timeout_s)
+            except Silent as error:
+                why[name] = str(error)
+                continue
+            for key, value in figures.items():
+                found[name].setdefault(key, []).append(value)
+    return found, why

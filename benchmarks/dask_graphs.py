@@ -24,7 +24,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks import work
-from benchmarks.apart import Silent, figures_of, tell
+from benchmarks.apart import in_rounds, tell
 from benchmarks.setting import Setting, versions_of
 from benchmarks.subject import WORKERS
 
@@ -184,31 +184,20 @@ def main() -> None:
         tell(CONTESTANTS[options.one](options.folder))
         return
     setting = Setting()
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in CONTESTANTS}
-    why: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="taskflow-bench-") as folder:
         write_rows(Path(folder), options.scale)
-        for round_no in range(options.rounds):
-            for name in list(CONTESTANTS)[:: -1 if round_no % 2 else 1]:
-                print(f"round {round_no + 1} of {options.rounds}: {name}", file=sys.stderr, flush=True)
-                for key, value in _measured(name, folder, options.rivals, why).items():
-                    found[name].setdefault(key, []).append(value)
+
+        def command_of(name: str) -> list[str]:
+            python = sys.executable if name == "taskflow" else str(options.rivals / "bin" / "python")
+            return [python, "-m", "benchmarks.dask_graphs", "--one", name, "--folder", folder]
+
+        found, why = in_rounds(CONTESTANTS, options.rounds, command_of, _TIMEOUT_S)
     setting.look_again()
     setting.versions = _versions_of(options.rivals)
     text = table(found, why, setting, options)
     print(text)
     if options.scale == 1:
         RESULTS.write_text(text, encoding="utf-8")
-
-
-def _measured(name: str, folder: str, rivals: Path, why: dict[str, str]) -> Figures:
-    python = sys.executable if name == "taskflow" else str(rivals / "bin" / "python")
-    command = [python, "-m", "benchmarks.dask_graphs", "--one", name, "--folder", folder]
-    try:
-        return figures_of(command, _TIMEOUT_S)
-    except Silent as error:
-        why[name] = str(error)
-        return {}
 
 
 def table(

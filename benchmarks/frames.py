@@ -23,7 +23,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks import work
-from benchmarks.apart import Silent, figures_of, tell
+from benchmarks.apart import in_rounds, tell
 from benchmarks.cases import touch
 from benchmarks.setting import Setting, versions_of
 from benchmarks.subject import WORKERS
@@ -209,30 +209,18 @@ def main() -> None:
         tell(CONTESTANTS[options.one](options.scale))
         return
     setting = Setting()
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in CONTESTANTS}
-    why: dict[str, str] = {}
-    for round_no in range(options.rounds):
-        for name in list(CONTESTANTS)[:: -1 if round_no % 2 else 1]:
-            print(f"round {round_no + 1} of {options.rounds}: {name}", file=sys.stderr, flush=True)
-            figures = _measured(name, options, why)
-            for key, value in figures.items():
-                found[name].setdefault(key, []).append(value)
+
+    def command_of(name: str) -> list[str]:
+        python = str(options.rivals / "bin" / "python") if name == "Dask" else sys.executable
+        return [python, "-m", "benchmarks.frames", "--one", name, "--scale", str(options.scale)]
+
+    found, why = in_rounds(CONTESTANTS, options.rounds, command_of, _TIMEOUT_S)
     setting.look_again()
     setting.versions = _versions_of(options.rivals)
     text = table(found, why, setting, options)
     print(text)
     if options.scale == 1:
         RESULTS.write_text(text, encoding="utf-8")
-
-
-def _measured(name: str, options: argparse.Namespace, why: dict[str, str]) -> dict[str, float]:
-    python = str(options.rivals / "bin" / "python") if name == "Dask" else sys.executable
-    command = [python, "-m", "benchmarks.frames", "--one", name, "--scale", str(options.scale)]
-    try:
-        return figures_of(command, _TIMEOUT_S)
-    except Silent as error:
-        why[name] = str(error)
-        return {}
 
 
 def table(
