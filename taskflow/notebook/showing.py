@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
@@ -144,7 +144,12 @@ class Notebook:
 
     def ended(self, future: Any, /) -> None:
         """Print what a task has printed under the cell that waits for it; of many, what the first have."""
-        if future.run_id in self._shown or not self._is_waited_for_here() or display_mode() == "off":
+        if not self._is_waited_for_here():
+            return
+        if future.run_id in self._shown:
+            self._settle_call(future)
+            return
+        if display_mode() == "off":
             return
         cell, told = self._told
         if cell != self._cell():
@@ -154,6 +159,14 @@ class Notebook:
             print(future.logs, end="")
         elif told == OUTPUTS_MOST:
             print("… what further tasks have printed is in `future.logs`.", file=sys.stderr)
+
+    def _settle_call(self, future: Any) -> None:
+        """Have the last word of a call that was shown said in this cell; a run of more may go on."""
+        run = future.run_id
+        if future.index is None and run in self._moving:
+            with suppress(StoreError):  # the result is here, whatever is shown
+                if future._engine.store.snapshot(run)[0].state in TERMINAL:
+                    self._settle(run)
 
     def leaves_running(self, handles: Iterable[Any], /) -> bool:
         """Whether somebody who has interrupted a wait does so once more: then what was waited for goes on."""

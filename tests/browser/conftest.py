@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.browser.driving import Driver
+from tests.browser.driving import OPEN_MS, Driver
 from tests.jupyter_servers import Jupyter, jupyter
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +60,7 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         missing("Chromium is not installed: apt install chromium")
+    expect.set_options(timeout=OPEN_MS)  # of what must come; a page among six busy processes takes its time
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS, headless=True)
         yield browser

@@ -18,7 +18,7 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, Request, WebSocke
 
 from tests.jupyter_servers import Jupyter
 
-__all__ = ["Driver", "Seen", "code", "written"]
+__all__ = ["OPEN_MS", "Driver", "Seen", "code", "written"]
 
 OPEN_MS = 60_000
 NOTEBOOK7 = ["reading 'schema'", "Command 'filebrowser:open-path' not registered"]
@@ -127,6 +127,7 @@ class Driver:
         self.page.goto(f"{self.server.url}lab?reset&token={self.server.token}")
         self.page.wait_for_function("() => window.jupyterapp", timeout=OPEN_MS)
         self.page.evaluate("() => window.jupyterapp.restored")
+        self.page.wait_for_selector(".jp-Launcher", timeout=OPEN_MS)  # it takes the focus when it comes
 
     def reload(self) -> None:
         """Load the page anew, with the notebook that is open."""

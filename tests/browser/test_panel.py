@@ -50,8 +50,7 @@ def test_a_run_is_opened_in_the_panel_and_its_failures_are_retried(
     on_lab.open_lab()
     panel = on_lab.panel()
     item = panel.locator(".tf-Item[data-state=failed]", has_text="clean")
-    item.focus()
-    on_lab.page.keyboard.press("Enter")
+    item.press("Enter")
 
     detail = panel.locator(".tf-Detail")
     expect(detail).to_contain_text("10 of 10")

@@ -211,7 +211,7 @@ def test_joblib_takes_the_cluster_for_as_large_as_it_is(client: Client) -> None:
 
     taskflow.contrib.joblib.register(client)
     with joblib.parallel_config("taskflow"):
-        assert joblib.effective_n_jobs(-1) == client._max_workers == 2
+        until(lambda: joblib.effective_n_jobs(-1) == client._max_workers == 2)
         assert joblib.Parallel(n_jobs=-1)(joblib.delayed(pow)(n, 2) for n in range(20)) == [
             n * n for n in range(20)
         ]
