@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -28,6 +29,8 @@ __all__ = ["Future", "decode"]
 R = TypeVar("R")
 
 _PENDING, _RUNNING = "PENDING", "RUNNING"
+_CANCELLED = ("CANCELLED", "CANCELLED_AND_NOTIFIED")
+_OVER = ("FINISHED", *_CANCELLED)
 
 
 class _Far(NamedTuple):
@@ -53,12 +56,16 @@ class Future(concurrent.futures.Future[R], Reference):
 
     wants_values = True
     is_single = False
+    _stand: threading.Condition | None = None
     _done_callbacks: list[Callable[..., object]]  # of the standard library, whose types leave it out
 
     def __init__(
         self, engine: Engine, run: RunId, node: NodeId, index: int | None = None, label: str = ""
     ) -> None:
-        super().__init__()
+        # What the base class does, but for the condition; see `_condition`.
+        self._lock = threading.RLock()
+        self._state, self._result, self._exception = _PENDING, None, None
+        self._waiters, self._done_callbacks = [], []
         self._engine = engine
         self.run_id = run
         self.node_id = node
@@ -68,6 +75,28 @@ class Future(concurrent.futures.Future[R], Reference):
         self._stopped = False
         self._is_told = False
         self._trace: TracebackType | None = None
+
+    # ── what the base class has, for less ────────────────────────────────────────────
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        """What the base class and those who wait stand by; made for the first of them.
+
+        With its methods it is more than the rest of a future, to make and for the garbage collector; and of
+        thousands of calls few are waited for one by one.
+        """
+        with self._lock:
+            if self._stand is None:
+                self._stand = threading.Condition(self._lock)
+            return self._stand
+
+    def done(self) -> bool:
+        """Whether it has ended, or was cancelled."""
+        return self._state in _OVER
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._state in _CANCELLED
 
     # ── names ────────────────────────────────────────────────────────────────────────
 
@@ -136,7 +165,7 @@ class Future(concurrent.futures.Future[R], Reference):
         self._tell()
         error = self._exception
         if error is None:
-            return super().result(0)
+            return self._result  # type: ignore[return-value]
         try:
             # As it came: each time it is raised, Python puts the frames that it passes before those it has.
             raise error.with_traceback(self._trace)
@@ -176,7 +205,7 @@ class Future(concurrent.futures.Future[R], Reference):
         far: Any = self._result
         if type(far) is _Far:
             value, error = decode(self._engine, far.segment, self.index)
-            with self._condition:
+            with self._lock:
                 if self._result is far:
                     self._result, self._exception = value, error
                     self._trace = None if error is None else error.__traceback__
@@ -194,7 +223,7 @@ class Future(concurrent.futures.Future[R], Reference):
             until = None if timeout is None else time.monotonic() + timeout
             if not self._done_callbacks and not self._waiters:  # they are told by another thread than this
                 engine.feed.lead(self.node_id, self, self.done, timeout)
-            with self._condition:
+            with self._lock:
                 if not engine.hold(self._condition, self.done, until and until - time.monotonic()):
                     raise self._timed_out(timeout)
 
@@ -279,7 +308,7 @@ class Future(concurrent.futures.Future[R], Reference):
         )
 
     def _cancelled(self, reason: str) -> None:
-        with self._condition:
+        with self._lock:
             if self._state not in (_PENDING, _RUNNING):
                 return
             self._reason = reason
@@ -301,7 +330,7 @@ class Future(concurrent.futures.Future[R], Reference):
 
     def begun(self) -> None:
         """A worker has taken it up."""
-        with self._condition:
+        with self._lock:
             if self._state == _PENDING and not self._stopped:
                 self._state = _RUNNING
 
@@ -328,15 +357,18 @@ class Future(concurrent.futures.Future[R], Reference):
             self.take(*decode(self._engine, segment, self.index))
 
     def take(self, value: Any, error: BaseException | None) -> None:
-        """Take its value, or what was raised."""
-        try:
-            if error is None:
-                self.set_result(value)
-            else:
-                self._trace = error.__traceback__
-                self.set_exception(error)
-        except concurrent.futures.InvalidStateError:
-            pass  # it was cancelled in this moment
+        """Take its value, or what was raised; nothing when it was cancelled in this moment."""
+        with self._lock:
+            if self._state in _OVER:
+                return
+            self._result, self._exception = value, error
+            self._trace = None if error is None else error.__traceback__
+            self._state = "FINISHED"
+            for waiter in self._waiters:
+                (waiter.add_result if error is None else waiter.add_exception)(self)
+            if self._stand is not None:
+                self._stand.notify_all()
+        self._invoke_callbacks()  # type: ignore[attr-defined]  # of the standard library
 
     def fail(self, error: BaseException) -> None:
         """The task never reached the store."""

@@ -438,7 +438,10 @@ def is_here(cwd: str) -> bool:
     burst, it would be half of what that costs.
     """
     getcwd, path = _held_getcwd()
-    return bool(getcwd(path, len(path))) and path.value == os.fsencode(cwd)
+    return bool(getcwd(path, len(path))) and path.value == _encoded(cwd)
+
+
+_encoded = functools.lru_cache(maxsize=8)(os.fsencode)
 
 
 @functools.lru_cache(maxsize=1)

@@ -193,7 +193,9 @@ class AsyncResult(Related):
         if self._ignored:
             return None
         try:
-            value = self._fetched(self._telling(timeout, interval, on_message, on_interval))
+            if on_message is not None or on_interval is not None:
+                timeout = self._telling(timeout, interval, on_message, on_interval)
+            value = self._fetched(timeout)
         except TaskError as error:
             if propagate:
                 raise
@@ -215,9 +217,8 @@ class AsyncResult(Related):
         on_message: Callable[[dict[str, Any]], object] | None,
         on_interval: Callable[[], object] | None,
     ) -> float | None:
-        """Tell what happens until it has ended, if somebody wants to know; the seconds that are left."""
-        asked = on_message is not None or on_interval is not None
-        if not asked or self._known is not None or self._engine.inline:
+        """Tell what happens until it has ended; the seconds that are left."""
+        if self._known is not None or self._engine.inline:
             return timeout
         self._engine.flush()
         deadline = None if timeout is None else time.monotonic() + timeout
