@@ -34,7 +34,10 @@ class Arity:
         Raises:
             WrongArguments: It cannot; the message has the function's own signature.
         """
-        for call in (args,) if self._serial is None else self._serial.calls(*args):
+        if self._serial is None:
+            self._check(args, kwargs)
+            return
+        for call in self._serial.calls(*args):
             self._check(call, kwargs)
 
     def _check(self, args: Sequence[Any], kwargs: Collection[str]) -> None:
