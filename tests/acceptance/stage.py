@@ -141,8 +141,8 @@ class Desk:
         self.store.close()
 
 
-def pause(worker: Process, url: str) -> None:
-    """Stop a worker between two of its steps: within one it would hold the lock of the file."""
+def pause(worker: Process | subprocess.Popen[bytes], url: str) -> None:
+    """Stop a worker or a beat between two of its steps: within one it would hold the lock of the file."""
     file = url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(file, timeout=0.2, isolation_level=None)) as other:
         for _ in range(100):

@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from taskflow import CircuitBreaker, Client, ConcurrencyLimit, RateLimit, chord, task
 from taskflow.errors import CircuitOpen, ConfigError
 from taskflow.states import State
-from tests.acceptance.stage import DEADLINE_S, Desk, opened
+from tests.acceptance.stage import DEADLINE_S, Desk, opened, until
 from tests.servers import running
 
 NAP_S = 0.03
@@ -50,8 +51,11 @@ def spans(folder: Path) -> list[tuple[float, float]]:
     return [tuple(map(float, line.split())) for line in (folder / "spans").read_text().splitlines()]  # type: ignore[misc]
 
 
-def span(folder: str, item: Any = None, nap_s: float = NAP_S) -> Any:
+def span(folder: str, item: Any = None, nap_s: float = NAP_S, beside: int = 1) -> Any:
+    """Note when it ran; the first of them does so until that many have begun."""
     began = time.monotonic()
+    (Path(folder) / f"here-{uuid4()}").touch()
+    until(lambda: len(list(Path(folder).glob("here-*"))) >= beside)
     time.sleep(nap_s)
     handle = os.open(f"{folder}/spans", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     os.write(handle, f"{began} {time.monotonic()}\n".encode())
@@ -72,7 +76,7 @@ def at_once(folder: Path) -> int:
 def test_so_many_at_once_in_the_whole_store(client: Client, tmp_path: Path) -> None:
     """Calls, maps and canvases together; the others use the slots that are left."""
     limited = client.options(concurrency=ConcurrencyLimit("gpu", 2))
-    run = functools.partial(span, str(tmp_path))
+    run = functools.partial(span, str(tmp_path), beside=2)
     calls = [limited.submit(run, n) for n in range(4)]
     mapped = limited.map(run, range(6))
     free = client.map(abs, range(100))

@@ -90,8 +90,8 @@ def url_by(proxy: Proxy) -> str:
     return proxy.url + WHERE
 
 
-def stop(worker: Process) -> None:
-    """Stop a worker where it is: on a server it holds no lock."""
+def stop(worker: Process | subprocess.Popen[bytes]) -> None:
+    """Stop a worker or a beat where it is: on a server it holds no lock."""
     os.kill(worker.pid, signal.SIGSTOP)
     until(lambda: is_stopped(worker.pid))
 
