@@ -162,11 +162,10 @@ class Notebook:
 
     def _settle_call(self, future: Any) -> None:
         """Have the last word of a call that was shown said in this cell; a run of more may go on."""
-        run = future.run_id
-        if future.index is None and run in self._moving:
+        if future.run_id == future.node_id:  # so it is of a run of one call
             with suppress(StoreError):  # the result is here, whatever is shown
-                if future._engine.store.snapshot(run)[0].state in TERMINAL:
-                    self._settle(run)
+                if self._has_ended(future):
+                    self._settle(future.run_id)
 
     def leaves_running(self, handles: Iterable[Any], /) -> bool:
         """Whether somebody who has interrupted a wait does so once more: then what was waited for goes on."""
