@@ -156,11 +156,12 @@ def _tokens(limit: Limit, kept: LimitRow, now: float) -> float:
 
 
 def _leave_word(rows: Rows, limit: Limit, kept: LimitRow) -> None:
-    kept.refused = True
+    is_first, kept.refused = kept.wake_at is None, True
     if limit.per_s is not None:
         kept.wake_at = rows.now + (1.0 - _tokens(limit, kept, rows.now)) / limit.per_s
     elif limit.failures is not None:
         kept.wake_at = kept.until
+    rows.freed |= is_first and kept.wake_at is not None  # somebody looks when it is due
     rows.save(kept)
 
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from taskflow import CircuitBreaker, Client, ConcurrencyLimit, RateLimit, chord, task
-from taskflow.errors import CircuitOpen, ConfigError
+from taskflow.errors import CircuitOpen, ConfigError, TaskExpired
 from taskflow.states import State
 from tests.acceptance.stage import DEADLINE_S, Desk, opened, until
 from tests.servers import running
@@ -227,3 +227,57 @@ def test_the_items_of_a_map_share_their_limits(client: Client) -> None:
 
     with pytest.raises(ConfigError, match="one by one"):
         keyed.map(abs, range(3))
+
+
+# ── moments that nobody rings for ───────────────────────────────────────────────────
+
+
+def began(_: Any, nap_s: float = 0.0) -> float:
+    """When it began, on the clock of the host."""
+    at = time.monotonic()
+    time.sleep(nap_s)
+    return at
+
+
+LOOK_S = 10.0
+"""So often a worker looks by itself what is due."""
+
+
+def test_a_call_that_waits_for_its_rate_starts_when_its_time_has_come(client: Client) -> None:
+    """Though everybody rests when it comes."""
+    slowly = client.options(rate_limit=RateLimit("30/m"))
+    first = slowly.submit(began, 1).result(DEADLINE_S)
+    time.sleep(0.5)
+
+    second = slowly.submit(began, 2).result(DEADLINE_S)
+
+    assert 1.0 < second - first < LOOK_S / 2
+
+
+def test_calls_that_wait_for_their_rate_start_while_others_of_them_run(client: Client) -> None:
+    """None has to end for that."""
+    slowly = client.options(rate_limit=RateLimit("1/s"))
+
+    times = [call.result(DEADLINE_S) for call in [slowly.submit(began, n, nap_s=8.0) for n in range(3)]]
+
+    assert max(times) - min(times) < LOOK_S / 2
+
+
+def test_a_call_expires_in_time_though_no_slot_is_free(client: Client, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    busy = [client.submit(_wait_for, str(go)) for _ in range(4)]
+    until(lambda: all(call.running() for call in busy))
+    time.sleep(0.5)
+
+    sent = time.monotonic()
+    late = client.options(expires=1.0).submit(began, 1)
+    assert isinstance(late.exception(DEADLINE_S), TaskExpired)
+    took_s = time.monotonic() - sent
+    go.touch()
+
+    assert took_s < LOOK_S / 4
+    assert [call.result(DEADLINE_S) for call in busy] == [None] * 4
+
+
+def _wait_for(path: str) -> None:
+    until(Path(path).exists)

@@ -21,12 +21,14 @@ local function free_of(limit, kept)
 end
 
 local function leave_word(limit, kept)
+  local is_first = not kept.wake_at
   kept.refused = true
   if limit[3] then
     kept.wake_at = R.now + (1 - tokens_of(limit, kept)) / limit[3]
   elseif limit[5] then
     kept.wake_at = kept.till
   end
+  if is_first and kept.wake_at then R.freed = true end -- somebody looks when it is due
   R.save_limit(kept)
 end
 

@@ -1007,6 +1007,8 @@ local function write_pages(row)
   end
 end
 
+local LOOK_S = 10 -- so often all workers look what is due, without being told
+
 local function write_queue(row)
   local is, was = row.state == 'queued', row.was_state == 'queued'
   if is ~= was then
@@ -1023,6 +1025,8 @@ local function write_queue(row)
   end
   if row.alarm_at ~= row.was_alarm then
     if row.alarm_at then call('ZADD', K.alarm, number(row.alarm_at), row.id) else call('ZREM', K.alarm, row.id) end
+    local expires = row.held == 0 and row.alarm_at == row.expires_at and row.alarm_at
+    if expires and expires < R.now + LOOK_S then R.freed = true end
   end
 end
 

@@ -126,6 +126,19 @@ class Limiting(Told):
 
         assert [len(story.claim(9, worker=WorkerId(name))) for name in ("v", "w", "v")] == [1, 1, 0]
 
+    def test_a_worker_hears_that_somebody_waits_for_a_moment(self, story: Story, other: Store) -> None:
+        """Once: it comes before all would look by themselves."""
+        story.submit(call("a", policy=SLOWLY), call("b", policy=SLOWLY))
+        with closing(other.listen("work", worker=WorkerId("w9"))) as bell:
+            bell.hush()
+
+            story.claim(9)
+
+            assert select.select([bell], [], [], 1)[0]
+            assert not bell.hush().is_turn
+            story.claim(9)
+            assert not select.select([bell], [], [], 0.05)[0]
+
     def test_workers_are_called_when_the_time_has_come(self, story: Story, other: Store) -> None:
         """By whoever reaps."""
         story.submit(array("a", 2, policy=SLOWLY))

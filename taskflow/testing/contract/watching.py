@@ -579,6 +579,18 @@ class Showing(Told):
         assert rang
         assert story.succeed(lease)
 
+    def test_a_worker_hears_of_work_that_soon_is_too_late(self, story: Story, other: Store) -> None:
+        """Also when it has no slot for it: before all would look by themselves."""
+        bell = other.listen("work", worker="w1")
+        try:
+            bell.hush()
+            story.submit(call("a", expires_s=5))
+
+            assert select.select([bell], [], [], 1)[0]
+            assert not bell.hush().is_turn
+        finally:
+            bell.close()
+
     def test_of_what_ends_there_is_a_bell(self, story: Story, other: Store) -> None:
         """For who waits for ends alone."""
         story.submit(call("a"))
