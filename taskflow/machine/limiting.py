@@ -156,7 +156,8 @@ def _tokens(limit: Limit, kept: LimitRow, now: float) -> float:
 
 
 def _leave_word(rows: Rows, limit: Limit, kept: LimitRow) -> None:
-    is_first, kept.refused = kept.wake_at is None, True
+    is_first = kept.wake_at is None
+    kept.refused = True
     if limit.per_s is not None:
         kept.wake_at = rows.now + (1.0 - _tokens(limit, kept, rows.now)) / limit.per_s
     elif limit.failures is not None:

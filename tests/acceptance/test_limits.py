@@ -16,6 +16,7 @@ import pytest
 from taskflow import CircuitBreaker, Client, ConcurrencyLimit, RateLimit, chord, task
 from taskflow.errors import CircuitOpen, ConfigError, TaskExpired
 from taskflow.states import State
+from taskflow.worker.agenda import REST_S
 from tests.acceptance.stage import DEADLINE_S, Desk, opened, until
 from tests.servers import running
 
@@ -232,42 +233,42 @@ def test_the_items_of_a_map_share_their_limits(client: Client) -> None:
 # ── moments that nobody rings for ───────────────────────────────────────────────────
 
 
-def began(_: Any, nap_s: float = 0.0) -> float:
+def began(_: Any) -> float:
     """When it began, on the clock of the host."""
-    at = time.monotonic()
-    time.sleep(nap_s)
-    return at
+    return time.monotonic()
 
 
-LOOK_S = 10.0
-"""So often a worker looks by itself what is due."""
-
-
-def test_a_call_that_waits_for_its_rate_starts_when_its_time_has_come(client: Client) -> None:
+def test_a_call_that_waits_for_its_rate_starts_when_its_time_has_come(client: Client, tmp_path: Path) -> None:
     """Though everybody rests when it comes."""
-    slowly = client.options(rate_limit=RateLimit("30/m"))
-    first = slowly.submit(began, 1).result(DEADLINE_S)
-    time.sleep(0.5)
+    slowly, go = client.options(rate_limit=RateLimit("30/m", key="api")), tmp_path / "go"
+    first = slowly.submit(_wait_for, str(go))
+    until(first.running)
+    since = time.monotonic()
 
     second = slowly.submit(began, 2).result(DEADLINE_S)
+    go.touch()
 
-    assert 1.0 < second - first < LOOK_S / 2
+    assert 1.0 < second - since < REST_S / 2
+    assert first.result(DEADLINE_S) is None
 
 
-def test_calls_that_wait_for_their_rate_start_while_others_of_them_run(client: Client) -> None:
+def test_calls_that_wait_for_their_rate_start_while_others_of_them_run(
+    client: Client, tmp_path: Path
+) -> None:
     """None has to end for that."""
     slowly = client.options(rate_limit=RateLimit("1/s"))
 
-    times = [call.result(DEADLINE_S) for call in [slowly.submit(began, n, nap_s=8.0) for n in range(3)]]
+    for call in [slowly.submit(span, str(tmp_path), beside=3) for _ in range(3)]:
+        call.result(DEADLINE_S)
 
-    assert max(times) - min(times) < LOOK_S / 2
+    times = [begin for begin, _ in spans(tmp_path)]
+    assert max(times) - min(times) < REST_S / 2
 
 
 def test_a_call_expires_in_time_though_no_slot_is_free(client: Client, tmp_path: Path) -> None:
     go = tmp_path / "go"
     busy = [client.submit(_wait_for, str(go)) for _ in range(4)]
     until(lambda: all(call.running() for call in busy))
-    time.sleep(0.5)
 
     sent = time.monotonic()
     late = client.options(expires=1.0).submit(began, 1)
@@ -275,7 +276,7 @@ def test_a_call_expires_in_time_though_no_slot_is_free(client: Client, tmp_path:
     took_s = time.monotonic() - sent
     go.touch()
 
-    assert took_s < LOOK_S / 4
+    assert took_s < REST_S / 4
     assert [call.result(DEADLINE_S) for call in busy] == [None] * 4
 
 

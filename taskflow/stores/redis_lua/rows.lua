@@ -1007,7 +1007,7 @@ local function write_pages(row)
   end
 end
 
-local LOOK_S = 10 -- so often all workers look what is due, without being told
+local LOOK_S = 10 -- `worker.agenda.REST_S`: so often all look what is due, without being told
 
 local function write_queue(row)
   local is, was = row.state == 'queued', row.was_state == 'queued'
