@@ -16,7 +16,7 @@ __all__ = ["moves", "reads"]
 _LUA = Path(__file__).with_name("redis_lua")
 _ROOMS = (
     *("rows", "needs", "ending", "limiting", "sharing", "releasing", "admitting", "growing"),
-    *("claiming", "settling", "cancelling", "purging", "rerunning", "moves"),
+    *("claiming", "settling", "cancelling", "purging", "rerunning", "handing", "plain", "moves"),
 )
 
 

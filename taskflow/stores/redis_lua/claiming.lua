@@ -8,7 +8,7 @@
 local RANGE_MAX, RANGE_FLOOR_S, PACE_MIN_S = 65536, 0.001, 1e-6
 
 local ENDED_MAX = 500
-local IDLE_KEPT_S = '600'
+M.CLAIM_KEPT_S, M.IDLE_KEPT_S = '120', '600'
 
 local function room(row, want, full)
   local most, lane = math.huge, R.lane(row)
@@ -125,7 +125,21 @@ local function given_before(want)
   return leases
 end
 
-local CLAIM_KEPT_S = '120'
+-- What a claim gave, for when its answer is lost.
+local function note_given(want, leases)
+  local keys = {}
+  for i = 1, #leases do
+    local told = leases[i][1]
+    keys[i] = {told[1], told[2], told[3], told[4]}
+  end
+  R.later('SET', P .. 'c:' .. want[1], pack({want[8], keys}), 'EX', M.CLAIM_KEPT_S)
+end
+
+function M.claim_noted(want)
+  local leases = M.claim_anew(want)
+  if #leases > 0 then note_given(want, leases) end
+  return leases
+end
 
 -- A worker that asks again with the same nonce has not heard the answer, and gets it again; also gives whether it did.
 function M.claim(want)
@@ -134,21 +148,15 @@ function M.claim(want)
   return M.claim_noted(want), false
 end
 
-function M.claim_noted(want)
-  local leases = M.claim_anew(want)
-  if #leases > 0 then
-    local keys = {}
-    for i = 1, #leases do
-      local told = leases[i][1]
-      keys[i] = {told[1], told[2], told[3], told[4]}
-    end
-    R.later('SET', P .. 'c:' .. want[1], pack({want[8], keys}), 'EX', CLAIM_KEPT_S)
-  end
-  return leases
+-- Leases as they are answered; the arguments go to `values`.
+function M.answer_leases(leases, values)
+  local told = {}
+  for i = 1, #leases do told[i], values[#values + 1] = leases[i][1], leases[i][2] end
+  return told
 end
 
 -- Keep a claim, to be carried out when it is the worker's turn.
-function M.stand(worker, packed) R.later('SET', P .. 'want:' .. worker, packed, 'EX', IDLE_KEPT_S) end
+function M.stand(worker, packed) R.later('SET', P .. 'want:' .. worker, packed, 'EX', M.IDLE_KEPT_S) end
 
 local function note_idle(want, slots)
   R.asked[want[1]] = true
@@ -156,7 +164,7 @@ local function note_idle(want, slots)
   for _, queue in ipairs(want[2]) do
     if not R.owner(queue) and not (is_idle and queue == want.called_from) then
       R.later(is_idle and 'SADD' or 'SREM', P .. 'idle:' .. queue, want[1])
-      if is_idle then R.later('EXPIRE', P .. 'idle:' .. queue, IDLE_KEPT_S) end
+      if is_idle then R.later('EXPIRE', P .. 'idle:' .. queue, M.IDLE_KEPT_S) end
     end
   end
   if is_idle and want[10] then

@@ -185,74 +185,27 @@ end
 
 -- ── answering ─────────────────────────────────────────────────────────────────────────
 
-local function answer_leases(leases, values)
-  local told = {}
-  for i = 1, #leases do told[i], values[#values + 1] = leases[i][1], leases[i][2] end
-  return told
-end
-
 local MOST_STRIKES = 32
 
-local MOST_HANDED, MOST_BYTES_HANDED = 8, 262144
-
--- Carry out the claim that a worker left standing, when its turn has come, and tell it. Should that be lost, the worker
--- finds it under the same nonce. Gives whether it was given anything.
-local function hand_to(worker, raw, queue)
-  local channel, values = P .. 'work:' .. worker, {}
-  if call('PUBSUB', 'NUMSUB', channel)[2] == 0 then return false end
-  local want = unpacked(raw)
-  want.called_from = queue
-  local leases = M.claim_noted(want)
-  if #leases == 0 then
-    M.stand(worker, raw)
-    return false
-  end
-  local message = R.framed({want[8], answer_leases(leases, values)}, values)
-  R.later('PUBLISH', channel, #message <= MOST_BYTES_HANDED and message or '')
-  return true
-end
-
--- Give of a queue to one who found nothing to claim, and left its claim standing; gives whether to try the next.
-local function hand_to_one(queue, worker)
-  if R.asked[worker] then return true end
-  local want = call('GET', P .. 'want:' .. worker)
-  return want and hand_to(worker, want, queue)
-end
-
--- Before what was queued is written. Whom it goes to first is chance; the others are asked for only if that was not
--- enough.
-local function hand_over()
-  if not R.is_called() then return end
-  local queues, calls = R.called()
-  local left = MOST_HANDED
-  for _, queue in ipairs(queues) do
-    local own, key = R.owner(queue), P .. 'idle:' .. queue
-    local first = own or left > 0 and call('SRANDMEMBER', key)
-    local goes_on = first and hand_to_one(queue, first) and not own
-    if goes_on then left = left - 1 end
-    if goes_on and calls[queue] > 0 and left > 0 then
-      for _, worker in ipairs(call('SRANDMEMBER', key, left)) do
-        left = left - 1
-        if not hand_to_one(queue, worker) or calls[queue] <= 0 then break end
-      end
-    end
-  end
-end
-
-local function step(prefix, args, body, values)
+-- `shortcut`: gives the answer, or nil when it is the body that has to be asked.
+local function step(prefix, args, body, values, shortcut)
   R.open(prefix, args)
-  local answer = body(unpacked(args[2]), values)
-  hand_over()
+  local asked = unpacked(args[2])
+  local answer = shortcut and shortcut(asked)
+  if answer then return answer end
+  R.begin()
+  answer = body(asked, values)
+  M.hand_over()
   R.finish()
   return answer
 end
 
 -- Run a step; a row that makes no sense is struck off, and the step done anew, for it has written nothing.
-local function attempt(prefix, args, body)
+local function attempt(prefix, args, body, shortcut)
   local values, well, result
   for _ = 0, MOST_STRIKES do
     values = {''}
-    well, result = pcall(step, prefix, args, body, values)
+    well, result = pcall(step, prefix, args, body, values, shortcut)
     if well or not R.suspect or (type(result) == 'table' and result.kind) then break end
     R.strike(R.suspect)
   end
@@ -261,12 +214,12 @@ end
 
 local function claim(want, values)
   local leases, again = M.claim(want)
-  return {answer_leases(leases, values), again}
+  return {M.answer_leases(leases, values), again}
 end
 
-local function register(name, body, flags)
+local function register(name, body, flags, shortcut)
   local function callback(keys, args)
-    local well, result, values = attempt(keys[1], args, body)
+    local well, result, values = attempt(keys[1], args, body, shortcut)
     if well then
       if result == nil then result = false end
       values[1] = pack({true, result})
@@ -319,7 +272,7 @@ register('submit', function(plans)
     if holder then held[#held + 1] = {number, holder} end
   end
   return held
-end, {})
+end, {}, M.submit_plain)
 register('assemble', function(a) return M.assemble(a) end, {})
 register('cancel', function(a)
   return once(a[5], function() return M.cancel(a[1], a[2] or nil, a[3], a[4]) end)
@@ -328,7 +281,7 @@ register('purge', function(a) return M.purge(a[1], a[2], a[3]) end)
 register('rerun', function(a) return M.rerun(a[1], a[2], a[3]) end)
 register('clone_piece', function(a) return M.clone_piece(a) end)
 register('claim', claim)
-register('settle', settle)
+register('settle', settle, nil, M.settle_plain)
 register('feed', settle, {})
 register('renew', function(a) return M.renew(a[1], a[2]) end)
 register('reap', function(limit) return M.reap(limit) end)

@@ -27,26 +27,30 @@ end
 -- An empty table: the same one when nothing was put into it.
 local function cleared(t) return t and next(t) == nil and t or {} end
 
--- A new step: nothing is known of the one before.
+-- A new step: where its keys and its values are, and what time it is.
 function R.open(prefix, args)
   call, pack, unpacked, unpack_limit = redis.call, cmsgpack.pack, cmsgpack.unpack, cmsgpack.unpack_limit
   if P ~= prefix then P, K = prefix, setmetatable({}, {__index = named_key}) end
-  given, before = args, 2
-  nodes, runs, changed, changed_runs, later, R.events = {}, {}, {}, {}, {}, {}
-  added, removed, new_members, logs = cleared(added), cleared(removed), cleared(new_members), cleared(logs)
-  crossings, dead, uses, locks = cleared(crossings), cleared(dead), cleared(uses), cleared(locks)
-  limits, changed_limits, shut, calls = cleared(limits), cleared(changed_limits), cleared(shut), cleared(calls)
-  todo = {first = 1, last = 0, read = NONE, at = 1, taken = 0, urgent = cleared(todo and todo.urgent), exhausted = false}
-  seq, seq_before, ended, quiet = nil, nil, false, nil
-  R.freed, R.ranges_ended, R.suspect = false, cleared(R.ranges_ended), nil
-  R.asked = cleared(R.asked) -- workers that have claimed in this step: they know what they have
-  R.begun = cleared(R.begun) -- by run: how many of what was held back for it have begun in this step
+  given, before, R.suspect = args, 2, nil
   R.now_text = args[1]
   if R.now_text == '' then
     local time = call('TIME')
     R.now_text = time[1] .. '.' .. string.sub('00000' .. time[2], -6)
   end
   R.now = tonumber(R.now_text)
+end
+
+-- Nothing is known of the step before.
+function R.begin()
+  nodes, runs, changed, changed_runs, later, R.events = {}, {}, {}, {}, {}, {}
+  added, removed, new_members, logs = cleared(added), cleared(removed), cleared(new_members), cleared(logs)
+  crossings, dead, uses, locks = cleared(crossings), cleared(dead), cleared(uses), cleared(locks)
+  limits, changed_limits, shut, calls = cleared(limits), cleared(changed_limits), cleared(shut), cleared(calls)
+  todo = {first = 1, last = 0, read = NONE, at = 1, taken = 0, urgent = cleared(todo and todo.urgent), exhausted = false}
+  seq, seq_before, ended, quiet = nil, nil, false, nil
+  R.freed, R.ranges_ended = false, cleared(R.ranges_ended)
+  R.asked = cleared(R.asked) -- workers that have claimed in this step: they know what they have
+  R.begun = cleared(R.begun) -- by run: how many of what was held back for it have begun in this step
 end
 
 local MOST_STRUCK = 1000
@@ -934,6 +938,9 @@ function R.pend(queue, more)
   if more ~= 0 then count_more(K.pending, queue, more) end
 end
 
+-- So many items more of a queue are in that state.
+function R.tally(queue, state, more) count_more(K.tally, queue .. '\0' .. state, more) end
+
 local function lock_at(name)
   if locks[name] ~= nil then return locks[name] end
   local raw = call('GET', P .. 'lk:' .. name)
@@ -1112,6 +1119,14 @@ local function write_members(id, members)
   for _, name in ipairs(members) do call('RPUSH', key, name) end
 end
 
+-- Blobs stay as long as that run does.
+function R.keep_blobs(run, names)
+  for i = 1, #names do
+    call('SADD', P .. 'bu:' .. names[i], run)
+    call('PERSIST', P .. 'b:' .. names[i])
+  end
+end
+
 -- What a new run needs from the beginning is written with it.
 local function keep_uses()
   for i = 1, #uses do
@@ -1121,10 +1136,7 @@ local function keep_uses()
     else
       for _, name in ipairs(names) do call('SADD', P .. 'bl:' .. uses[i][1], name) end
     end
-    for _, name in ipairs(names) do
-      call('SADD', P .. 'bu:' .. name, uses[i][1])
-      call('PERSIST', P .. 'b:' .. name)
-    end
+    R.keep_blobs(uses[i][1], names)
   end
 end
 
@@ -1209,6 +1221,16 @@ end
 
 local MOST_SAID, MOST_ENDS_SAID, MOST_BYTES_SAID = 64, 16, 4096
 
+-- What a segment of a node says, unless it is too large: its value goes to `blobs`.
+local function said_of(id, array, segment, blobs)
+  local value, error = segment.value, segment.error
+  if value then blobs[#blobs + 1] = value end
+  return {
+    id, segment.origin or id, segment.lo, segment.hi, segment.state, error or false, segment.fence, array,
+    segment.single, value and #blobs or false,
+  }
+end
+
 -- What calls gave that ended in this step, when those are few and small; the bytes go to `blobs`.
 local function outcomes_said(blobs)
   local found, size = {}, 0
@@ -1219,41 +1241,39 @@ local function outcomes_said(blobs)
       local s = segments[n]
       size = size + #(s.value or '') + #(s.error or '')
       if #found == MOST_ENDS_SAID or row.final or size > MOST_BYTES_SAID then return {} end
-      if s.value then blobs[#blobs + 1] = s.value end
-      found[#found + 1] = {
-        row.id, s.origin or row.id, s.lo, s.hi, s.state, s.error or false, s.fence, row.array and 1 or 0, s.single,
-        s.value and #blobs or false,
-      }
+      found[#found + 1] = said_of(row.id, row.array and 1 or 0, s, blobs)
     end
   end
   return found
 end
 
 -- Clients are told what has happened since they were told something, so that they need not ask.
-local function tell_ends(last, id, body)
+local function tell_ends(last, id, body, count, outcomes_of)
   local said, message = tonumber(call('SET', K.said, whole(last), 'GET') or '0'), ''
   if last - said <= MOST_SAID then
     local steps, blobs = {}, {}
-    if last - said > #R.events then
+    if last - said > count then
       for i, entry in ipairs(call('XRANGE', K.events, '(' .. whole(said) .. '-0', '(' .. id)) do
         steps[i], blobs[i] = {entry[1], entry[2][2]}, entry[2][4]
       end
     end
     steps[#steps + 1], blobs[#blobs + 1] = {id, R.now_text}, body
-    local outcomes = outcomes_said(blobs)
+    local outcomes = outcomes_of(blobs)
     message = R.framed({said, steps, outcomes}, blobs)
   end
   call('PUBLISH', K.ends, message)
 end
 
+-- Keep events, and tell whoever listens; `outcomes_of` when something has ended: it gives what clients are told of that.
+local function tell_events(events, outcomes_of)
+  local last = call('INCRBY', K.cursor, whole(#events))
+  local id, body = whole(last) .. '-0', pack(events)
+  call('XADD', K.events, 'MAXLEN', '~', EVENT_ENTRIES_KEPT, id, 'at', R.now_text, 'b', body)
+  if outcomes_of then tell_ends(last, id, body, #events, outcomes_of) else call('PUBLISH', K.watch, '') end
+end
+
 local function tell()
-  local count = #R.events
-  if count > 0 then
-    local last = call('INCRBY', K.cursor, whole(count))
-    local id, body = whole(last) .. '-0', pack(R.events)
-    call('XADD', K.events, 'MAXLEN', '~', EVENT_ENTRIES_KEPT, id, 'at', R.now_text, 'b', body)
-    if ended then tell_ends(last, id, body) else call('PUBLISH', K.watch, '') end
-  end
+  if R.events[1] then tell_events(R.events, ended and outcomes_said) end
   if R.freed then call('PUBLISH', K.urgent, '') end
   if R.freed or R.is_called() then call('PUBLISH', K.work, '') end
   wake()
@@ -1290,7 +1310,7 @@ function R.finish()
   for queue, total in pairs(totals) do
     R.pend(queue, total[4])
     for i = 1, #TALLIED do
-      if total[i] ~= 0 then count_more(K.tally, queue .. '\0' .. TALLIED[i], total[i]) end
+      if total[i] ~= 0 then R.tally(queue, TALLIED[i], total[i]) end
     end
   end
   for i = 1, #logs do call('RPUSH', P .. 'lg:' .. logs[i][1], pack({logs[i][2], logs[i][3]})) end
