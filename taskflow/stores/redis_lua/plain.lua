@@ -5,6 +5,13 @@
 -- the same answer, for two thirds of the instructions. Where anything is not as usual, nothing is written, and the
 -- rules are asked. Each list below has the order that it has in `rows` or `claiming`.
 
+local begun -- a run as it is kept from the beginning of its only call to its end
+
+local function run_begun()
+  begun = begun or pack({1, 1, 'running', NONE, false, false, 0, {0, 0, 1}, false, false})
+  return begun
+end
+
 -- Whether nothing is queued for these, nothing is paused, due or left to do, and that key is not there.
 local function is_calm(queues, key) return none_of({'EXISTS', key, K.todo, K.paused, K['limits:due']}, queues) end
 
@@ -47,7 +54,7 @@ local function write_begin(plan, t, want, seq)
       id, t[2], 0, t[8], t[9], t[10], t[13], now, false, seq + 2, t[14], t[15], t[16], false, false, t[19], false, 0, 0,
     }),
     'a', value_of(t[3]),
-    'rd', pack({1, 1, 'running', NONE, false, false, 0, {0, 0, 1}, false, false}),
+    'rd', run_begun(),
     'rs', pack({plan[2], plan[3], now, seq + 1}),
   }
   if plan[5][1] then add(fields, 'rb', pack(plan[5])) end
@@ -93,17 +100,17 @@ local function success(a)
   return outcome[3] == 'succeeded' and not outcome[9] and outcome
 end
 
--- Whether there is nothing of a node but a call that is held by that lease, and nothing of its run but the node.
-local function is_alone(d, s, rd, key)
+-- Whether there is nothing of a node but a call that is held by that lease.
+local function is_held(d, s, key)
   local part = d[20]
   return part and part[1] == 'running' and part[2] == key[4] and key[2] == 0 and key[3] == 1 and s[1] == key[1]
-    and s[19] == 0 and rd[1] == 1 and not (d[16] or rd[9] or rd[10] or s[14] or s[15] or s[17])
+    and s[19] == 0 and not (d[16] or s[14] or s[15] or s[17])
 end
 
-local function write_end(id, d, rd, segment)
+local function write_end(id, d, segment)
   d[1], d[4], d[5], d[11], d[12], d[13] = 'succeeded', 0, 0, false, false, false
   d[18], d[20], d[21] = R.now, false, {succeeded = 1}
-  rd[2], rd[3], rd[4], rd[5], rd[8] = 0, 'succeeded', {succeeded = 1}, R.now, {0, 0, 0}
+  local rd = {1, 0, 'succeeded', d[21], R.now, false, 0, {0, 0, 0}, false, false}
   local fields = {'HSET', P .. 'n:' .. id, 'd', pack(d), 'rd', pack(rd), 'g', story_of(segment)}
   if segment.value then add(fields, 'v', segment.value) end
   call(unpack(fields))
@@ -135,16 +142,16 @@ function M.settle_plain(a)
   local id = key[1]
   if not is_calm(want[2], P .. 'ch:' .. id) then return nil end
   local raw = call('HMGET', P .. 'n:' .. id, 'd', 's', 'rd')
-  if not (raw[1] and raw[3]) then return nil end
-  local d, s, rd = unpacked(raw[1]), unpacked(raw[2]), unpacked(raw[3])
-  if not is_alone(d, s, rd, key) then return nil end
+  if raw[3] ~= run_begun() then return nil end
+  local d, s = unpacked(raw[1]), unpacked(raw[2])
+  if not is_held(d, s, key) then return nil end
   local part, started_at = d[20], outcome[7]
   local segment = {
     lo = 0, hi = 1, state = 'succeeded', fence = key[4], single = 0, attempts = part[5], deliveries = part[6],
     worker = part[3], started_at = started_at and started_at ~= 0 and started_at or part[7], took_s = outcome[8],
     error = outcome[5], value = value_of(outcome[4]),
   }
-  write_end(id, d, rd, segment)
+  write_end(id, d, segment)
   R.pend(s[4], -1)
   R.tally(s[4], 'running', -1)
   write_waits(want)
