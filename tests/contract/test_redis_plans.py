@@ -220,6 +220,30 @@ def test_who_waits_for_some_items_of_a_later_piece_is_released_by_these(store: R
     assert {states[f"w{i}"] for i in range(1, 6)} == {State.BLOCKED}
 
 
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_who_waits_for_items_that_have_their_results_begins_with_the_rest(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch, comes_first: bool
+) -> None:
+    waiting = Node(NodeId("waiting"), "fn", b"args", (Edge(NodeId("map"), EdgeMode.AFTER, 1, 4),))
+    given = ((0, 2, b"values"), (2, 4, b"values"))
+    array = Node(NodeId("map"), "fn", b"args", (), 6, True, given=given)
+    others = graph(10).nodes
+    first, last = (array, waiting) if comes_first else (waiting, array)
+    step, claimed = store._step, []
+
+    def watched(verb: str, *said: object) -> object:
+        if verb == "assemble":
+            claimed.extend(store.claim(want()))
+        return step(verb, *said)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_step", watched)
+    store.submit([Plan(RunId("run"), (first, *others[:5], last, *others[5:]))])
+
+    assert claimed == []
+    states = {node.id: node.state for node in store.snapshot(RunId("run"))[0].nodes}
+    assert states["waiting"] is State.QUEUED
+
+
 @pytest.mark.timeout(600)
 def test_plans_in_pieces_live_as_the_oracle_says(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch

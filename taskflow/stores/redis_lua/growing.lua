@@ -72,7 +72,7 @@ local function add_nodes(run, list)
   for i = 1, #list do
     local t = list[i]
     local row = row_of(run.id, t)
-    local refusal, ended = N.wait_for(row, t[4], new, run.pieces)
+    local refusal, ended = N.wait_for(row, t[4], new, run.pieces, run.pieces and run.id)
     if t[25] and #t[25] > 0 then known[#known + 1] = {row, t[25], row.remaining > 0} end
     if run.pieces and t[21] == 1 then
       row.remaining = row.remaining + 1
@@ -89,7 +89,10 @@ local function add_nodes(run, list)
   end
   R.save_run(run)
   for i = 1, #ranged do mark_ranged(ranged[i]) end
-  for i = 1, #known do give(known[i][1], known[i][2], known[i][3]) end -- only now, so that who waits for just these items is told
+  for i = 1, #known do -- only now, so that who waits for just these items is told
+    give(known[i][1], known[i][2], known[i][3])
+    if run.pieces then R.later('RPUSH', P .. 'hold:' .. run.id, M.GIVEN .. known[i][1].id) end
+  end
   return beginners
 end
 

@@ -53,8 +53,9 @@ local function wait(row, edge)
 end
 
 -- Count the predecessors that have not ended; gives what makes the row impossible, and those that have ended.
--- `others_come`: what is not there yet comes with a later piece of the plan.
-function N.wait_for(row, edges, new, others_come)
+-- `others_come`: what is not there yet comes with a later piece of the plan. `asleep`: the run in which nothing has
+-- ended as yet, whatever items were given their results.
+function N.wait_for(row, edges, new, others_come, asleep)
   local refusal, ended = nil, {}
   for i = 1, #edges do
     local edge = edges[i]
@@ -63,7 +64,7 @@ function N.wait_for(row, edges, new, others_come)
       wait(row, edge)
     elseif not parent then
       N.unknown(named(row), edge[1])
-    elseif not N.has_ended(parent, edge) then
+    elseif parent.run == asleep or not N.has_ended(parent, edge) then
       wait(row, edge)
     else
       ended[parent.id] = true

@@ -84,20 +84,30 @@ local function release_children(id, after, limit)
   return limit - #children
 end
 
--- What was held back until all pieces of a plan are there; gives how many nodes were looked at.
+M.GIVEN = '\3' -- before a node of which some items were given their results: who waits for just these is told at last
+
+-- What was held back until all pieces of a plan are there.
+local function begin_one(name)
+  if string.sub(name, 1, 1) == M.GIVEN then
+    local given = R.node(string.sub(name, 2))
+    for _, ended in ipairs(given and R.ended_spans(given) or {}) do M.touch(given, ended[1], ended[2]) end
+    return
+  end
+  local row = R.node(name)
+  if row and not TERMINAL[row.state] then
+    row.remaining = row.remaining - 1
+    R.save(row)
+    M.begin(row, nil)
+  end
+end
+
+-- Gives how many nodes were looked at.
 local function begin_held(id, limit)
   local run = string.sub(id, 2)
   local at = R.begun[run] or 0
   local held = call('LRANGE', P .. 'hold:' .. run, at, at + limit - 1)
   R.begun[run] = at + #held
-  for _, name in ipairs(held) do
-    local row = R.node(name)
-    if row and not TERMINAL[row.state] then
-      row.remaining = row.remaining - 1
-      R.save(row)
-      M.begin(row, nil)
-    end
-  end
+  for _, name in ipairs(held) do begin_one(name) end
   R.later('LTRIM', P .. 'hold:' .. run, #held, -1)
   if #held >= limit then R.push(id, '') end
   return #held

@@ -652,6 +652,13 @@ function R.ended_in(row, lo, hi)
   return ended, bad
 end
 
+-- The items of an array that had ended before this step: {lo, hi} each.
+function R.ended_spans(row)
+  local found = {}
+  for i, text in ipairs(call('ZRANGE', P .. 'sx:' .. row.id, 0, -1)) do found[i] = {span(text)} end
+  return found
+end
+
 -- Give `target` what succeeded of `source`, but for the items `anew`; returns the ranges that are missing.
 function R.copy_ended(source, target, anew)
   local missing, at = {}, 0
