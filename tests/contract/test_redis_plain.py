@@ -169,8 +169,12 @@ class Twins(RuleBasedStateMachine):
     def want(self, slots: int) -> Want:
         return Want(WorkerId("w"), QUEUES, slots, standing=True)
 
-    @rule(special=st.sampled_from(SPECIAL), slots=st.sampled_from([None, 1, 2, 2, 2]))
-    def submit(self, special: dict[str, Any], slots: int | None) -> None:
+    @rule(
+        special=st.sampled_from(SPECIAL),
+        slots=st.sampled_from([None, 1, 2, 2, 2]),
+        hears=st.sampled_from([True, True, False]),
+    )
+    def submit(self, special: dict[str, Any], slots: int | None, hears: bool = True) -> None:
         if slots is not None:
             self.claim(slots)
         given = {
@@ -190,7 +194,8 @@ class Twins(RuleBasedStateMachine):
         plan = Plan(RunId(run or node.id), (node,), name="a run", **of_the_run)
         self.both(lambda store: store.submit([plan]))
         self.nodes.append(node.id)
-        self.hear()
+        if hears:
+            self.hear()
 
     @rule(slots=st.integers(0, 3))
     def claim(self, slots: int) -> None:
@@ -264,6 +269,14 @@ def _somebody_came_to_wait(both: Twins) -> None:
     both.settle(0, {}, 2, again=False)
 
 
+def _another_was_handed_over_and_not_heard_of(both: Twins) -> None:
+    both.submit({}, 2)
+    both.claim(1)
+    both.submit({}, None, hears=False)
+    both.settle(0, {}, 1, again=False)
+    assert both.held, "what was handed over is in the answer"
+
+
 def _it_was_cancelled(both: Twins) -> None:
     both.submit({}, 2)
     both.cancel(0)
@@ -303,6 +316,7 @@ def _it_is_an_array_of_one(both: Twins) -> None:
     "life",
     [
         _somebody_came_to_wait,
+        _another_was_handed_over_and_not_heard_of,
         _it_was_cancelled,
         _its_lease_was_lost,
         _it_is_settled_again,

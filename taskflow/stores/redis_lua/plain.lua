@@ -134,13 +134,19 @@ local function write_waits(want)
   end
 end
 
+-- Whether a worker was given something under the name of this claim already, and may not have heard of it.
+local function was_given(want)
+  local raw = call('GET', P .. 'c:' .. want[1])
+  return raw and string.find(raw, want[8], 1, true)
+end
+
 -- Gives what `settle` answers, or nil.
 function M.settle_plain(a)
   local outcome = success(a)
   if not outcome then return nil end
   local key, want = a[1][1][1], a[2]
   local id = key[1]
-  if not is_calm(want[2], P .. 'ch:' .. id) then return nil end
+  if not is_calm(want[2], P .. 'ch:' .. id) or was_given(want) then return nil end
   local raw = call('HMGET', P .. 'n:' .. id, 'd', 's', 'rd')
   if raw[3] ~= run_begun() then return nil end
   local d, s = unpacked(raw[1]), unpacked(raw[2])
