@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -189,7 +190,8 @@ def test_a_call_that_cannot_be_ended_is_left_and_its_slot_counts_as_taken(
 
     assert bench.outcomes[lease.key.node][0].kind == Kind.CANCELLED
     taken = bench.pool.free()
-    gate.write_text("go on")
+    with suppress(BrokenPipeError):  # it may hear that it is cancelled before it reads
+        gate.write_text("go on")
     bench.until(lambda: taken < bench.pool.free())
 
 
