@@ -10,7 +10,7 @@ import pytest
 
 from taskflow.errors import GraphError, UnknownNode, UsageError
 from taskflow.ids import NodeId, RunId, WorkerId
-from taskflow.records import Edge, EdgeMode, Kind, Node, Outcome, Plan, Settlement, Want
+from taskflow.records import Edge, EdgeMode, Kind, Lease, Node, Outcome, Plan, Settlement, Want
 from taskflow.states import State
 from taskflow.stores import redis
 from taskflow.stores.redis import RedisStore
@@ -72,6 +72,19 @@ def run_all(store: RedisStore) -> list[str]:
     return order
 
 
+def claimed_meanwhile(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> list[Lease]:
+    """What can be claimed between the pieces of a plan."""
+    step, claimed = store._step, list[Lease]()
+
+    def watched(verb: str, *given: object) -> object:
+        if verb == "assemble":
+            claimed.extend(store.claim(want()))
+        return step(verb, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_step", watched)
+    return claimed
+
+
 def test_a_plan_that_is_handed_over_twice_at_once_is_there_once(store: RedisStore) -> None:
     store.submit([graph(3), graph(3)])
 
@@ -105,14 +118,7 @@ def test_a_plan_in_pieces_runs_in_order(store: RedisStore) -> None:
 def test_nothing_of_it_runs_before_all_of_it_is_there(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, claimed = store._step, []
-
-    def watched(verb: str, *given: object) -> object:
-        if verb == "assemble":
-            claimed.extend(store.claim(want()))
-        return step(verb, *given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(store, "_step", watched)
+    claimed = claimed_meanwhile(store, monkeypatch)
     store.submit([graph(20)])
 
     assert claimed == []
@@ -229,14 +235,7 @@ def test_who_waits_for_items_that_have_their_results_begins_with_the_rest(
     array = Node(NodeId("map"), "fn", b"args", (), 6, True, given=given)
     others = graph(10).nodes
     first, last = (array, waiting) if comes_first else (waiting, array)
-    step, claimed = store._step, []
-
-    def watched(verb: str, *said: object) -> object:
-        if verb == "assemble":
-            claimed.extend(store.claim(want()))
-        return step(verb, *said)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(store, "_step", watched)
+    claimed = claimed_meanwhile(store, monkeypatch)
     store.submit([Plan(RunId("run"), (first, *others[:5], last, *others[5:]))])
 
     assert claimed == []
