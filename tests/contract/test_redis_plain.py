@@ -177,15 +177,7 @@ class Twins(RuleBasedStateMachine):
     def submit(self, special: dict[str, Any], slots: int | None, hears: bool = True) -> None:
         if slots is not None:
             self.claim(slots)
-        given = {
-            "run": None,
-            "waits": False,
-            "lock": None,
-            "max_pending": None,
-            "meta": {},
-            "args": b"args",
-            **special,
-        }
+        given = PLAIN | special
         run, waits = given.pop("run"), given.pop("waits")
         of_the_run = {name: given.pop(name) for name in ("lock", "max_pending", "meta")}
         number = next(self.numbers)
@@ -224,9 +216,8 @@ class Twins(RuleBasedStateMachine):
         lo, hi = lease.key.lo, lease.key.hi
         outcome = Outcome(**{"lo": lo, "hi": hi, "kind": Kind.SUCCEEDED, "value": b"value", **special})
         want = None if slots is None else self.want(slots)
-        self.held += self.both(
-            lambda store: store.settle([Settlement(lease.key, (outcome,))], want=want)
-        ).leases
+        done = [Settlement(lease.key, (outcome,))]
+        self.held += self.both(lambda store: store.settle(done, want=want)).leases
         if not again:
             self.held.remove(lease)
 

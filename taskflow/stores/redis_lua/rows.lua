@@ -652,7 +652,7 @@ function R.ended_in(row, lo, hi)
   return ended, bad
 end
 
--- The items of an array that had ended before this step: {lo, hi} each.
+-- The items of an array that had ended before this step: {lo, hi, state} each.
 function R.ended_spans(row)
   local found = {}
   for i, text in ipairs(call('ZRANGE', P .. 'sx:' .. row.id, 0, -1)) do found[i] = {span(text)} end
@@ -662,8 +662,8 @@ end
 -- Give `target` what succeeded of `source`, but for the items `anew`; returns the ranges that are missing.
 function R.copy_ended(source, target, anew)
   local missing, at = {}, 0
-  for _, text in ipairs(call('ZRANGE', P .. 'sx:' .. source.id, 0, -1)) do
-    local lo, hi, state = span(text)
+  for _, one in ipairs(R.ended_spans(source)) do
+    local lo, hi, state = one[1], one[2], one[3]
     if state == 'succeeded' and not anew[lo] then
       local segment = segment_of(source, lo)
       segment.origin = segment.origin or source.id
@@ -1232,13 +1232,12 @@ end
 
 local MOST_SAID, MOST_ENDS_SAID, MOST_BYTES_SAID = 64, 16, 4096
 
--- What a segment of a node says, unless it is too large: its value goes to `blobs`.
+-- What is told of a segment of a node; its value goes to `blobs`.
 local function said_of(id, array, segment, blobs)
-  local value, error = segment.value, segment.error
-  if value then blobs[#blobs + 1] = value end
+  if segment.value then blobs[#blobs + 1] = segment.value end
   return {
-    id, segment.origin or id, segment.lo, segment.hi, segment.state, error or false, segment.fence, array,
-    segment.single, value and #blobs or false,
+    id, segment.origin or id, segment.lo, segment.hi, segment.state, segment.error or false, segment.fence, array,
+    segment.single, segment.value and #blobs or false,
   }
 end
 
