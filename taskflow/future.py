@@ -56,25 +56,26 @@ class Future(concurrent.futures.Future[R], Reference):
 
     wants_values = True
     is_single = False
+    # What most futures never set: of thousands of calls few are waited for one by one, or fail.
     _stand: threading.Condition | None = None
-    _done_callbacks: list[Callable[..., object]]  # of the standard library, whose types leave it out
+    _others: tuple[list[Any], list[Callable[..., object]]] | None = None
+    _result: R | None = None
+    _exception: BaseException | None = None
+    _trace: TracebackType | None = None
+    _reason = ""
+    _stopped = _is_told = False
 
     def __init__(
         self, engine: Engine, run: RunId, node: NodeId, index: int | None = None, label: str = ""
     ) -> None:
-        # What the base class does, but for the condition; see `_condition`.
+        # What the base class does, but for what is made when it is needed.
         self._lock = threading.RLock()
-        self._state, self._result, self._exception = _PENDING, None, None
-        self._waiters, self._done_callbacks = [], []
+        self._state = _PENDING
         self._engine = engine
         self.run_id = run
         self.node_id = node
         self.index = index
         self.label = label
-        self._reason = ""
-        self._stopped = False
-        self._is_told = False
-        self._trace: TracebackType | None = None
 
     # ── what the base class has, for less ────────────────────────────────────────────
 
@@ -82,13 +83,28 @@ class Future(concurrent.futures.Future[R], Reference):
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         """What the base class and those who wait stand by; made for the first of them.
 
-        With its methods it is more than the rest of a future, to make and for the garbage collector; and of
-        thousands of calls few are waited for one by one.
+        With its methods it is more than the rest of a future, to make and for the garbage collector.
         """
         with self._lock:
             if self._stand is None:
                 self._stand = threading.Condition(self._lock)
             return self._stand
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        """Those of `concurrent.futures.wait`."""
+        return self._those_told()[0]
+
+    @property
+    def _done_callbacks(self) -> list[Callable[..., object]]:
+        """What is called when it is done."""
+        return self._those_told()[1]
+
+    def _those_told(self) -> tuple[list[Any], list[Callable[..., object]]]:
+        with self._lock:
+            if self._others is None:
+                self._others = [], []
+            return self._others
 
     def done(self) -> bool:
         """Whether it has ended, or was cancelled."""
@@ -160,7 +176,8 @@ class Future(concurrent.futures.Future[R], Reference):
             TaskError: The task gave no value; when it raised, its own exception is raised instead.
         """
         __tracebackhide__ = True  # asked for by the shells and test runners that show tracebacks
-        self._wait(timeout)
+        if self._state != "FINISHED":
+            self._wait(timeout)
         self._fetch()
         self._tell()
         error = self._exception
@@ -221,7 +238,7 @@ class Future(concurrent.futures.Future[R], Reference):
         # Not by `super().exception`: that gives the TimeoutError of a task as if the wait had ended.
         with context.lend():
             until = None if timeout is None else time.monotonic() + timeout
-            if not self._done_callbacks and not self._waiters:  # they are told by another thread than this
+            if self._others is None or not any(self._others):  # they are told by another thread than this
                 engine.feed.lead(self.node_id, self, self.done, timeout)
             with self._lock:
                 if not engine.hold(self._condition, self.done, until and until - time.monotonic()):
@@ -364,11 +381,12 @@ class Future(concurrent.futures.Future[R], Reference):
             self._result, self._exception = value, error
             self._trace = None if error is None else error.__traceback__
             self._state = "FINISHED"
-            for waiter in self._waiters:
+            for waiter in self._others[0] if self._others is not None else ():
                 (waiter.add_result if error is None else waiter.add_exception)(self)
             if self._stand is not None:
                 self._stand.notify_all()
-        self._invoke_callbacks()  # type: ignore[attr-defined]  # of the standard library
+        if self._others is not None:
+            self._invoke_callbacks()  # type: ignore[attr-defined]  # of the standard library
 
     def fail(self, error: BaseException) -> None:
         """The task never reached the store."""

@@ -38,7 +38,7 @@ from taskflow.pools import context
 from taskflow.recall import earlier_call, memo_of_call, memo_of_map, with_results
 from taskflow.records import Edge, EdgeMode, Lock, Plan
 from taskflow.result import AsyncResult, result_of
-from taskflow.result.finding import find_result, result_of_future
+from taskflow.result.finding import find_result
 from taskflow.result.relatives import SENT_BY
 from taskflow.room import Patiently
 from taskflow.run import Run
@@ -141,10 +141,6 @@ class Sender:
             return future
         sent: Future[Any] = self._sent(plan, node.id, future, lambda run: future_by_id(engine, run))
         return sent
-
-    def sent(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AsyncResult:
-        """Send one call; its result in Celery's words."""
-        return result_of_future(self.call(fn, args, kwargs))
 
     def named(self, task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
         """Send one call of a task by its name: only that, or what it stands for here."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from taskflow import signals
 from taskflow.canvas.arity import Arity
+from taskflow.pools import context
+from taskflow.result.finding import result_of_future
 from taskflow.settings import Settings, route
 
 if TYPE_CHECKING:
+    from taskflow.app.sending import Sending
     from taskflow.app.task import Task
     from taskflow.client import Client
+    from taskflow.result import AsyncResult
     from taskflow.sending import Sender
 
 __all__ = ["Router", "Way"]
@@ -21,27 +27,59 @@ class Way:
 
     Args:
         task: The task.
+        app: Who sends them.
         client: Where to.
 
     Attributes:
-        is_short: Its calls need no look at each: nothing decides about them but the task.
-        arity: What it can be called with; `None` when that is not looked at.
-        sender: Sends them, with the options of the task.
+        app: Who sends them.
+        client: Where to.
     """
 
-    __slots__ = ("_client", "_conf", "_revision", "arity", "is_short", "sender")
+    __slots__ = ("_arity", "_conf", "_is_short", "_revision", "_sender", "_traced", "app", "client")
 
-    def __init__(self, task: Task[..., Any], client: Client) -> None:
-        app, options = task.app, dict(task.options)
+    def __init__(self, task: Task[..., Any], app: Sending, client: Client) -> None:
+        options = dict(task.options)
         checked = options.pop("typing", True)
-        self._client, self._conf, self._revision = client, app.conf, app.conf.version
-        self.is_short = not app.is_eager and app.router.is_static and task.idempotency_key is None
-        self.arity = Arity(task.traced) if checked else None
-        self.sender: Sender = client._sender.having(**options)
+        self.app, self.client = app, client
+        self._conf, self._revision = app.conf, app.conf.version
+        self._is_short = not app.is_eager and app.router.is_static and task.idempotency_key is None
+        self._arity = Arity(task.traced) if checked else None
+        self._sender: Sender = client._sender.having(**options)
+        self._traced = task.traced
 
-    def holds_for(self, client: Client) -> bool:
-        """Whether nothing has changed."""
-        return self._client is client and self._revision == self._conf.version
+    @property
+    def holds(self) -> bool:
+        """Whether the settings are as they were."""
+        return self._revision == self._conf.version
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a call needs no look at it: only the task decides about it, and nobody hears of it."""
+        return self._is_short and not signals.before_task_publish.links
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a call can go at once: nothing has changed, it is short, and no task sends it."""
+        engine = self.client._engine
+        return (
+            self._is_short
+            and not signals.before_task_publish.links
+            and self.app._client is self.client
+            and not engine.closed
+            and engine.pid == os.getpid()
+            and context.place() is None
+            and self._revision == self._conf.version
+        )
+
+    def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncResult:
+        """Send a call that needs no look at it.
+
+        Raises:
+            WrongArguments: The task does not take these arguments.
+        """
+        if self._arity is not None:
+            self._arity.check(args, kwargs)
+        return result_of_future(self._sender.call(self._traced, args, kwargs))
 
 
 class Router:

@@ -43,7 +43,6 @@ class Sending:
         self.router = Router(conf)
         self.keeping = Keeping(conf)
         self._client: Client | None = None
-        self._ways: dict[str, Way] = {}
 
     def client(self) -> Client:
         """The client of its store; of one without a broker, that of the process (`taskflow.get_client`).
@@ -100,14 +99,12 @@ class Sending:
     ) -> Result:
         """Send one call of a task; what `Task.delay` and `Task.apply_async` do."""
         client = self.client() if client is None else client
-        way = self._ways.get(task.name)
-        if way is None or not way.holds_for(client):
-            way = self._ways[task.name] = Way(task, client)
-        if options or not way.is_short or signals.before_task_publish.has_listeners():
+        way = task.way
+        if way is None or way.app is not self or way.client is not client or not way.holds:
+            way = task.way = Way(task, self, client)
+        if options or not way.is_short:
             return self._send_apart(task, args, kwargs, options, client)
-        if way.arity is not None:
-            way.arity.check(args, kwargs)
-        return way.sender.sent(task.traced, args, kwargs)
+        return way.send(args, kwargs)
 
     def _send_apart(
         self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any], client: Any

@@ -34,14 +34,13 @@ class Arity:
         Raises:
             WrongArguments: It cannot; the message has the function's own signature.
         """
-        if self._serial is None:
-            self._check(args, kwargs)
-            return
-        for call in self._serial.calls(*args):
-            self._check(call, kwargs)
+        if self._serial is not None:
+            for call in self._serial.calls(*args):
+                self._check((len(call), *kwargs), call, kwargs)
+        elif (form := (len(args), *kwargs)) not in self._seen:
+            self._check(form, args, kwargs)
 
-    def _check(self, args: Sequence[Any], kwargs: Collection[str]) -> None:
-        form = (len(args), *kwargs)
+    def _check(self, form: tuple[Any, ...], args: Sequence[Any], kwargs: Collection[str]) -> None:
         if form in self._seen or self._signature is None:
             return
         try:

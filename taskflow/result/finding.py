@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -57,9 +57,8 @@ def result_of(
 _KIN = partial(result_of, eager=None)
 
 
-def result_of_future(future: Future[Any]) -> AsyncResult:
-    """The handle of a call in Celery's words."""
-    return AsyncResult.of_future(future, _KIN)
+result_of_future: Callable[[Future[Any]], AsyncResult] = partial(AsyncResult.of_future, kin=_KIN)
+"""The handle of a call in Celery's words."""
 
 
 def result_of_run(engine: Engine, view: RunView) -> AsyncResult:

@@ -122,7 +122,7 @@ class AsyncResult(Related):
             kin: As for `made`.
         """
         self = cls.__new__(cls)
-        self._sent, self._engine, self.run_id, self._kin = future, future._engine, future.run_id, kin
+        self._sent, self._kin = future, kin
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -131,7 +131,7 @@ class AsyncResult(Related):
         if sent is None or "_arrays" in vars(self):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         self.shape = Shape(sent.node_id, sent.index)
-        Run.__init__(self, self._engine, self.run_id, {} if sent.index is None else {sent.node_id: None})
+        Run.__init__(self, sent._engine, sent.run_id, {} if sent.index is None else {sent.node_id: None})
         return getattr(self, name)
 
     # ── its value, if it is there ────────────────────────────────────────────────────
