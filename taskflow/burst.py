@@ -8,14 +8,15 @@ next to nothing. So calls that are submitted while others are on their way becom
     submit ─┘
     submit ───► next burst …
 
-Each call keeps its own future, outcome, retries and id (``node[index]``).
+Each call keeps its own future, outcome, retries and id (``node[index]``). A call that is pledged has no
+future until somebody asks for it: its outcome is kept with the burst.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from taskflow.canvas.applied import Applied
 from taskflow.codec.stored import keep
@@ -31,7 +32,9 @@ from taskflow.states import LIVE, State
 if TYPE_CHECKING:
     from taskflow.engine import Engine
 
-__all__ = ["SHAPE", "Burst", "Bursts"]
+__all__ = ["SHAPE", "Burst", "Bursts", "Pledge"]
+
+T = TypeVar("T")
 
 SHAPE = "burst"
 """What the `shape` of such a run is: its items are calls that know nothing of each other."""
@@ -68,6 +71,7 @@ class Burst(MapRun[Any]):
         self._meta = meta
         self._max_pending = options.max_pending if engine.is_bounded else None
         self._items: list[Any] = []
+        self._refused: BaseException | None = None
 
     @property
     def is_full(self) -> bool:
@@ -81,6 +85,29 @@ class Burst(MapRun[Any]):
         future.is_single = True
         self._items.append(item)
         self._waiting[index] = future
+        return future
+
+    def pledge(self, item: Any) -> Pledge:
+        """Take a call whose future is made when somebody asks for it."""
+        index = len(self._items)
+        self._items.append(item)
+        self._waiting[index] = None
+        return self, index
+
+    def outcome(self, index: int) -> tuple[Any, BaseException | None] | None:
+        """What a pledged call gave, or raised; `None` when it is not here, or not yet."""
+        return self._kept.get(index)
+
+    def single(self, index: int) -> Future[Any]:
+        """The future of a pledged call."""
+        error = self._refused or self._lost
+        kept = (None, error) if error is not None else self._kept.get(index)
+        if kept is None:
+            future = self._future(index)
+        else:
+            future = Future(self._engine, self.run_id, self.node_id, index, self.label)
+            future.take(*kept)
+        future.is_single = True
         return future
 
     def seal(self) -> Plan:
@@ -109,9 +136,9 @@ class Burst(MapRun[Any]):
 
     def fail(self, error: BaseException) -> None:
         """They never reached the store."""
+        self._refused = error
         self._engine.feed.unwatch(self.node_id, self)
-        for index in list(self._waiting):
-            self._waiting.pop(index).take(None, error)
+        self._take_all(error)
         self._end()
 
     def stop(self, *, running: bool) -> None:
@@ -124,6 +151,10 @@ class Burst(MapRun[Any]):
             if item.state in (State.QUEUED, State.WAITING, State.BLOCKED):
                 for index in self._waiting_in(item.lo, item.hi):
                     store.cancel(self.node_id, index=index, reason="cancelled by the client")
+
+
+Pledge: TypeAlias = tuple[Burst, int]
+"""A call of a burst that has no future as long as nobody asks for it."""
 
 
 class Bursts:
@@ -144,12 +175,18 @@ class Bursts:
         return bool(self._going_on)
 
     def add(
-        self, fn: Callable[..., Any], item: Any, options: Options, meta: Callable[[], Mapping[str, Any]]
-    ) -> Future[Any]:
+        self,
+        fn: Callable[..., Any],
+        add: Callable[[Burst, Any], T],
+        item: Any,
+        options: Options,
+        meta: Callable[[], Mapping[str, Any]],
+    ) -> T:
         """Hand over a call together with those that come at the same time.
 
         Args:
             fn: The function.
+            add: Adds it to a burst: `Burst.add` or `Burst.pledge`.
             item: Its arguments; see `Codec.snapshot`.
             options: How it is treated.
             meta: Tells what a run of such calls says of itself; asked once for each run, not for each call.
@@ -157,7 +194,9 @@ class Bursts:
         engine = self._engine
         digest = engine.codec.function(self._applied_to(fn), retry=options.retries, breaker=options.judge)
         engine.was_interrupted = False
-        return engine.outbox.gather(digest, options, item, lambda: self._begin(fn, digest, options, meta()))
+        return engine.outbox.gather(
+            digest, options, add, item, lambda: self._begin(fn, digest, options, meta())
+        )
 
     def over(self, burst: Burst) -> None:
         """All calls of a burst have ended."""

@@ -30,6 +30,7 @@ __all__ = ["Errors", "MapRun", "check_errors"]
 R = TypeVar("R")
 Errors = Literal["raise", "skip", "return"]
 
+_NOBODY: Future[Any] = object.__new__(Future)  # another thread was here before
 _WINDOW = 65_536
 _NEAR_ITEMS = 64
 
@@ -71,7 +72,8 @@ class MapRun(Waiting, Iterator[R], Reference):
         self._next = 0
         self._ended = Ranges()
         self._over = width == 0
-        self._waiting: dict[int, Future[R]] = {}
+        self._waiting: dict[int, Future[R] | None] = {}  # `None`: nobody has asked for the future yet
+        self._kept: dict[int, tuple[Any, BaseException | None]] = {}  # what those gave meanwhile
         self._unread: list[tuple[int, int]] = []
         self._futures: weakref.WeakValueDictionary[int, Future[R]] = weakref.WeakValueDictionary()
         self._window: list[Segment] = []
@@ -132,7 +134,9 @@ class MapRun(Waiting, Iterator[R], Reference):
             if event.state is State.RUNNING:
                 self._begun = True
                 for index in self._waiting_in(event.lo, event.hi):
-                    self._waiting[index].begun()
+                    future = self._waiting.get(index)
+                    if future is not None:
+                        future.begun()
             if self._width is None:
                 self._note([])
             return
@@ -182,8 +186,14 @@ class MapRun(Waiting, Iterator[R], Reference):
     def lost(self, error: StoreError, /) -> None:
         """See `feed.Listener`."""
         super().lost(error)
+        self._take_all(error)
+
+    def _take_all(self, error: BaseException) -> None:
+        """Nothing will be heard of those that wait."""
         for index in list(self._waiting):
-            self._waiting.pop(index).take(None, error)
+            future = self._waiting.pop(index, None)
+            if future is not None:
+                future.take(None, error)
 
     def _leave_feed(self) -> None:
         self._engine.feed.unwatch(self.node_id, self)
@@ -206,7 +216,7 @@ class MapRun(Waiting, Iterator[R], Reference):
                 future.take(None, self._without_outcome(index))
 
     def _waiting_in(self, lo: int, hi: int) -> list[int]:
-        """Items of a range that have a future which waits for them."""
+        """Items of a range that somebody waits for, or may ask for."""
         waiting = self._waiting
         if not waiting:
             return []
@@ -220,20 +230,23 @@ class MapRun(Waiting, Iterator[R], Reference):
             indexes = self._waiting_in(segment.lo, segment.hi)
             if not indexes:
                 continue
-            found = [self._waiting.pop(index, None) for index in indexes]
+            found = [self._waiting.pop(index, _NOBODY) for index in indexes]
             if segment.state is State.CANCELLED or (
                 segment.hi - segment.lo == 1
                 and segment.state is State.SUCCEEDED
                 and self._engine.codec.is_far(segment)
             ):
                 for future in found:
-                    if future is not None:
+                    if future is not None and future is not _NOBODY:
                         future.settle(segment)
                 continue
             values, error = decode(self._engine, segment, None)
             for index, future in zip(indexes, found, strict=True):
-                if future is not None:
-                    future.take(None if error is not None else values[index - segment.lo], error)
+                value = None if error is not None else values[index - segment.lo]
+                if future is None:
+                    self._kept[index] = value, error
+                elif future is not _NOBODY:
+                    future.take(value, error)
 
     # ── iterating ────────────────────────────────────────────────────────────────────
 

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from taskflow.errors import QueueFull, UsageError
 from taskflow.ports import GraphPort
@@ -27,7 +27,6 @@ from taskflow.room import Room
 
 if TYPE_CHECKING:
     from taskflow.burst import Burst
-    from taskflow.future import Future
     from taskflow.policy import Options
 
 __all__ = ["Outbox"]
@@ -37,6 +36,7 @@ BATCH_CALLS = 512
 STEP_CALLS = 16_384
 RETRY_S = 0.1
 
+T = TypeVar("T")
 Refused = Callable[[BaseException], None]
 _Entry: TypeAlias = "tuple[Plan, Refused] | Burst"
 
@@ -90,14 +90,25 @@ class Outbox:
             self._take_back(entry)
             raise
 
-    def gather(self, digest: str, options: Options, item: Any, make: Callable[[], Burst]) -> Future[Any]:
+    def gather(
+        self,
+        digest: str,
+        options: Options,
+        add: Callable[[Burst, Any], T],
+        item: Any,
+        make: Callable[[], Burst],
+    ) -> T:
         """Send a call with those that come meanwhile and are like it.
 
         Args:
             digest: The function.
             options: How the call is treated.
+            add: Adds the call to a burst.
             item: Its arguments.
             make: Makes a burst for it, when there is none.
+
+        Returns:
+            What adding it gave.
         """
         if self._full:
             self._wait_for_room(options.queue)
@@ -106,10 +117,10 @@ class Outbox:
             if burst is None or burst.is_full or not (burst.options is options or burst.options == options):
                 burst = self._open[digest] = make()
                 self._entries.append(burst)
-            future = burst.add(item)
+            place = add(burst, item)
             self._gathered += 1
         self._soon(self._gathered >= BATCH_CALLS)
-        return future
+        return place
 
     def _soon(self, at_once: bool) -> None:
         if at_once:

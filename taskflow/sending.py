@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taskflow.burst import SHAPE as BURST
+from taskflow.burst import Burst
 from taskflow.canvas import Signature
 from taskflow.canvas import compile as compile_canvas
 from taskflow.canvas.registry import resolve
@@ -38,7 +39,7 @@ from taskflow.pools import context
 from taskflow.recall import earlier_call, memo_of_call, memo_of_map, with_results
 from taskflow.records import Edge, EdgeMode, Lock, Plan
 from taskflow.result import AsyncResult, result_of
-from taskflow.result.finding import find_result
+from taskflow.result.finding import find_result, result_of_future, result_of_pledge
 from taskflow.result.relatives import SENT_BY
 from taskflow.room import Patiently
 from taskflow.run import Run
@@ -111,15 +112,35 @@ class Sender:
     def call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
         """Send one call: with others of a burst, if there is one."""
         with self._patiently():
-            return self._call(fn, args, kwargs)
-
-    def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
-        engine = self._engine
-        if self._gathers and engine.is_busy:
-            engine.check_open()
-            item = engine.codec.snapshot(args, kwargs)
+            item = self._gatherable(args, kwargs)
             if item is not None:
-                return engine.bursts.add(fn, item, self._marked, lambda: self._meta(BURST))
+                return self._engine.bursts.add(fn, Burst.add, item, self._marked, self._meta_of_burst)
+            return self._alone(fn, args, kwargs)
+
+    def sent(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AsyncResult:
+        """Send one call; its result in Celery's words."""
+        with self._patiently():
+            item = self._gatherable(args, kwargs)
+            if item is not None:
+                return result_of_pledge(
+                    self._engine.bursts.add(fn, Burst.pledge, item, self._marked, self._meta_of_burst)
+                )
+            return result_of_future(self._alone(fn, args, kwargs))
+
+    def _gatherable(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The arguments as an item of a burst; `None` for what is sent by itself."""
+        engine = self._engine
+        if not (self._gathers and engine.is_busy):
+            return None
+        engine.check_open()
+        return engine.codec.snapshot(args, kwargs)
+
+    def _meta_of_burst(self) -> dict[str, Any]:
+        return self._meta(BURST)
+
+    def _alone(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
+        """Send one call by itself."""
+        engine = self._engine
         draft, key = self._draft(), self.options.key
         memo = memo_of_call(fn, args, kwargs, self.options, engine.codec) if self.options.memo else None
         if memo is not None and (known := earlier_call(engine.store, memo)) is not None:

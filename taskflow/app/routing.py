@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from taskflow import signals
 from taskflow.canvas.arity import Arity
 from taskflow.pools import context
-from taskflow.result.finding import result_of_future
 from taskflow.settings import Settings, route
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class Way:
         """
         if self._arity is not None:
             self._arity.check(args, kwargs)
-        return result_of_future(self._sender.call(self._traced, args, kwargs))
+        return self._sender.sent(self._traced, args, kwargs)
 
 
 class Router:

@@ -16,12 +16,13 @@ from taskflow.result.looking import by_id, of_run
 from taskflow.result.single import AsyncResult, EagerResult
 
 if TYPE_CHECKING:
+    from taskflow.burst import Pledge
     from taskflow.engine import Engine
     from taskflow.future import Future
 
 __all__ = [
     "allow_join_result", "assert_will_not_block", "find_result", "result_from_tuple", "result_of",
-    "result_of_future", "result_of_run",
+    "result_of_future", "result_of_pledge", "result_of_run",
 ]  # fmt: skip
 
 
@@ -56,6 +57,9 @@ def result_of(
 
 _KIN = partial(result_of, eager=None)
 
+
+result_of_pledge: Callable[[Pledge], AsyncResult] = partial(AsyncResult.of_pledge, kin=_KIN)
+"""The handle of a call of a burst in Celery's words."""
 
 result_of_future: Callable[[Future[Any]], AsyncResult] = partial(AsyncResult.of_future, kin=_KIN)
 """The handle of a call in Celery's words."""

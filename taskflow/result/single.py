@@ -21,6 +21,7 @@ from taskflow.codec.failure import describe_failure
 from taskflow.errors import NoSuchRun, TaskCancelled, TaskError, TaskflowError, WaitTimedOut
 from taskflow.future import Future
 from taskflow.ids import NodeId, RunId
+from taskflow.observe import showing
 from taskflow.result.fields import GONE
 from taskflow.result.relatives import Kin, Related
 from taskflow.result.revoking import revoke_marked
@@ -30,6 +31,7 @@ from taskflow.run import Run, seconds_left
 from taskflow.states import State
 
 if TYPE_CHECKING:
+    from taskflow.burst import Pledge
     from taskflow.engine import Engine
 
 __all__ = ["AsyncResult", "EagerResult", "Kin"]
@@ -60,7 +62,8 @@ class AsyncResult(Related):
     """
 
     _is_group: ClassVar[bool] = False
-    _sent: Future[Any] | None = None
+    _future: Future[Any] | None = None
+    _pledge: Pledge | None = None
     TimeoutError = WaitTimedOut
 
     def __init__(
@@ -122,16 +125,37 @@ class AsyncResult(Related):
             kin: As for `made`.
         """
         self = cls.__new__(cls)
-        self._sent, self._kin = future, kin
+        self._future, self._kin = future, kin
         return self
 
+    @classmethod
+    def of_pledge(cls, pledge: Pledge, kin: Kin) -> Self:
+        """The handle of a call of a burst, whose future is made when more is asked than its value.
+
+        Args:
+            pledge: The call.
+            kin: As for `made`.
+        """
+        self = cls.__new__(cls)
+        self._pledge, self._kin = pledge, kin
+        return self
+
+    @property
+    def _sent(self) -> Future[Any] | None:
+        """The future of a call, where this is the handle of one."""
+        if self._future is None and self._pledge is not None:
+            burst, index = self._pledge
+            self._future = burst.single(index)
+        return self._future
+
     def __getattr__(self, name: str) -> Any:
-        # Only what `of_future` has left out is missing; it is made when the first of it is asked for.
-        sent = vars(self).get("_sent")
-        if sent is None or "_arrays" in vars(self):
+        # Only what those two have left out is missing; it is made when the first of it is asked for.
+        handle, index = self._pledge or (self._future, None)
+        if handle is None or "_arrays" in vars(self):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self.shape = Shape(sent.node_id, sent.index)
-        Run.__init__(self, sent._engine, sent.run_id, {} if sent.index is None else {sent.node_id: None})
+        index = handle.index if index is None else index
+        self.shape = Shape(handle.node_id, index)
+        Run.__init__(self, handle._engine, handle.run_id, {} if index is None else {handle.node_id: None})
         return getattr(self, name)
 
     # ── its value, if it is there ────────────────────────────────────────────────────
@@ -231,8 +255,13 @@ class AsyncResult(Related):
         known = self._known
         if known is None:
             try:
-                if self._sent is not None:
-                    return self._sent.result(timeout)
+                if self._pledge is not None and self._future is None and showing.shower() is None:
+                    burst, index = self._pledge
+                    found = burst.outcome(index)
+                    if found is not None and found[1] is None:
+                        return found[0]
+                if (sent := self._sent) is not None:
+                    return sent.result(timeout)
                 deadline = None if timeout is None else time.monotonic() + timeout
                 return self.shape.collect(partial(self._value_by, deadline))
             except GONE as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from taskflow.pools import context
+from taskflow.result.words import READY
 from taskflow.run import seconds_left
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["tell_until_over"]
 
-_SILENT = ("PENDING", "STARTED")
+_SILENT = ("PENDING", "STARTED", *READY)
 _GAP_S = 0.02
 
 

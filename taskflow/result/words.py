@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskflow.records import Failure, ItemView, NodeView, Said
 from taskflow.states import State
 
-__all__ = ["UNREADY", "WORDS", "said_of", "word"]
+__all__ = ["READY", "UNREADY", "WORDS", "said_of", "word"]
 
 WORDS = {
     State.BLOCKED: "PENDING",
@@ -26,6 +26,9 @@ UNREADY = ("PENDING", "STARTED", "RETRY")
 
 _BY_WISH = {"Skip": "IGNORED", "Reject": "REJECTED"}
 """Words for what ended as the task itself wanted it."""
+
+READY = frozenset({*WORDS.values(), *_BY_WISH.values()}.difference(UNREADY))
+"""Words for what has ended."""
 
 
 def word(view: ItemView | NodeView) -> str:

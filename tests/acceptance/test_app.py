@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import taskflow
-from taskflow import Client, Task, Taskflow, hooks, shared_task
+from taskflow import Client, Task, Taskflow, hooks, set_client, shared_task, signals
 from taskflow.errors import (
     ConfigError,
     MaxRetriesExceeded,
@@ -21,6 +22,7 @@ from taskflow.errors import (
     TaskRejected,
     WrongArguments,
 )
+from taskflow.result import EagerResult
 from tests.acceptance.stage import run_script
 
 made = Taskflow("made here", set_as_current=False)
@@ -218,6 +220,102 @@ def test_wrong_arguments_are_refused_before_anything_is_sent() -> None:
         add.delay(1, 2, 3)
     with pytest.raises(TypeError):
         add.apply_async((1,), {"z": 2}, countdown=1)
+
+
+def test_a_task_that_is_defined_again_is_sent_as_it_is_now(app: Taskflow) -> None:
+    def one(x: int) -> str:
+        return f"one {x}"
+
+    def two(x: int, y: int) -> str:
+        return f"two {x} {y}"
+
+    assert app.task(name="again")(one).delay(1).get(20) == "one 1"
+    assert app.task(name="again")(two).delay(1, 2).get(20) == "two 1 2"
+    with pytest.raises(WrongArguments, match="'y'"):
+        app.task(name="again")(two).delay(1)
+
+
+def test_what_changes_after_a_first_call_counts_for_the_next(app: Taskflow) -> None:
+    heard: list[Any] = []
+
+    def hear(sender: Any, body: Any, **_: Any) -> None:
+        heard.append((sender, body[0]))
+
+    assert add.delay(1).get(20) == 2
+
+    signals.before_task_publish.connect(hear)
+    assert add.delay(2).get(20) == 3
+    signals.before_task_publish.disconnect(hear)
+    assert heard == [(add.name, (2,))]
+
+    app.conf.task_always_eager = True
+    assert isinstance(add.delay(3), EagerResult)
+    app.conf.task_always_eager = False
+
+    app.close()
+    assert add.delay(4).get(20) == 5
+    app.client().shutdown()
+    assert add.delay(5).get(20) == 6
+
+
+def test_a_task_without_an_application_is_sent_by_the_current_one(app: Taskflow) -> None:
+    @shared_task(name="shared by two")
+    def where() -> str:
+        return "there"
+
+    other = Taskflow("another", broker=app.conf.broker_url, set_as_current=False)
+    other.conf.task_always_eager = True
+
+    assert where.delay().get(20) == "there"
+    other.set_current()
+    assert isinstance(where.delay(), EagerResult)
+    app.set_current()
+    assert not isinstance(where.delay(), EagerResult)
+
+
+def test_a_task_sends_to_the_store_that_it_came_from(app: Taskflow) -> None:
+    assert add.delay(1).get(20) == 2
+
+    def sends() -> str:
+        return add.delay(7).future.url
+
+    with Client(mode="inline") as inline:
+        assert inline.submit(sends).result() == inline.url
+    assert add.delay(7).future.url == app.client().url
+
+
+def test_an_application_without_a_broker_sends_to_the_client_of_the_moment() -> None:
+    own = Taskflow("nowhere", set_as_current=False)
+    where = own.task(name="where")(os.getcwd)
+
+    with Client(mode="inline") as first, Client(mode="inline") as second:
+        before = set_client(first)
+        try:
+            assert where.delay().future.url == first.url
+            set_client(second)
+            assert where.delay().future.url == second.url
+        finally:
+            set_client(before)
+
+
+def test_a_fork_sends_by_a_client_of_its_own(app: Taskflow, tmp_path: Path) -> None:
+    printed = run_script(
+        tmp_path,
+        f"""
+        import os
+        from taskflow import Taskflow
+        app = Taskflow("forked", broker={app.conf.broker_url!r})
+        sent = app.task(name="sent")(abs)
+        print(sent.delay(-1).get(20), flush=True)
+        if child := os.fork():
+            os.waitpid(child, 0)
+        else:
+            print(sent.delay(-2).get(20), flush=True)
+            os._exit(0)
+        """.replace("\n        ", "\n"),
+    )
+
+    assert printed.split() == ["1", "2"]
 
 
 def test_an_id_may_be_chosen() -> None:

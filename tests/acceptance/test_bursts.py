@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import taskflow
-from taskflow import Client, Future
+from taskflow import AsyncResult, Client, Future, Taskflow
 from taskflow.errors import CannotPickle, TaskCancelled, TaskflowError, UpstreamFailed
 from taskflow.states import State
 from tests.acceptance.stage import opened, run_script, until
@@ -302,3 +302,100 @@ def test_what_cannot_travel_is_told_at_once(queued: Client) -> None:
 
     with pytest.raises(CannotPickle, match=r"args\[0\]"):
         queued.submit(doubled, threading.Lock())  # type: ignore[arg-type]
+
+
+# ── by way of an application: no futures until somebody asks for them ─────────────────
+
+made = Taskflow("made in bursts", set_as_current=False)
+
+
+@made.task
+def halved(x: int) -> int:
+    if x % 2:
+        raise ValueError(f"{x} is odd")
+    return x // 2
+
+
+@made.task
+def through(x: int, folder: str) -> int:
+    while_there(folder)
+    return x
+
+
+@made.task
+def wide(x: int) -> str:
+    return str(x) * 300_000
+
+
+@pytest.fixture
+def app(client: Client) -> Iterator[Taskflow]:
+    """The application of this module, in the store of the client."""
+    made.conf.broker_url = client.url
+    yield made
+    made.close()
+
+
+def delayed(items: Any) -> list[AsyncResult]:
+    """Results of `halved`, all sent together: others are on their way until they are."""
+    with tempfile.TemporaryDirectory() as folder:
+        for x in range(5):
+            through.delay(x, folder)
+        return [halved.delay(item) for item in items]
+
+
+def test_calls_of_an_application_have_results_of_their_own(app: Taskflow) -> None:
+    results = delayed(range(0, 4000, 2))
+
+    assert [result.get(60) for result in results] == list(range(2000))
+    assert len({result.id for result in results}) == 2000
+    assert all(result.future.is_single for result in results), "these were sent one by one"
+    assert [result.future.result(20) for result in results[:3]] == [0, 1, 2]
+    assert (results[7].state, results[7].result, results[7].get(20)) == ("SUCCESS", 7, 7)
+
+
+def test_a_call_of_an_application_that_fails_leaves_the_others_alone(app: Taskflow) -> None:
+    results = delayed(range(100))
+
+    assert [result.get(60) for result in results[::2]] == list(range(50))
+    with pytest.raises(ValueError, match="43 is odd"):
+        results[43].get(20)
+    assert isinstance(results[45].get(20, propagate=False), ValueError)
+    assert (results[43].state, results[43].failed()) == ("FAILURE", True)
+
+
+def test_who_asks_for_the_future_of_a_call_before_its_end_gets_its_value(
+    app: Taskflow, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    results = [through.delay(x, str(gate)) for x in range(30)]
+    early = [result.future for result in results[::3]]
+    waiting = [result.ready() for result in results]
+
+    gate.rmdir()
+
+    assert not any(waiting)
+    assert [future.result(30) for future in early] == list(range(0, 30, 3))
+    assert [result.get(30) for result in results] == list(range(30))
+
+
+def test_a_call_of_an_application_is_revoked_and_no_other(
+    app: Taskflow, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    results = [through.delay(x, str(gate)) for x in range(30)]
+
+    results[20].revoke()
+    gate.rmdir()
+
+    with pytest.raises(TaskCancelled):
+        results[20].get(30)
+    assert [result.get(30) for result in results[21:]] == list(range(21, 30))
+    assert "stumbled" not in caplog.text  # the feed would go on, and read all of it again
+
+
+def test_large_values_of_such_calls_come_from_where_they_are_kept(app: Taskflow) -> None:
+    results = [wide.delay(x) for x in range(12)]
+
+    assert [result.get(60) for result in results] == [str(x) * 300_000 for x in range(12)]

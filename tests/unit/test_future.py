@@ -121,7 +121,10 @@ def test_what_has_ended_stays_as_it_is(future: Future[int]) -> None:
 def test_it_has_what_the_standard_library_gives_a_future(future: Future[int]) -> None:
     own: concurrent.futures.Future[int] = concurrent.futures.Future()
 
-    assert vars(own).keys() - vars(future).keys() == {"_condition"}
-    assert {name: vars(future)[name] for name in ("_state", "_result", "_exception")} == {
-        name: vars(own)[name] for name in ("_state", "_result", "_exception")
+    assert {name: getattr(future, name) for name in vars(own) if name != "_condition"} == {
+        name: value for name, value in vars(own).items() if name != "_condition"
     }
+    assert isinstance(future._condition, threading.Condition)
+    future._waiters.append(0)
+    future._done_callbacks.append(print)
+    assert (future._waiters, future._done_callbacks) == ([0], [print])

@@ -199,7 +199,7 @@ def busy(desk: Desk) -> threading.Thread:
 
 
 def gather(desk: Desk, item: int, basket: Basket, options: object = None) -> int:
-    return desk.outbox.gather("f", options, item, lambda: basket)  # type: ignore[arg-type, return-value]
+    return desk.outbox.gather("f", options, Basket.add, item, lambda: basket)  # type: ignore[arg-type, return-value]
 
 
 def test_calls_gather_until_they_are_taken(desk: Desk) -> None:
