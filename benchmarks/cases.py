@@ -29,6 +29,8 @@ class Case:
         measure: Gives figures as it has them, of a subject that has run some calls, at a scale.
         timeout_s: It is given up after so long.
         after: A smaller case: who ran out of time there is not asked again.
+        turns: So often in each round: for what is quick, and differs more from one time to the next than those
+            do who are compared.
     """
 
     ability: str
@@ -36,6 +38,7 @@ class Case:
     measure: Callable[[Subject, float], Iterator[Figures]]
     timeout_s: float = 60.0
     after: str = ""
+    turns: int = 1
 
 
 def warm(subject: Subject, ability: str) -> None:

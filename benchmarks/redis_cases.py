@@ -122,8 +122,8 @@ def _server_titles(kind: str, title: str) -> dict[str, str]:
 
 
 CASES: dict[str, Case] = {
-    "submit": Case("submit", cases.CASES["submit"].figures, submit),
-    "latency": Case("call", cases.CASES["latency"].figures, cases.latency),
+    "submit": Case("submit", cases.CASES["submit"].figures, submit, turns=3),
+    "latency": Case("call", cases.CASES["latency"].figures, cases.latency, turns=3),
     "map": Case("map", cases.CASES["map"].figures, map_items),
     "chord-1k": Case(
         "chord",

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -111,16 +111,24 @@ def collect(options: argparse.Namespace, setting: Setting) -> Samples:
         for subject in options.subjects:
             _refuse_beforehand(suite, samples, case, subject, setting)
     for round_no in range(options.rounds):
-        for case in options.cases:
-            for subject in options.subjects if round_no % 2 == 0 else options.subjects[::-1]:
-                if (case, subject) in slow or samples.reason(case, subject):
-                    continue
-                _progress(f"round {round_no + 1} of {options.rounds}: {case}, {subject}")
-                began = time.monotonic()
-                _measure(suite, samples, case, subject, setting, options.scale)
-                if time.monotonic() - began > REPEAT_BELOW_S:
-                    slow.add((case, subject))
+        for case, subject in _turns(options, round_no):
+            if (case, subject) in slow or samples.reason(case, subject):
+                continue
+            _progress(f"round {round_no + 1} of {options.rounds}: {case}, {subject}")
+            began = time.monotonic()
+            _measure(suite, samples, case, subject, setting, options.scale)
+            if time.monotonic() - began > REPEAT_BELOW_S:
+                slow.add((case, subject))
     return samples
+
+
+def _turns(options: argparse.Namespace, round_no: int) -> Iterator[tuple[str, str]]:
+    """Who is measured in a round, one after the other."""
+    for case in options.cases:
+        turns = 1 if case == COLD else options.suite.cases[case].turns
+        for turn in range(turns):
+            for subject in options.subjects if (round_no + turn) % 2 == 0 else options.subjects[::-1]:
+                yield case, subject
 
 
 def _refuse_beforehand(suite: Suite, samples: Samples, case: str, subject: str, setting: Setting) -> None:

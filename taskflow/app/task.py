@@ -52,7 +52,6 @@ class Task(canvas.Task[P, R], Generic[P, R]):
         retry_jitter: They wait a random part of that.
         throws: Exception classes that are expected: they are told without a traceback in the log.
         abstract: Taken for Celery's sake: classes are not registered, tasks are.
-        way: How its calls were sent last; `Taskflow.send` sets it.
     """
 
     name: str = ""
@@ -89,7 +88,7 @@ class Task(canvas.Task[P, R], Generic[P, R]):
     MaxRetriesExceededError: ClassVar[type[Exception]] = MaxRetriesExceeded
 
     hooks: ClassVar[frozenset[str]] = frozenset()
-    way: Way | None = None
+    _way: Way | None = None
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -225,7 +224,7 @@ class Task(canvas.Task[P, R], Generic[P, R]):
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
         """Send a call with these arguments."""
-        way = self.way
+        way = self._way
         if way is not None and way.app is self._app and way.is_open:
             return way.send(args, kwargs)
         return self.app.send(self, args, kwargs, {})
