@@ -29,8 +29,8 @@ class Case:
         measure: Gives figures as it has them, of a subject that has run some calls, at a scale.
         timeout_s: It is given up after so long.
         after: A smaller case: who ran out of time there is not asked again.
-        turns: So often in each round: for what is quick, and differs more from one time to the next than those
-            do who are compared.
+        turns: So often in each round: for what is quick, and differs more from one time to the next than
+            from one subject to another.
     """
 
     ability: str

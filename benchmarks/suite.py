@@ -132,11 +132,11 @@ table.
 """
 
 _REDIS_NOTES = """\
-Medians of {rounds} rounds; what takes longer than some seconds is measured once, what is quick several times
-within a round, single calls in three processes each. Each measurement is made in a process of its own, with
-{workers} worker processes, in alternating order; results are fetched and checked. Behind each figure stands how
-many times better (×) or worse (below 1) taskflow is, of the medians of this run. On a shared machine trust ratios
-beyond 1.5, and no p99.
+Medians of {rounds} rounds; what takes longer than some seconds is measured once, what is quick several
+times within a round, single calls in three processes each. Each measurement is made in a process of its
+own, with {workers} worker processes, in alternating order; results are fetched and checked. Behind each
+figure stands how many times better (×) or worse (below 1) taskflow is, of the medians of this run. On a
+shared machine trust ratios beyond 1.5, and no p99.
 
 Each measurement has a Redis server of its own, empty, on a private unix socket, with
 `appendonly yes, appendfsync everysec`, the same for all. Client, workers and server share the processors.
