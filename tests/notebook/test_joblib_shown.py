@@ -25,6 +25,11 @@ def nap(x):
 """
 
 IMPORTED = "from joblib import Parallel, delayed, parallel_config\n"
+UNTIL_SHOWN = (
+    "import threading\n"
+    "while any('display' in thread.name for thread in threading.enumerate()):\n"
+    "    time.sleep(0.01)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +76,7 @@ def test_results_that_are_taken_one_by_one_are_shown_too(kernel: Kernel) -> None
         "    delayed(nap)(x) for x in range(9))\n"
         "next(results)"
     )
-    rest = kernel.run(
-        "import threading\n"
-        "print(sum(results))\n"
-        "while any('display' in thread.name for thread in threading.enumerate()):\n"
-        "    time.sleep(0.01)"
-    )
+    rest = kernel.run(f"print(sum(results))\n{UNTIL_SHOWN}")
 
     assert [each.kind for each in heard + rest].count("display_data") >= 1
     assert "36" in text_of(rest)
@@ -88,7 +88,9 @@ def test_a_failure_is_shown_with_its_cause(kernel: Kernel) -> None:
         f"{IMPORTED}Parallel(n_jobs=2, backend='taskflow')(delayed(nap)(x) for x in range(70, 90))"
     )
 
-    (cause,) = final(heard)["errors"]
+    rest = kernel.run(UNTIL_SHOWN)
+
+    (cause,) = final(heard + rest)["errors"]
     assert "KeyError" in cause["type"] or "KeyError" in str(cause)
     assert [error["ename"] for error in errors_of(heard)] == ["KeyError"]
     assert any("in nap" in line or "nap(x)" in line for line in errors_of(heard)[0]["traceback"])
