@@ -263,14 +263,23 @@ def test_a_task_without_an_application_is_sent_by_the_current_one(app: Taskflow)
     def where() -> str:
         return "there"
 
-    other = Taskflow("another", broker=app.conf.broker_url, set_as_current=False)
-    other.conf.task_always_eager = True
+    others = [Taskflow(name, set_as_current=False) for name in ("not eager", "eager")]
+    others[1].conf.task_always_eager = True
 
-    assert where.delay().get(20) == "there"
-    other.set_current()
-    assert isinstance(where.delay(), EagerResult)
-    app.set_current()
-    assert not isinstance(where.delay(), EagerResult)
+    def kinds() -> list[bool]:
+        """Whether they run it at once."""
+        found = []
+        for one in (app, *others, app):
+            one.set_current()
+            found.append(isinstance(where.delay(), EagerResult))
+        return found
+
+    with Client(mode="inline") as client:  # both others send by the client of the process
+        before = set_client(client)
+        try:
+            assert kinds() == kinds() == [False, False, True, False]
+        finally:
+            set_client(before)
 
 
 def test_a_task_sends_to_the_store_that_it_came_from(app: Taskflow) -> None:
