@@ -71,7 +71,6 @@ class Burst(MapRun[Any]):
         self._meta = meta
         self._max_pending = options.max_pending if engine.is_bounded else None
         self._items: list[Any] = []
-        self._refused: BaseException | None = None
 
     @property
     def is_full(self) -> bool:
@@ -100,8 +99,7 @@ class Burst(MapRun[Any]):
 
     def single(self, index: int) -> Future[Any]:
         """The future of a pledged call."""
-        error = self._refused or self._lost
-        kept = (None, error) if error is not None else self._kept.get(index)
+        kept = self._kept.get(index) if self._lost is None else (None, self._lost)
         if kept is None:
             future = self._future(index)
         else:
@@ -136,10 +134,7 @@ class Burst(MapRun[Any]):
 
     def fail(self, error: BaseException) -> None:
         """They never reached the store."""
-        self._refused = error
-        self._engine.feed.unwatch(self.node_id, self)
-        self._take_all(error)
-        self._end()
+        self.lost(error)
 
     def stop(self, *, running: bool) -> None:
         """See `feed.Listener`: each call is stopped for itself."""

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args
 
 from taskflow.codec import Reference
-from taskflow.errors import ConfigError, StoreError, TaskCancelled, UsageError, WorkerLost, nearest
+from taskflow.errors import ConfigError, TaskCancelled, UsageError, WorkerLost, nearest
 from taskflow.future import Future, decode
 from taskflow.ids import NodeId, RunId
 from taskflow.observe import showing
@@ -183,13 +183,9 @@ class MapRun(Waiting, Iterator[R], Reference):
         if self._width is not None and self._ended.count >= self._width:
             self._finish()
 
-    def lost(self, error: StoreError, /) -> None:
+    def lost(self, error: BaseException, /) -> None:
         """See `feed.Listener`."""
         super().lost(error)
-        self._take_all(error)
-
-    def _take_all(self, error: BaseException) -> None:
-        """Nothing will be heard of those that wait."""
         for index in list(self._waiting):
             future = self._waiting.pop(index, None)
             if future is not None:

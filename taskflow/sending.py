@@ -112,31 +112,33 @@ class Sender:
     def call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
         """Send one call: with others of a burst, if there is one."""
         with self._patiently():
-            item = self._gatherable(args, kwargs)
-            if item is not None:
-                return self._engine.bursts.add(fn, Burst.add, item, self._marked, self._meta_of_burst)
-            return self._alone(fn, args, kwargs)
+            future = self._gathered(fn, args, kwargs, Burst.add)
+            return self._alone(fn, args, kwargs) if future is None else future
 
     def sent(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AsyncResult:
         """Send one call; its result in Celery's words."""
         with self._patiently():
-            item = self._gatherable(args, kwargs)
-            if item is not None:
-                return result_of_pledge(
-                    self._engine.bursts.add(fn, Burst.pledge, item, self._marked, self._meta_of_burst)
-                )
-            return result_of_future(self._alone(fn, args, kwargs))
+            pledge = self._gathered(fn, args, kwargs, Burst.pledge)
+            if pledge is None:
+                return result_of_future(self._alone(fn, args, kwargs))
+            return result_of_pledge(pledge)
 
-    def _gatherable(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """The arguments as an item of a burst; `None` for what is sent by itself."""
+    def _gathered(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        add: Callable[[Burst, Any], T],
+    ) -> T | None:
+        """Send one call with others of a burst; `None`, and nothing is done, for what is sent by itself."""
         engine = self._engine
         if not (self._gathers and engine.is_busy):
             return None
         engine.check_open()
-        return engine.codec.snapshot(args, kwargs)
-
-    def _meta_of_burst(self) -> dict[str, Any]:
-        return self._meta(BURST)
+        item = engine.codec.snapshot(args, kwargs)
+        if item is None:
+            return None
+        return engine.bursts.add(fn, add, item, self._marked, lambda: self._meta(BURST))
 
     def _alone(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
         """Send one call by itself."""

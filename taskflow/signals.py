@@ -103,13 +103,12 @@ class Signal:
     Attributes:
         name: What it is called.
         providing_args: Names of the arguments it is sent with.
-        links: What is connected; empty as long as nobody hears it.
     """
 
     def __init__(self, name: str = "", providing_args: Collection[str] = ()) -> None:
         self.name = name
         self.providing_args = frozenset(providing_args)
-        self.links: tuple[_Link, ...] = ()
+        self._links: tuple[_Link, ...] = ()
         self._lock = threading.RLock()  # a receiver may be collected at any moment, in any thread
 
     def __repr__(self) -> str:
@@ -175,8 +174,8 @@ class Signal:
         find = self._weakly(receiver) if weak and not retry else lambda: receiver
         link = _Link(_uid(receiver, dispatch_uid), _key(sender), find, retry, sender)
         with self._lock:
-            if all(link[:2] != other[:2] for other in self.links):
-                self.links += (link,)
+            if all(link[:2] != other[:2] for other in self._links):
+                self._links += (link,)
         return receiver
 
     def disconnect(
@@ -199,9 +198,9 @@ class Signal:
         """
         this = (_uid(receiver, dispatch_uid), _key(sender))
         with self._lock:
-            left = tuple(link for link in self.links if link[:2] != this)
-            found = len(left) < len(self.links)
-            self.links = left
+            left = tuple(link for link in self._links if link[:2] != this)
+            found = len(left) < len(self._links)
+            self._links = left
         return found
 
     def send(self, sender: Any, **named: Any) -> list[tuple[Receiver, Any]]:
@@ -217,7 +216,7 @@ class Signal:
         Returns:
             Each receiver with what it returned, or raised.
         """
-        if not self.links:
+        if not self._links:
             return []
         return [
             (receiver, self._call(receiver, link.retry, sender, named))
@@ -232,16 +231,16 @@ class Signal:
         Args:
             sender: If this one sent it; `None`: whoever did.
         """
-        return bool(self.links) and (sender is None or any(True for _ in self._live(sender)))
+        return bool(self._links) and (sender is None or any(True for _ in self._live(sender)))
 
     @property
     def receivers(self) -> list[Receiver]:
         """What is connected, in that order."""
-        return [receiver for link in self.links if (receiver := link.find()) is not None]
+        return [receiver for link in self._links if (receiver := link.find()) is not None]
 
     def _live(self, sender: Any) -> Iterator[tuple[_Link, Receiver]]:
         keys = {_key(None), _key(sender)}
-        for link in self.links:
+        for link in self._links:
             receiver = link.find() if link.sender in keys else None
             if receiver is not None:
                 yield link, receiver
@@ -271,7 +270,7 @@ class Signal:
 
     def _drop(self, find: Any) -> None:
         with self._lock:
-            self.links = tuple(link for link in self.links if link.find is not find)
+            self._links = tuple(link for link in self._links if link.find is not find)
 
 
 def _check(receiver: Receiver) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from taskflow.errors import NoSuchRun, ResultExpired, StoreError, WaitTimedOut
+from taskflow.errors import NoSuchRun, ResultExpired, WaitTimedOut
 from taskflow.feed import run_lost
 from taskflow.ids import RunId
 from taskflow.observe import showing
@@ -42,7 +42,7 @@ class Waiting:
         self._changed = threading.Condition()
         self._begun = False
         self._over = False
-        self._lost: StoreError | None = None
+        self._lost: BaseException | None = None
         self._on_end: list[Callable[[], object]] = []
         self._on_news: list[Callable[[], object]] = []
 
@@ -114,7 +114,7 @@ class Waiting:
                 return
         tell()
 
-    def lost(self, error: StoreError, /) -> None:
+    def lost(self, error: BaseException, /) -> None:
         """See `feed.Listener`: whoever waits is told."""
         self._lost = error
         self._leave_feed()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskflow import signals
 from taskflow.canvas.arity import Arity
-from taskflow.pools import context
 from taskflow.settings import Settings, route
 
 if TYPE_CHECKING:
@@ -34,41 +32,26 @@ class Way:
         client: Where to.
     """
 
-    __slots__ = ("_arity", "_conf", "_is_short", "_revision", "_sender", "_traced", "app", "client")
+    __slots__ = ("_arity", "_is_short", "_revision", "_sender", "_traced", "app", "client")
 
     def __init__(self, task: Task[..., Any], app: Sending, client: Client) -> None:
         options = dict(task.options)
         checked = options.pop("typing", True)
         self.app, self.client = app, client
-        self._conf, self._revision = app.conf, app.conf.version
+        self._revision = app.conf.version
         self._is_short = not app.is_eager and app.router.is_static and task.idempotency_key is None
         self._arity = Arity(task.traced) if checked else None
         self._sender: Sender = client._sender.having(**options)
         self._traced = task.traced
 
-    @property
-    def holds(self) -> bool:
-        """Whether the settings are as they were."""
-        return self._revision == self._conf.version
+    def holds(self, app: Sending, client: Client) -> bool:
+        """Whether it leads from there to here, and the settings are as they were."""
+        return self.app is app and self.client is client and self._revision == app.conf.version
 
     @property
     def is_short(self) -> bool:
         """Whether a call needs no look at it: only the task decides about it, and nobody hears of it."""
-        return self._is_short and not signals.before_task_publish.links
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a call can go at once: nothing has changed, it is short, and no task sends it."""
-        engine = self.client._engine
-        return (
-            self._is_short
-            and not signals.before_task_publish.links
-            and self.app._client is self.client
-            and not engine.closed
-            and engine.pid == os.getpid()
-            and context.place() is None
-            and self._revision == self._conf.version
-        )
+        return self._is_short and not signals.before_task_publish.has_listeners()
 
     def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncResult:
         """Send a call that needs no look at it.

@@ -100,7 +100,7 @@ class Sending:
         """Send one call of a task; what `Task.delay` and `Task.apply_async` do."""
         client = self.client() if client is None else client
         way = task._way
-        if way is None or way.app is not self or way.client is not client or not way.holds:
+        if way is None or not way.holds(self, client):
             way = task._way = Way(task, self, client)
         if options or not way.is_short:
             return self._send_apart(task, args, kwargs, options, client)

@@ -224,9 +224,6 @@ class Task(canvas.Task[P, R], Generic[P, R]):
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
         """Send a call with these arguments."""
-        way = self._way
-        if way is not None and way.app is self._app and way.is_open:
-            return way.send(args, kwargs)
         return self.app.send(self, args, kwargs, {})
 
     def apply_async(

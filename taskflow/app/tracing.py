@@ -128,14 +128,17 @@ def _arrived(task: Task[..., Any], app: Any) -> Traced:
     return task.traced
 
 
+_AROUND = (
+    *(signals.task_prerun, signals.task_postrun, signals.task_success, signals.task_failure),
+    signals.task_retry,
+)
+
+
 def _has_listeners() -> bool:
-    return bool(
-        signals.task_prerun.links
-        or signals.task_postrun.links
-        or signals.task_success.links
-        or signals.task_failure.links
-        or signals.task_retry.links
-    )
+    for signal in _AROUND:  # noqa: SIM110 - a generator would cost more than all of this
+        if signal.has_listeners():
+            return True
+    return False
 
 
 def _unheard(request: Request) -> Any:

@@ -34,13 +34,14 @@ class Arity:
         Raises:
             WrongArguments: It cannot; the message has the function's own signature.
         """
-        if self._serial is not None:
-            for call in self._serial.calls(*args):
-                self._check((len(call), *kwargs), call, kwargs)
-        elif (form := (len(args), *kwargs)) not in self._seen:
-            self._check(form, args, kwargs)
+        if self._serial is None:
+            self._check(args, kwargs)
+            return
+        for call in self._serial.calls(*args):
+            self._check(call, kwargs)
 
-    def _check(self, form: tuple[Any, ...], args: Sequence[Any], kwargs: Collection[str]) -> None:
+    def _check(self, args: Sequence[Any], kwargs: Collection[str]) -> None:
+        form = (len(args), *kwargs)
         if form in self._seen or self._signature is None:
             return
         try:

@@ -138,8 +138,7 @@ class Settings(MutableMapping[str, Any]):
     @property
     def version(self) -> int:
         """Another number whenever something was set: for those who keep what they made of the settings."""
-        if not self._is_read:
-            self._read()
+        self._read()
         return self._version
 
     # ── setting ──────────────────────────────────────────────────────────────────────

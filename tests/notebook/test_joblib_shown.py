@@ -27,8 +27,9 @@ def nap(x):
 IMPORTED = "from joblib import Parallel, delayed, parallel_config\n"
 UNTIL_SHOWN = (
     "import threading\n"
-    "while any('display' in thread.name for thread in threading.enumerate()):\n"
-    "    time.sleep(0.01)"
+    "for thread in threading.enumerate():\n"
+    "    if 'display' in thread.name:\n"
+    "        thread.join(30)"
 )
 
 
