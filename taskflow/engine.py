@@ -485,7 +485,7 @@ class Engine:
                     alone_since = now
                 elif now - alone_since > ALONE_S:
                     return False
-            self.feed.idle.wait(LOOK_S if deadline is None else min(LOOK_S, max(0.0, deadline - now)))
+            self.feed.wait_idle(LOOK_S if deadline is None else min(LOOK_S, max(0.0, deadline - now)))
         return True
 
     def _end_streams(self) -> None:

@@ -73,9 +73,6 @@ class Feed:
         listen: Makes a bell; without one the feed has no thread, and `pump` moves it.
         tick: Called every `POLL_S` in which nothing happened while something is waited for.
         forgot: Called when the store may have forgotten what it had acknowledged, before anybody is told.
-
-    Attributes:
-        idle: Set while nothing is waited for.
     """
 
     def __init__(
@@ -92,8 +89,7 @@ class Feed:
         self._listeners: dict[NodeId, tuple[Listener, ...]] = {}
         self._listening = threading.Lock()
         self._lock = threading.RLock()
-        self.idle = threading.Event()
-        self.idle.set()
+        self._idling: list[threading.Event] = []
         self._thread: threading.Thread | None = None
         self._wake_read, self._wake_write = os.pipe()
         self._ending = threading.Event()
@@ -134,7 +130,6 @@ class Feed:
     def _add(self, node: NodeId, listener: Listener) -> None:
         with self._listening:
             self._listeners[node] = (*self._listeners.get(node, ()), listener)
-            self.idle.clear()
         if self._thread is None and self._listen is not None:
             self._start()
 
@@ -148,7 +143,20 @@ class Feed:
                 self._listeners.pop(node, None)
                 self._unsent.discard(node)
                 if not self._listeners:
-                    self.idle.set()
+                    for idle in list(self._idling):
+                        idle.set()
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Whether nothing is waited for, after so long at most."""
+        idle = threading.Event()
+        with self._listening:
+            if not self._listeners:
+                return True
+            self._idling.append(idle)
+        try:
+            return idle.wait(timeout_s)
+        finally:
+            self._idling.remove(idle)
 
     def cancel_all(self, *, running: bool = True) -> None:
         """Cancel everything that is waited for; or, without `running`, what has not started."""

@@ -240,6 +240,8 @@ class Future(concurrent.futures.Future[R], Reference):
             until = None if timeout is None else time.monotonic() + timeout
             if self._others is None or not any(self._others):  # they are told by another thread than this
                 engine.feed.lead(self.node_id, self, self.done, timeout)
+                if self.done():
+                    return
             with self._lock:
                 if not engine.hold(self._condition, self.done, until and until - time.monotonic()):
                     raise self._timed_out(timeout)

@@ -29,7 +29,8 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar, overload
 
 from taskflow.errors import SoftTimeLimitExceeded, UsageError
@@ -39,6 +40,7 @@ __all__ = [
     "after_setup_logger",
     "after_setup_task_logger",
     "after_task_publish",
+    "any_heard",
     "beat_embedded_init",
     "beat_init",
     "before_task_publish",
@@ -271,6 +273,14 @@ class Signal:
     def _drop(self, find: Any) -> None:
         with self._lock:
             self._links = tuple(link for link in self._links if link.find is not find)
+
+
+def any_heard(several: Iterable[Signal]) -> bool:
+    """Whether anybody would hear one of these."""
+    return any(map(_LINKS_OF, several))
+
+
+_LINKS_OF = attrgetter("_links")
 
 
 def _check(receiver: Receiver) -> None:

@@ -103,7 +103,7 @@ class Traced:
             app = task.app
             around = app.around_calls
             if around is None:
-                is_heard = task.hooks or app.keeping.url or _has_listeners()
+                is_heard = task.hooks or app.keeping.url or signals.any_heard(_AROUND)
                 return _heard(request) if is_heard else _unheard(request)
             with around():
                 return _heard(request)
@@ -132,13 +132,6 @@ _AROUND = (
     *(signals.task_prerun, signals.task_postrun, signals.task_success, signals.task_failure),
     signals.task_retry,
 )
-
-
-def _has_listeners() -> bool:
-    for signal in _AROUND:  # noqa: SIM110 - a generator would cost more than all of this
-        if signal.has_listeners():
-            return True
-    return False
 
 
 def _unheard(request: Request) -> Any:

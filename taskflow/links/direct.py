@@ -12,8 +12,7 @@ import select
 import time
 from collections.abc import Sequence
 from functools import lru_cache
-from io import BufferedReader
-from socket import SocketIO
+from io import BufferedReader, RawIOBase
 from typing import Any
 
 import redis
@@ -82,6 +81,17 @@ class Direct:
         self._pool.release(kept.connection)
 
 
+class _Received(RawIOBase):
+    """What comes from a socket, and no code of ours between the two."""
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__()
+        self.readinto = sock.recv_into  # type: ignore[method-assign]
+
+    def readable(self) -> bool:
+        return True
+
+
 class _Kept:
     """A connection that was taken out of the pool a moment ago."""
 
@@ -93,7 +103,7 @@ class _Kept:
             raise ConnectionLost("The connection was closed.")
         self.connection = connection
         # Not `makefile`: a socket with such a file stays open when redis-py closes it.
-        self.file = BufferedReader(SocketIO(sock, "r"), READ_BYTES)
+        self.file = BufferedReader(_Received(sock), READ_BYTES)
         self._send = sock.sendall
         self._pid, self._until = os.getpid(), time.monotonic() + KEPT_S
         self._heard = select.poll()
@@ -124,15 +134,17 @@ def packed(command: Sequence[Word]) -> bytes:
         >>> packed(("GET", b"key", 7))
         b'*3\r\n$3\r\nGET\r\n$3\r\nkey\r\n$1\r\n7\r\n'
     """
-    words = [_word(word) if type(word) is bytes else _known(word) for word in command]
-    return b"*%d\r\n%b" % (len(command), b"".join(words))
+    words = [b"*%d\r\n" % len(command)]
+    for word in command:
+        words.append(_WORD % (len(word), word) if type(word) is bytes else _known(word))
+    return b"".join(words)
 
 
-def _word(said: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(said), said)
+_WORD = b"$%d\r\n%b\r\n"
 
 
 @lru_cache(maxsize=1024)
 def _known(word: str | int) -> bytes:
     """Names are said again and again."""
-    return _word(str(word).encode())
+    said = str(word).encode()
+    return _WORD % (len(said), said)

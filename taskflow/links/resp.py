@@ -38,7 +38,7 @@ class Replies:
         """
         data = self._left + more
         at, found = 0, []
-        while (reply := _reply(data, at)) is not None:
+        while at < len(data) and (reply := _reply(data, at)) is not None:
             value, at = reply
             found.append(value)
         self._left = data[at:]

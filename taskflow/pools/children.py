@@ -87,10 +87,10 @@ class Children:
 
     def listen(self, wait_s: float = 0) -> None:
         """Hear whoever has something to say; wait so long for the first."""
-        registered = self._selector.get_map()
-        for key, _ in self._selector.select(wait_s):
+        said = self._selector.select(wait_s)
+        for key, _ in said:
             # One of those before may have closed this file, and opened another with its number.
-            if registered.get(key.fd) is key:
+            if len(said) == 1 or self._selector.get_map().get(key.fd) is key:
                 key.data()
 
     def wait(self, wait_s: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from math import isfinite
@@ -249,13 +249,17 @@ def _bar(meta: Any) -> dict[str, Any] | None:
     return {"done": done, "total": total} if numbers else None
 
 
-@contextmanager
-def lend() -> Iterator[None]:
+def lend() -> AbstractContextManager[None]:
     """Wait for other tasks inside a ``with`` block: meanwhile the slot runs something else."""
     here = place()
-    if here is None or here.request() is None:
-        yield
-        return
+    return _NO_SLOT if here is None or here.request() is None else _lent(here)
+
+
+_NO_SLOT = nullcontext()
+
+
+@contextmanager
+def _lent(here: Place) -> Iterator[None]:
     here.lend()
     try:
         yield

@@ -187,7 +187,10 @@ class Link:
 
     def load_s(self, pace_s: Mapping[str, float]) -> float:
         """Seconds of work it has, as far as is known."""
-        return sum(count * pace_s.get(fn, _UNKNOWN_S) for fn, count in self.counts.items())
+        seconds = 0.0
+        for fn, count in self.counts.items():
+            seconds += count * pace_s.get(fn, _UNKNOWN_S)
+        return seconds
 
     def free(self, pace_s: Mapping[str, float]) -> int:
         """How many of its slots have less than one message of known work, or one item that ends soon."""
@@ -195,8 +198,12 @@ class Link:
             return 0
         if not self.counts:
             return self.lanes
-        units = sum(min(1.0, pace_s.get(fn, _UNKNOWN_S) / _MESSAGE_S) * n for fn, n in self.counts.items())
-        if all(pace_s.get(fn, _UNKNOWN_S) < _SOON_S for fn in self.counts):
+        units, slowest = 0.0, 0.0
+        for fn, count in self.counts.items():
+            pace = pace_s.get(fn, _UNKNOWN_S)
+            units += min(1.0, pace / _MESSAGE_S) * count
+            slowest = max(slowest, pace)
+        if slowest < _SOON_S:
             units -= 1.0  # its last item ends soon: that is when the next should be there
         return max(0, self.lanes + self.lent - max(0, int(units + 1e-9)))
 

@@ -149,8 +149,8 @@ class ProcessPool:
         """Run leases; as `start` for each of them, but in fewer packets."""
         pace_s, single = self.pace_s, self._single
         links = self._open_links() or [self._children.spawn()]
-        loads = {link.number: link.load_s(pace_s) / link.lanes for link in links}
-        touched: dict[int, Link] = {}
+        loads = {link: link.load_s(pace_s) / link.lanes for link in links}
+        touched: dict[Link, None] = {}
         link, given = links[0], _NEVER
         counts: dict[str, int] = {}
         for lease, inputs, pages in batch:
@@ -160,16 +160,16 @@ class ProcessPool:
             cost = (hi - lo) * pace_s.get(fn, 1.0)
             given += cost
             if given > _QUANTUM_S:
-                loads[link.number] += given if given < _NEVER else 0.0
+                loads[link] += given if given < _NEVER else 0.0
                 link.count_all(counts)
                 counts = {}
-                link = min(links, key=lambda x: loads[x.number])
-                touched[link.number] = link
+                link = min(loads, key=loads.__getitem__)
+                touched[link] = None
                 given = cost
             link.backlog.append(Work.of(lease, inputs, pages) if needs else Work(lease, lo, hi, None, pages))
             counts[fn] = counts.get(fn, 0) + hi - lo
         link.count_all(counts)
-        for link in touched.values():
+        for link in touched:
             link.feed(pace_s)
         self._watch.started()
 

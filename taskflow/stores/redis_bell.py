@@ -167,7 +167,7 @@ def _drained(sock: socket.socket) -> bytes:
         OSError: The connection is lost.
     """
     parts = []
-    with suppress(BlockingIOError, ssl.SSLWantReadError):
+    try:
         while True:
             part = sock.recv(_READ_BYTES)
             if not part:
@@ -175,4 +175,6 @@ def _drained(sock: socket.socket) -> bytes:
             parts.append(part)
             if len(part) < _READ_BYTES and not isinstance(sock, ssl.SSLSocket):
                 break
+    except (BlockingIOError, ssl.SSLWantReadError):
+        pass
     return b"".join(parts)

@@ -56,18 +56,18 @@ def handed(standing: Standing, worker: str, leases: Leases, said: Sequence[tuple
     """What a worker was told on its channel and on others."""
     own = f":work:{worker}".encode()
     given: list[Lease] = []
+    is_turn = bool(said)
     for channel, message in said:
-        try:
-            (nonce, told), values = (
-                _unframed(message) if channel.endswith(own) and message else (("", ()), [])
-            )
-        except _SENSELESS:
-            continue
-        if told and standing.take(worker, nonce):
-            given += leases(told, [b"", *values])
-    return Heard(
-        is_turn=bool(said) and all(channel.endswith(own) for channel, _ in said), leases=tuple(given)
-    )
+        if not channel.endswith(own):
+            is_turn = False
+        elif message:
+            try:
+                (nonce, told), values = _unframed(message)
+            except _SENSELESS:
+                continue
+            if told and standing.take(worker, nonce):
+                given += leases(told, [b"", *values])
+    return Heard(is_turn=is_turn, leases=tuple(given))
 
 
 def news(said: Sequence[tuple[bytes, bytes]]) -> Heard:

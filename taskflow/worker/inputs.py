@@ -53,8 +53,10 @@ class Inputs:
 
     def read(self, leases: Sequence[Lease]) -> list[Ready]:
         """The leases, ready to start: one call for all values, and one for the pages of each node."""
-        values = self._read_values({edge for lease in leases if lease.inputs for edge in lease.inputs})
-        pages = self._read_pages(lease for lease in leases if lease.array)
+        edges = {edge for lease in leases for edge in lease.inputs}
+        values = self._read_values(edges) if edges else {}
+        arrays = [lease for lease in leases if lease.array]
+        pages = self._read_pages(arrays) if arrays else {}
         return [
             Ready(lease, {edge: values[edge] for edge in lease.inputs}, _of(lease, pages))
             if lease.inputs or lease.array

@@ -110,7 +110,7 @@ class Telling:
     def took(self, leases: Iterable[Lease]) -> None:
         """It has leases."""
         is_heard = signals.task_received.has_listeners()
-        is_kept = any(signal.has_listeners() for signal in _OF_ENDS)
+        is_kept = signals.any_heard(_OF_ENDS)
         if not is_heard and not is_kept:
             return
         for lease in leases:

@@ -127,14 +127,14 @@ def test_one_of_two_listeners_may_leave(feed: Feed, store: MemoryStore) -> None:
 
 def test_the_feed_is_idle_when_nobody_listens(feed: Feed) -> None:
     ear = Ear(feed)
-    assert feed.idle.is_set()
+    assert feed.wait_idle(0)
     feed.watch(NodeId("a"), ear)
-    assert not feed.idle.is_set()
+    assert not feed.wait_idle(0)
 
     feed.unwatch(NodeId("a"), ear)
     feed.unwatch(NodeId("a"), ear)
 
-    assert feed.idle.is_set()
+    assert feed.wait_idle(0)
     assert feed.pending == 0
 
 
