@@ -123,9 +123,12 @@ class Feed:
 
     def sent(self, plans: Iterable[Plan]) -> None:
         """The store has acknowledged these."""
+        unsent = self._unsent
         for plan in plans:
-            if self._unsent:
-                self._unsent.difference_update([NodeId(plan.run), *(node.id for node in plan.nodes)])
+            if unsent:
+                unsent.discard(NodeId(plan.run))
+                for node in plan.nodes:
+                    unsent.discard(node.id)
 
     def _add(self, node: NodeId, listener: Listener) -> None:
         with self._listening:

@@ -83,9 +83,15 @@ class Outbox:
             self.flush()  # it may depend on what is held
         if self._full:
             self._wait_for_room(_queue(entry))
-        self._entries.append(entry)
         try:
-            self._soon(at_once or len(self._entries) >= BATCH)
+            if at_once and not self._entries:
+                with self._sending:
+                    self._send([entry])
+                if self._held:
+                    self.flush()
+            else:
+                self._entries.append(entry)
+                self._soon(at_once or len(self._entries) >= BATCH)
         except BaseException:
             self._take_back(entry)
             raise

@@ -131,7 +131,7 @@ def place() -> Place | None:
 
 def inside() -> bool:
     """Whether this code runs in a task."""
-    here = place()
+    here = _place.get() or _only
     return here is not None and here.request() is not None
 
 

@@ -247,7 +247,8 @@ class Link:
 
     def _next_works(self, pace_s: Mapping[str, float]) -> list[Work]:
         """Work for about one message; empty when enough is under way."""
-        backlog, works = self.backlog, list[Work]()
+        backlog = self.backlog
+        works: list[Work] = []
         seconds, items, size, pages = 0.0, 0, 0, 0
         if not self._room(pace_s):
             return works

@@ -98,13 +98,15 @@ class Values(list[bytes]):
 
     def take_blobs(self) -> list[str]:
         """The blobs that were named since the last time."""
+        if not self._blobs:
+            return []
         named, self._blobs = self._blobs, set()
         return sorted(named)
 
 
 def pack(obj: Any) -> bytes:
     """Lists of text and numbers as bytes."""
-    packed: bytes = msgpack.packb(obj, unicode_errors=_SURROGATES)
+    packed: bytes = msgpack.Packer(unicode_errors=_SURROGATES).pack(obj)
     return packed
 
 
@@ -126,15 +128,19 @@ def _policy(policy: Policy) -> tuple[str, list[Any], Any]:
 
 
 def _node(node: Node, values: Values, *, ranged: bool = False, first: bool = False) -> list[Any]:
-    text, told, limits = _policy(node.policy)
+    policy = node.policy
+    text, told, limits = _policy(policy)
     edges = [_edge(edge) for edge in unique(node.edges)] if node.edges else []
-    return [
-        node.id, values.function(node.fn), values.number(node.args), edges, _or_false(node.width),
-        int(node.array), _pages(node.pages, values), node.queue, node.priority, text, _or_false(node.delay_s),
-        _or_false(node.expires_s), node.label, *told, _or_false(node.policy.seed),
-        int(ranged), int(first), limits, int(node.policy.unlocks), int(node.policy.singles),
-        [[lo, hi, values.number(value)] for lo, hi, value in node.given],
+    pages = _pages(node.pages, values) if node.pages else []
+    given = [[lo, hi, values.number(value)] for lo, hi, value in node.given] if node.given else []
+    row = [
+        node.id, values.function(node.fn), values.number(node.args), edges, node.width,
+        int(node.array), pages, node.queue, node.priority, text, node.delay_s,
+        node.expires_s, node.label, *told, policy.seed,
+        int(ranged), int(first), limits, int(policy.unlocks), int(policy.singles),
+        given,
     ]  # fmt: skip
+    return [False if value is None else value for value in row]
 
 
 def _edge(edge: Edge) -> list[Any]:
@@ -197,8 +203,8 @@ def settlement_to(settlement: Settlement, values: Values) -> list[Any]:
 
 def _outcome(outcome: Outcome, values: Values) -> list[Any]:
     lo, hi, kind, value, error, delay_s, started_at, took_s, log, spared = outcome
-    number = values.number(value)
-    return [lo, hi, str(kind), number, _or_false(error), delay_s, started_at, took_s, _or_false(log), spared]
+    row = [lo, hi, str(kind), values.number(value), error, delay_s, started_at, took_s, log, spared]
+    return [False if value is None else value for value in row]
 
 
 def note_to(note: Note, values: Values) -> list[Any]:

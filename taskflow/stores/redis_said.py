@@ -72,7 +72,8 @@ def handed(standing: Standing, worker: str, leases: Leases, said: Sequence[tuple
 
 def news(said: Sequence[tuple[bytes, bytes]]) -> Heard:
     """What clients were told; nothing when a part of it is missing."""
-    after, events = 0, list[Event]()
+    after = 0
+    events: list[Event] = []
     values: dict[NodeId, list[Segment]] = {}
     try:
         for _, message in said:

@@ -38,7 +38,13 @@ local function standing(queue, id)
   local raw = worker and call('GET', P .. 'want:' .. worker)
   local want = raw and unpacked(raw)
   if not want or want[9][1] or not waits_only(want[2], queue) then return nil end
-  return is_calm(want[2], P .. 'n:' .. id) and M.hears(worker) and want or nil
+  return is_calm(want[2], P .. 'n:' .. id) and want or nil
+end
+
+-- Tell a worker what it is given; whether it hears that.
+local function tells(id, t, want)
+  local told = {id, 0, 1, 1, id, t[2], 0, 1, NONE, t[10], t[19], t[8], t[13], 1, 1, 0, t[9]}
+  return call('PUBLISH', P .. 'work:' .. want[1], M.handed(want, {{told, value_of(t[3])}})) > 0
 end
 
 local function write_begin(plan, t, want, seq)
@@ -70,8 +76,6 @@ local function write_handed(id, t, want)
   if want[3] == 1 then call('SREM', P .. 'idle:' .. t[8], worker) end
   call('DEL', P .. 'want:' .. worker)
   call('SET', P .. 'c:' .. worker, pack({want[8], {{id, 0, 1, 1}}}), 'EX', M.CLAIM_KEPT_S)
-  local told = {id, 0, 1, 1, id, t[2], 0, 1, NONE, t[10], t[19], t[8], t[13], 1, 1, 0, t[9]}
-  call('PUBLISH', P .. 'work:' .. worker, M.handed(want, {{told, value_of(t[3])}}))
 end
 
 -- Gives what `submit` answers, or nil.
@@ -80,11 +84,9 @@ function M.submit_plain(plans)
   if plans[2] or not plan or not is_plain(plan) then return nil end
   local id, t = plan[1], plan[4][1]
   local want = standing(t[8], id)
-  if not want or plan[7] and R.pending(t[8]) > plan[7] then return nil end
-  local seq = tonumber(call('GET', K.seq) or '0')
-  write_begin(plan, t, want, seq)
+  if not want or plan[7] and R.pending(t[8]) > plan[7] or not tells(id, t, want) then return nil end
+  write_begin(plan, t, want, call('INCRBY', K.seq, 2) - 2)
   write_handed(id, t, want)
-  call('SET', K.seq, whole(seq + 2))
   tell_events({{'', id, 0, 0, 'queued'}, {'', id, 0, 1, 'running'}})
   return NONE
 end
