@@ -34,15 +34,12 @@ class Arity:
         Raises:
             WrongArguments: It cannot; the message has the function's own signature.
         """
-        if self._serial is None:
-            self._check(args, kwargs)
-            return
-        for call in self._serial.calls(*args):
-            self._check(call, kwargs)
+        for call in (args,) if self._serial is None else self._serial.calls(*args):
+            if (len(call), *kwargs) not in self._seen:
+                self._bind(call, kwargs)
 
-    def _check(self, args: Sequence[Any], kwargs: Collection[str]) -> None:
-        form = (len(args), *kwargs)
-        if form in self._seen or self._signature is None:
+    def _bind(self, args: Sequence[Any], kwargs: Collection[str]) -> None:
+        if self._signature is None:
             return
         try:
             self._signature.bind(*args, **dict.fromkeys(kwargs))
@@ -54,7 +51,7 @@ class Arity:
                 " In a chain or chord the result before it is the first argument, unless it is immutable"
                 " (.si). @task(typing=False) skips this check."
             ) from None
-        self._seen.add(form)
+        self._seen.add((len(args), *kwargs))
 
     def checked(self, items: Iterable[Item], lead: tuple[Any, ...]) -> Iterator[Item]:
         """The arguments of calls as they come, each checked behind those they share."""

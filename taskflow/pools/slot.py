@@ -169,7 +169,8 @@ class Slot(Running):
 
     def run(self, message: tuple[Any, ...]) -> None:
         """Run all items of a message and report each, then that it is done."""
-        with self.message(message) as groups:
+        groups = self._take(message)
+        try:
             faults.point("child.before_run")
             first = 0
             for head, entries in groups:
@@ -177,13 +178,22 @@ class Slot(Running):
                 first += len(entries)
                 if self.cut is not None:
                     break
+        finally:
+            self._entry = ()
+        self._say_done()
 
     @contextmanager
     def message(self, message: tuple[Any, ...]) -> Iterator[list[tuple[Any, ...]]]:
-        """The groups of a message, which is done at the end of the ``with`` block.
+        """The groups of a message, for who runs them in another way; at the end of the ``with`` block it is
+        done."""
+        groups = self._take(message)
+        try:
+            yield groups
+        finally:
+            self._entry = ()
+        self._say_done()
 
-        The lane goes on naming its last item, so that a child which dies while it reports is seen to.
-        """
+    def _take(self, message: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         faults.point("child.received")
         number, groups, pages = message
         self._stash.keep(pages)
@@ -192,11 +202,11 @@ class Slot(Running):
         ints[Lane.NUMBER] = ints[Lane.ENTRY] = ints[Lane.INDEX] = 0
         self.lane.reals[Lane.START] = time.monotonic()
         ints[Lane.NUMBER] = number
-        try:
-            yield groups
-        finally:
-            self._entry = ()
-        self._reports.add((Say.DONE, number))
+        return groups  # type: ignore[no-any-return]
+
+    def _say_done(self) -> None:
+        """The lane goes on naming the last item, so that a child which dies while it reports is seen to."""
+        self._reports.add((Say.DONE, self._number))
         self._reports.flush()
 
     def steps(self, at: int, head: tuple[Any, ...], entry: tuple[Any, ...]) -> Iterator[Step]:

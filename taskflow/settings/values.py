@@ -138,7 +138,8 @@ class Settings(MutableMapping[str, Any]):
     @property
     def version(self) -> int:
         """Another number whenever something was set: for those who keep what they made of the settings."""
-        self._read()
+        if not self._is_read:
+            self._read()
         return self._version
 
     # ── setting ──────────────────────────────────────────────────────────────────────
