@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
 import re
 import socket
@@ -97,7 +98,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
-        self._do(self._listen)
+        self._ask(self._listen())
 
     # ── what it can be told ──────────────────────────────────────────────────────────
 
@@ -123,7 +124,7 @@ class Proxy:
     def heal(self) -> None:
         """Be a good network again, for new connections and those that were spared."""
         self.delay_s, self._faults, self._swallows = 0.0, [], False
-        self._do(self._listen)
+        self._ask(self._listen())
 
     def close(self) -> None:
         """Cut everything and stop."""
@@ -148,11 +149,19 @@ class Proxy:
     def _ask(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
-    def _listen(self) -> None:
-        if self._listener is None:
-            self._listener = _bound(self.port)
-            self._listener.listen(256)
-            self._loop.add_reader(self._listener, self._accept, self._listener)
+    async def _listen(self) -> None:
+        while self._listener is None:
+            try:
+                listener = _bound(self.port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                # A process that is just being started still has a copy of the last one.
+                await asyncio.sleep(0.01)
+                continue
+            listener.listen(256)
+            self._loop.add_reader(listener, self._accept, listener)
+            self._listener = listener
 
     def _deafen(self) -> None:
         if self._listener is not None:
@@ -315,8 +324,10 @@ def request_in(buffer: bytes | bytearray) -> tuple[int, str] | None:
 
 
 def _bound(port: int) -> socket.socket:
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.setblocking(False)
-    made.bind((HOST, port))
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(socket.socket())
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setblocking(False)
+        made.bind((HOST, port))
+        stack.pop_all()
     return made
