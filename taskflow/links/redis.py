@@ -396,7 +396,9 @@ class RedisLink:
         function = library.prefix + name
 
         def ask(client: Any) -> Any:
-            direct = self._direct_of(client)
+            direct = self._direct
+            if direct is None or direct.client is not client:
+                direct = self._direct = Direct(client)
             try:
                 return direct.ask("FCALL", function, 1, self.prefix, *args)
             except ResponseError as error:
@@ -411,13 +413,6 @@ class RedisLink:
         answer: list[bytes] = self.ask(ask)
         return answer
 
-    def _direct_of(self, client: Any) -> Direct:
-        """The short way to the server of a client."""
-        direct = self._direct
-        if direct is None or direct.client is not client:
-            direct = self._direct = Direct(client)
-        return direct
-
     def ask(self, question: Callable[[Any], T]) -> T:
         """Ask the server; what may be asked twice is asked again while it is away.
 
@@ -431,7 +426,7 @@ class RedisLink:
             if self._away and time.monotonic() > self._leave_at:
                 raise StoreUnavailable(f"{self.address.shown} is away, and nobody waits for it.", told=True)
             try:
-                client = self.connected()
+                client = self.client or self.connected()
                 answer = question(client)
             except Exception as error:
                 if not self._passes(error):

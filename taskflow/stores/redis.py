@@ -282,13 +282,16 @@ class RedisStore(RedisReads):
         Raises:
             QueueFull: The memory of the server is full.
         """
-        values = Values(self._kept_by)
+        values, only_feeds = Values(self._kept_by), bool(done)
         for settlement in done:
             if settlement.grow is not None:
                 check_acyclic(settlement.grow.nodes)
+            if settlement.grow is None or settlement.outcomes:
+                only_feeds = False
         asked = self._standing.ask(want) if want is not None else False
         given = [[settlement_to(s, values) for s in done], asked]
-        (lost, told, again), answer = self._step("feed" if _only_feeds(done) else "settle", given, values)
+        verb = "feed" if only_feeds else "settle"  # what adds more items, and ends nothing, can wait for room
+        (lost, told, again), answer = self._step(verb, given, values)
         if isinstance(asked, list):
             self._standing.answered(asked)
         leases = self._leases(told, answer)
@@ -445,8 +448,3 @@ class RedisStore(RedisReads):
 
 def _only_rings(said: Sequence[tuple[bytes, bytes]]) -> Heard:
     return Heard()
-
-
-def _only_feeds(done: Sequence[Settlement]) -> bool:
-    """Whether nothing ends: more items are added, and that can wait."""
-    return bool(done) and all(s.grow is not None and not s.outcomes for s in done)

@@ -60,6 +60,7 @@ class Gate:
 
     Attributes:
         total: Items that were taken, by the label of their task.
+        kept: What waits for its turn; looked at, and never changed, by others.
     """
 
     def __init__(self, times: Times = (None, None)) -> None:
@@ -67,11 +68,11 @@ class Gate:
         self._times = times
         self._times_of: Mapping[str, Times] = {}
         self._buckets: dict[str, _Bucket] = {}
-        self._kept: list[Lease] = []
+        self.kept: list[Lease] = []
         self._parts: dict[tuple[NodeId, int], list[LeaseKey]] = {}
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.kept)
 
     def become(self, rates: Mapping[str, float], times: Mapping[str, Times], now: float) -> None:
         """Keep to these, by name, from now on."""
@@ -95,17 +96,17 @@ class Gate:
 
     def due(self, now: float) -> list[Lease]:
         """Those of the kept that may start now, oldest first: of a range perhaps a part."""
-        kept, self._kept = self._kept, []
+        kept, self.kept = self.kept, []
         return self._passed(kept, (), now)
 
     def _passed(self, kept: Sequence[Lease], new: Sequence[Lease], now: float) -> list[Lease]:
         started: list[Lease] = []
-        waiting = {lease.label for lease in self._kept}
+        waiting = {lease.label for lease in self.kept}
         for lease in (*kept, *new):
             rest = lease if lease.label in waiting else self._carve(lease, now, started)
             if rest is not None:
                 waiting.add(rest.label)
-                self._kept.append(rest)
+                self.kept.append(rest)
                 self._parts.setdefault((rest.key.node, rest.key.fence), [])
         return self._limited(started)
 
@@ -128,13 +129,13 @@ class Gate:
     @property
     def at(self) -> float:
         """When one of the kept may start."""
-        buckets = (self._buckets.get(lease.label) for lease in self._kept)
+        buckets = (self._buckets.get(lease.label) for lease in self.kept)
         return min((bucket.due_at if bucket else -inf for bucket in buckets), default=inf)
 
     def ids(self) -> list[str]:
         """Ids of what is kept: of calls, and of the first items of maps."""
         found: list[str] = []
-        for lease in self._kept:
+        for lease in self.kept:
             node, lo, hi, _ = lease.key
             hi = min(hi, lo + IDS_MOST - len(found))
             found += [item_id(node, index) for index in range(lo, hi)] if lease.array else [str(node)]
@@ -148,9 +149,9 @@ class Gate:
 
     def drop(self, key: LeaseKey) -> list[Lease]:
         """Keep nothing of a lease any more; what was kept."""
-        dropped = [one for one in self._kept if (one.key.node, one.key.fence) == (key.node, key.fence)]
+        dropped = [one for one in self.kept if (one.key.node, one.key.fence) == (key.node, key.fence)]
         if dropped:
-            self._kept = [one for one in self._kept if one not in dropped]
+            self.kept = [one for one in self.kept if one not in dropped]
         return dropped
 
     def forget(self, key: LeaseKey) -> None:
@@ -160,7 +161,7 @@ class Gate:
 
     def clear(self) -> list[Lease]:
         """Keep nothing any more; what was kept."""
-        kept, self._kept = self._kept, []
+        kept, self.kept = self.kept, []
         return kept
 
     def _limited(self, leases: Sequence[Lease]) -> list[Lease]:

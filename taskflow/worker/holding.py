@@ -31,36 +31,40 @@ class _Held:
 
 
 class Holding:
-    """The leases of one worker."""
+    """The leases of one worker.
+
+    Attributes:
+        held: Those that are held, by node and fence; looked at, and never changed, by others.
+    """
 
     def __init__(self) -> None:
-        self._held: dict[_Name, _Held] = {}
+        self.held: dict[_Name, _Held] = {}
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self.held)
 
     def add(self, leases: Iterable[Lease]) -> None:
         """Hold these from now on."""
         for lease in leases:
             key = lease.key
-            self._held[key.node, key.fence] = _Held(key, lease.array)
+            self.held[key.node, key.fence] = _Held(key, lease.array)
 
     def open_keys(self) -> list[LeaseKey]:
         """What has not been settled."""
-        return [key for held in self._held.values() for key in held.open]
+        return [key for held in self.held.values() for key in held.open]
 
     def has(self, key: LeaseKey) -> bool:
         """Whether any part of a lease is held."""
-        return (key.node, key.fence) in self._held
+        return (key.node, key.fence) in self.held
 
     def is_call(self, key: LeaseKey) -> bool:
         """Whether a lease is held that is a call of its own, and no range of an array node."""
-        held = self._held.get((key.node, key.fence))
+        held = self.held.get((key.node, key.fence))
         return held is not None and not held.array
 
     def drop(self, key: LeaseKey) -> LeaseKey | None:
         """Hold a lease no more; the key by which the pool knows it, if it was held."""
-        held = self._held.pop((key.node, key.fence), None)
+        held = self.held.pop((key.node, key.fence), None)
         return held.key if held is not None else None
 
     def stop(self, key: LeaseKey, kind: Kind) -> LeaseKey | None:
@@ -69,7 +73,7 @@ class Holding:
         Returns:
             The key by which the pool knows the lease; `None` when it is not held, or being stopped already.
         """
-        held = self._held.get((key.node, key.fence))
+        held = self.held.get((key.node, key.fence))
         if held is None or held.stopped is not None:
             return None
         held.stopped = kind
@@ -78,7 +82,7 @@ class Holding:
     def settled(self, report: Settlement) -> list[Settlement]:
         """Cut what a pool reports to what is held, and hold the rest; nothing when the lease was lost."""
         key = report.key
-        held = self._held.get((key.node, key.fence))
+        held = self.held.get((key.node, key.fence))
         if held is None:
             return []
         outcomes = report.outcomes
@@ -87,14 +91,14 @@ class Holding:
         if len(held.open) == 1 and len(outcomes) == 1:
             (key,), (outcome,) = held.open, outcomes
             if outcome.lo == key.lo and outcome.hi == key.hi:
-                del self._held[key.node, key.fence]
+                del self.held[key.node, key.fence]
                 return [Settlement(key, outcomes, report.grow)]
         return list(self._cut(held, sorted(outcomes), report))
 
     def released(self) -> list[Settlement]:
         """Let go of everything that is held."""
         keys = self.open_keys()
-        self._held.clear()
+        self.held.clear()
         return [Settlement(key, (Outcome(key.lo, key.hi, Kind.RELEASED),)) for key in keys]
 
     def _cut(self, held: _Held, outcomes: list[Outcome], report: Settlement) -> Iterator[Settlement]:
@@ -108,7 +112,7 @@ class Holding:
                 grow = None
         held.open = left
         if not left:
-            self._held.pop((held.key.node, held.key.fence), None)
+            self.held.pop((held.key.node, held.key.fence), None)
 
 
 def _as(outcome: Outcome, kind: Kind) -> Outcome:

@@ -141,7 +141,7 @@ class Worker:
         )
         self._pace_s: dict[str, float] = getattr(pool, "pace_s", {})
         self._start_many: Callable[[Sequence[Ready]], None] | None = getattr(pool, "start_many", None)
-        self._flush: Callable[[], None] = getattr(pool, "flush", _nothing)
+        self._flush: Callable[[], None] | None = getattr(pool, "flush", None)
 
         self._holding = Holding()
         self._inputs = Inputs(store)
@@ -214,7 +214,8 @@ class Worker:
         except Away:
             pass
         finally:
-            self._flush()
+            if self._flush is not None:
+                self._flush()
         return moved or any(todo[:-1])
 
     def report(self) -> None:
@@ -261,7 +262,7 @@ class Worker:
     @property
     def held(self) -> int:
         """How many leases are held."""
-        return len(self._holding)
+        return len(self._holding.held)
 
     def close(self) -> None:
         """Stop what runs, give back what is held, and go off the list of workers. Needs a store that
@@ -363,7 +364,7 @@ class Worker:
     def _receive(self, leases: Sequence[Lease]) -> None:
         """The store claimed for us, at some moment since this worker last listened."""
         self._take(leases, self._listened_at)
-        if self.is_stopping:
+        if self._stop_at is not None:
             self._ended += [one for lease in leases for one in self._holding.settled(released(lease.key))]
             self._unread = [lease for lease in self._unread if self._holding.has(lease.key)]
 
@@ -400,7 +401,7 @@ class Worker:
 
     def _pass_gate(self) -> bool:
         """What was kept for its rate, and is due; whether there was any."""
-        if not len(self._gate):
+        if not self._gate.kept:
             return False
         if self.is_stopping:
             for lease in self._gate.clear():
@@ -412,12 +413,12 @@ class Worker:
 
     def _seen(self) -> Seen:
         now = self._clock()
-        due_s, kept = self._pool.due_s(), len(self._gate)
+        due_s, kept = self._pool.due_s(), len(self._gate.kept)
         pool_at = inf if due_s is None else now + due_s
         return Seen(
             now,
             self._free(kept),
-            len(self._holding),
+            len(self._holding.held),
             len(self._ended),
             len(self._unread),
             bool(self._notes),
@@ -466,7 +467,7 @@ class Worker:
     def _do_chores(self, todo: Step) -> None:
         if todo.note:
             self._note()
-        if todo.renew and self._holding:
+        if todo.renew and self._holding.held:
             self._renew()
         if todo.tend:
             self._tend()
@@ -474,7 +475,7 @@ class Worker:
             self._reap()
         if todo.announce:
             self._announce()
-        if todo.sweep and not self._holding:
+        if todo.sweep and not self._holding.held:
             self._sweep()
 
     def _exchange(self, slots: int) -> None:
@@ -530,7 +531,7 @@ class Worker:
         if not settled.lost:
             self._inputs.made(made)
         self._count_delays(done)
-        if not self._holding:
+        if not self._holding.held:
             self._be_quiet()
         if settled.lost:
             self._hear_lost(settled.lost)
@@ -562,7 +563,7 @@ class Worker:
 
     def _take(self, leases: Sequence[Lease], began: float) -> None:
         if leases:
-            if not self._holding:
+            if not self._holding.held:
                 self._trusted_until = began + self._trust_s
                 self._renew_at = began + self._lease_s / 3
             self._holding.add(leases)
@@ -584,7 +585,8 @@ class Worker:
             ready = [one for lease in leases for one in self._read_apart(lease)]
         self._unread = []
         self._give(ready)
-        self._flush()
+        if self._flush is not None:
+            self._flush()
         self._dry = self._pool.free() > 0
 
     def _give(self, ready: Sequence[Ready]) -> None:
@@ -694,7 +696,7 @@ class Worker:
 
     def _done(self) -> dict[str, Any]:
         """What it has taken so far by task, and what it keeps for its rate."""
-        kept = {"kept": self._gate.ids()} if len(self._gate) else {}
+        kept = {"kept": self._gate.ids()} if self._gate.kept else {}
         return {"total": dict(self._gate.total), **kept}
 
     def _be_quiet(self) -> None:
@@ -716,7 +718,7 @@ class Worker:
     def _goes_on(self) -> bool:
         if self._stop_at is not None:
             self._telling.leaves(self._sig, drains=self._stop_at > self._clock())
-        elif self._holding or self._clock() < self._idle_at():
+        elif self._holding.held or self._clock() < self._idle_at():
             return True
         if not decide(self._seen()).leave:
             return True
@@ -764,7 +766,3 @@ def _drain(fd: int) -> None:
     with suppress(BlockingIOError):
         while os.read(fd, 4096):
             pass
-
-
-def _nothing() -> None:
-    pass
