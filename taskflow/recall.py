@@ -18,7 +18,7 @@ import logging
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -124,7 +124,7 @@ def with_results(store: Store, codec: Codec, node: Node, memo: Memo) -> tuple[No
         UsageError: There are too many items, one has no digest, or there is a future among them.
     """
     given = _known_items(store, codec, node, memo)
-    return replace(node, given=given), sum(hi - lo for lo, hi, _ in given)
+    return node._replace(given=given), sum(hi - lo for lo, hi, _ in given)
 
 
 def _known_items(store: Store, codec: Codec, node: Node, memo: Memo) -> tuple[Given, ...]:

@@ -136,8 +136,7 @@ class Given(NamedTuple):
     value: Value | None
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One step of a plan.
 
     Args:
@@ -191,8 +190,7 @@ class Lock(NamedTuple):
     on_duplicate: OnDuplicate = "return"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A compiled graph, ready to submit.
 
     Args:
@@ -209,7 +207,7 @@ class Plan:
     run: RunId
     nodes: tuple[Node, ...]
     name: str = ""
-    meta: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = MappingProxyType({})
     lock: Lock | None = None
     max_pending: int | None = None
 
@@ -238,8 +236,7 @@ class Growth:
 # ── claimed ──────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(NamedTuple):
     """What a worker asks of a claim.
 
     Args:
@@ -262,7 +259,7 @@ class Want:
     queues: tuple[str, ...]
     slots: int
     lease_s: float = 15.0
-    pace_s: Mapping[str, float] = field(default_factory=dict)
+    pace_s: Mapping[str, float] = MappingProxyType({})
     batch_s: float = 0.05
     share: int = 2
     turns: tuple[int, ...] = ()

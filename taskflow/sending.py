@@ -443,7 +443,7 @@ class Sender:
     def _plan(
         self, draft: Draft, run: RunId, name: str, shape: str, meta: Mapping[str, Any], *, is_call: bool
     ) -> Plan:
-        plan = replace(draft.plan(run, name, self._meta(shape) | dict(meta)), max_pending=self._bound())
+        plan = draft.plan(run, name, self._meta(shape) | dict(meta))._replace(max_pending=self._bound())
         if draft.locks and not is_call:
             raise ConfigError(
                 "A task with unique=... was to become a part of something larger: send it by itself, or make"
@@ -500,9 +500,9 @@ def _locked(plan: Plan, lock: Lock, unique: Unique) -> Plan:
             " nodes: use 'return' or 'raise'."
         )
     if unique.until != "started":
-        return replace(plan, lock=lock)
-    nodes = [replace(node, policy=replace(node.policy, unlocks=True)) for node in plan.nodes]
-    return replace(plan, nodes=tuple(nodes), lock=lock)
+        return plan._replace(lock=lock)
+    nodes = [node._replace(policy=replace(node.policy, unlocks=True)) for node in plan.nodes]
+    return plan._replace(nodes=tuple(nodes), lock=lock)
 
 
 def _is_read_once(iterable: Iterable[Any]) -> bool:

@@ -306,7 +306,7 @@ class Schedules(Mapping[str, Entry]):
             raise ConfigError("expires= of a schedule counts from each tick: give seconds.")
         plan = self.home.drawn(sig)
         tags = {**plan.meta.get("tags", {}), **(sig.options.get("tags") or {})}
-        template = Template.of(replace(plan, meta={**plan.meta, "tags": tags}), self.home.codec)
+        template = Template.of(plan._replace(meta={**plan.meta, "tags": tags}), self.home.codec)
         now, tz = self._now(), zone(wanted.tz)
         return Entry(
             name, new_id(), repr(sig)[:_MOST_CHARS], template, wanted.schedule, zone_name(tz), now, now,

@@ -112,7 +112,7 @@ class Template:
             node = _node(row, names[NodeId(str(number))], names)
             if not node.edges and (waits or delay_s):
                 later = (node.delay_s or 0.0) + delay_s
-                node = replace(node, edges=waits, delay_s=later or None)
+                node = node._replace(edges=waits, delay_s=later or None)
             nodes.append(node)
         canvas = Shape.from_json(self.canvas, names).to_json()
         meta = renamed(self.meta, names) | {"canvas": canvas, "tags": {**self.meta.get("tags", {}), **tags}}

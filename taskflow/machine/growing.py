@@ -11,7 +11,6 @@ Growth comes with the outcome of a node and is applied before that outcome::
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from taskflow.errors import GraphError, UnknownNode
 from taskflow.ids import NodeId, RunId
@@ -43,7 +42,7 @@ def add_plan(rows: Rows, plan: Plan) -> RunId | None:
     holder = in_the_way(rows, plan.lock) if plan.lock is not None else None
     if plan.lock is not None and holder is not None and plan.lock.on_duplicate != "skip":
         return holder
-    run = RunRow(plan.run, plan.name, plan.meta, rows.now)
+    run = RunRow(plan.run, plan.name, dict(plan.meta), rows.now)
     rows.add_run(run)
     if plan.lock is not None and holder is None:
         take(rows, run, plan.lock)
@@ -207,7 +206,7 @@ def _at_home(rows: Rows, row: NodeRow, node: Node) -> Node:
         clone = _clone_of(rows, row.run, edge.parent)
         is_other = clone != edge.parent and not _is_below(rows, row.id, clone)
         edges.append(edge._replace(parent=clone) if is_other else edge)
-    return node if edges == list(node.edges) else replace(node, edges=tuple(edges))
+    return node if edges == list(node.edges) else node._replace(edges=tuple(edges))
 
 
 def _is_below(rows: Rows, node: NodeId, other: NodeId) -> bool:

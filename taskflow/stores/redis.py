@@ -41,7 +41,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -251,7 +250,7 @@ class RedisStore(RedisReads):
 
     def _claim_rest(self, want: Want, given: int) -> list[Lease]:
         """What was answered was given before: there may be more by now."""
-        return self.claim(replace(want, slots=want.slots - given)) if given < want.slots else []
+        return self.claim(want._replace(slots=want.slots - given)) if given < want.slots else []
 
     def _leases(self, told: Sequence[Sequence[Any]], answer: Sequence[bytes]) -> list[Lease]:
         """The leases that make sense; the others fail at once, unopened."""

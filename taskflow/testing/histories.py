@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, Phase, settings
@@ -241,7 +240,7 @@ class Histories(RuleBasedStateMachine):
         """A worker has free slots."""
         want = self._want(slots, queues, pace, lease_s)
         if not self._late() and not self._is_any_refused():  # when these are found depends on the turns
-            want = replace(want, turns=turns[: len(queues)])
+            want = want._replace(turns=turns[: len(queues)])
         self._claimed(want, self.store.claim(want))
 
     def _want(self, slots: int, queues: tuple[str, ...], pace: float | None, lease_s: float) -> Want:
@@ -385,11 +384,11 @@ class Histories(RuleBasedStateMachine):
         if kind == "nodes":
             edges = (Edge(lease.key.node), *edges)
         elif kind == "final" and lease.array:
-            node = replace(node, array=False, width=1)
+            node = node._replace(array=False, width=1)
             edges = tuple(edge for edge in edges if edge.mode is not EdgeMode.FEEDS)  # they add to arrays
         width = 2 if node.width is None else node.width
         known = node.given if node.array and not edges else ()
-        return replace(node, edges=edges, width=width, pages=pages(width), given=known)
+        return node._replace(edges=edges, width=width, pages=pages(width), given=known)
 
     def _below(self, node: str) -> set[str]:
         """What waits, or waited, for a node: in a rerun it would again."""

@@ -8,7 +8,7 @@ choose what a claim hands out; it judges what a store chose.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from taskflow.ids import NodeId
 from taskflow.records import Edge, EdgeMode, Growth, Kind, Lease, LeaseKey, Node, Outcome, Plan, Want
@@ -552,7 +552,7 @@ class Oracle:
         edges = (
             e if self._waits_for(homes[e], known.id) else e._replace(parent=NodeId(homes[e])) for e in homes
         )
-        return replace(node, edges=tuple(edges))
+        return node._replace(edges=tuple(edges))
 
     def _waits_for(self, name: str, other: str) -> bool:
         if name == other:

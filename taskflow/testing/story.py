@@ -7,7 +7,6 @@ Ids are plain words; a run has the id ``"run"`` unless it is given another.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from taskflow.ids import NodeId, RunId, WorkerId
@@ -88,7 +87,7 @@ def ended(parent: str) -> Edge:
 def call(name: str, *parents: str | Edge, **options: Any) -> Node:
     """A call; parents that are plain words are edges of mode ``ALL``."""
     edges = tuple(p if isinstance(p, Edge) else Edge(NodeId(p)) for p in parents)
-    return replace(Node(NodeId(name), "f", value("args"), edges, label=name), **options)
+    return Node(NodeId(name), "f", value("args"), edges, label=name)._replace(**options)
 
 
 def array(name: str, width: int | None, *parents: str | Edge, **options: Any) -> Node:

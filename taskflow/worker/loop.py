@@ -20,7 +20,6 @@ import select
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from math import ceil, inf
 from typing import Any, TypeVar
@@ -729,7 +728,7 @@ class Worker:
         began = self._clock()
         try:
             self._patience.ask(self._store.announce, self._view(), gone=True)
-            want = replace(self._want(max(1, self._pool.free())), standing=False)
+            want = self._want(max(1, self._pool.free()))._replace(standing=False)
             leases = self._patience.ask(self._store.claim, want)
         except Away:
             return True

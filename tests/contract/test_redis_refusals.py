@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -223,8 +222,8 @@ def test_a_full_server_takes_no_more_items_of_a_map_and_lets_go_on_what_adds_the
 ) -> None:
     edges = (Edge(NodeId("feeder"), EdgeMode.FEEDS),)
     with closing(RedisStore(url)) as store:
-        store.submit([Plan(RunId("run"), (node("feeder", queue="own"), replace(array("m", 1), edges=edges)))])
-        (lease,) = store.claim(replace(some(1), queues=("own",)))
+        store.submit([Plan(RunId("run"), (node("feeder", queue="own"), array("m", 1)._replace(edges=edges)))])
+        (lease,) = store.claim(some(1)._replace(queues=("own",)))
         more = Growth(widths={NodeId("m"): (2, (Page(1, 2, value()),))})
         fill(server)
 

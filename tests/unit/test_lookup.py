@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ M = Node(NodeId("m"), "fn", b"", (), 4, True, (Page(0, 2, b"12"), Page(2, 4, b"3
 def store() -> MemoryStore:
     clock = ManualClock()
     store = MemoryStore(clock=clock)
-    store.submit([Plan(RunId("run"), (A, W, B, M, replace(A, id=NodeId("late"))))])
+    store.submit([Plan(RunId("run"), (A, W, B, M, A._replace(id=NodeId("late"))))])
     story = Story(store, clock)
     story.run("memo-a-1", "w")
     while leases := [lease for lease in story.claim(1) if lease.key.node != "late"]:
@@ -68,4 +67,4 @@ def test_a_node_that_succeeded_holds_what_it_was(store: MemoryStore, node: Node)
     ],
 )
 def test_what_changed_is_not_held(store: MemoryStore, node: Node, change: dict[str, Any]) -> None:
-    assert not Lookup(store).holds(replace(node, **change))
+    assert not Lookup(store).holds(node._replace(**change))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from taskflow.errors import GraphError, NoSuchRun
@@ -121,10 +119,10 @@ class Giving(Told):
             given("a", 3, (1, 4)),
             given("a", 3, (1, 2), (1, 3)),
             given("a", 3, (2, 2)),
-            replace(given("a", 3, (0, 1)), delay_s=5.0),
-            replace(given("a", 1, (0, 1)), array=False, pages=()),
-            replace(given("a", 1, (0, 1)), width=None, pages=()),
-            replace(given("a", 1, (0, 1)), edges=(after("x"),)),
+            given("a", 3, (0, 1))._replace(delay_s=5.0),
+            given("a", 1, (0, 1))._replace(array=False, pages=()),
+            given("a", 1, (0, 1))._replace(width=None, pages=()),
+            given("a", 1, (0, 1))._replace(edges=(after("x"),)),
         ],
         ids=["beyond", "twice", "nothing", "later", "a call", "no width", "behind another"],
     )

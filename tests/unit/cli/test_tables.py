@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -212,7 +211,7 @@ def test_queues_are_purged(shop: Shop) -> None:
     shop.take()
     shop.submit(shop.call())
     for queue in ("gpu", "slow"):
-        shop.submit(replace(shop.call(), queue=queue))
+        shop.submit(shop.call()._replace(queue=queue))
 
     told = shop("purge")
     assert told.code == 2
