@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 
 from taskflow.errors import ConfigError, nearest
 
-__all__ = ["ACTIONS", "POINTS", "parse", "point"]
+__all__ = ["ACTIONS", "POINTS", "parse", "point", "unarmed"]
 
 POINTS = (
     *("submit.before", "submit.inside", "submit.after"),
@@ -86,9 +86,12 @@ def _armed(faults: dict[str, tuple[str, int]]) -> Callable[[str], None]:
     return point
 
 
-_no_faults: dict[str, None] = {}
+_nothing: dict[str, None] = {}
+
+unarmed: Callable[[str], None] = _nothing.get
+"""Pass a point; nothing happens. Each call passes several: no function of Python is as quick."""
 
 point: Callable[[str], None] = (
-    _armed(parse(os.environ["TASKFLOW_FAULT"])) if os.environ.get("TASKFLOW_FAULT") else _no_faults.get
+    _armed(parse(os.environ["TASKFLOW_FAULT"])) if os.environ.get("TASKFLOW_FAULT") else unarmed
 )
-"""Pass a named point. Each call passes several: without faults it is a look into an empty `dict`."""
+"""Pass a named point."""

@@ -381,10 +381,7 @@ def test_a_call_by_name_is_not_given_what_is_signed(both: tuple[Client, Client])
     one = signed.submit(list, "abc")
     one.result(WAIT_S)
     plan = planned(f"{NAMED}{TASKS}.echo", b'\x03{"args":[[]]}', edges=(Edge(one.node_id, EdgeMode.JOIN),))
-    node = plan.nodes[0]
-    moved = Node(
-        **{name: getattr(node, name) for name in node.__slots__} | {"queue": plain._sender.options.queue}
-    )
+    moved = plan.nodes[0]._replace(queue=plain._sender.options.queue)
 
     error = outcome(plain, Plan(plan.run, (moved,)))
 

@@ -86,4 +86,5 @@ def test_a_fault_with_a_mistake_is_refused(text: str) -> None:
 
 
 def test_points_are_passed_for_nothing_where_no_fault_is_asked_for() -> None:
-    assert faults.point.__name__ == "_unarmed"
+    assert faults.point == faults.unarmed
+    assert all(faults.point(name) is None for name in faults.POINTS)
