@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import random
 import re
 import socket
@@ -98,7 +97,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._thread.start()
-        self._ask(self._listen())
+        self._do(self._listen)
 
     # ── what it can be told ──────────────────────────────────────────────────────────
 
@@ -124,7 +123,7 @@ class Proxy:
     def heal(self) -> None:
         """Be a good network again, for new connections and those that were spared."""
         self.delay_s, self._faults, self._swallows = 0.0, [], False
-        self._ask(self._listen())
+        self._do(self._listen)
 
     def close(self) -> None:
         """Cut everything and stop."""
@@ -149,23 +148,16 @@ class Proxy:
     def _ask(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
-    async def _listen(self) -> None:
-        while self._listener is None:
-            try:
-                listener = _bound(self.port)
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                # A process that is just being started still has a copy of the last one.
-                await asyncio.sleep(0.01)
-                continue
-            listener.listen(256)
-            self._loop.add_reader(listener, self._accept, listener)
-            self._listener = listener
+    def _listen(self) -> None:
+        if self._listener is None:
+            self._listener = _bound(self.port)
+            self._listener.listen(256)
+            self._loop.add_reader(self._listener, self._accept, self._listener)
 
     def _deafen(self) -> None:
         if self._listener is not None:
             self._loop.remove_reader(self._listener)
+            self._listener.shutdown(socket.SHUT_RDWR)  # a process that is being started may have a copy of it
             self._listener.close()
             self._listener = None
 

@@ -82,7 +82,7 @@ class Direct:
 
 
 class _Received(RawIOBase):
-    """What comes from a socket, and no code of ours between the two."""
+    """What comes from a socket, with no code of Python in between."""
 
     def __init__(self, sock: Any) -> None:
         super().__init__()
