@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from taskflow.ids import NodeId
+from taskflow.ids import NodeId, RunId
 from taskflow.machine.rows import LimitRow, NodeRow, Part, RunRow
 from taskflow.policy import Policy
 from taskflow.records import WORKERS, Edge, EdgeMode, ItemView, Segment
@@ -21,22 +22,20 @@ __all__ = [
     "INSERT_RUN",
     "LOAD_LIMIT",
     "LOAD_NODE",
+    "LOAD_NODE_ALONE",
+    "LOAD_NODE_ALONE_ARGS",
     "LOAD_NODE_ARGS",
     "LOAD_RUN",
     "LOAD_RUN_BRIEFLY",
     "NEXT_ALARM",
-    "NODE_WIDTH",
     "PART_COLUMNS",
     "STATES",
-    "UPDATE_ENDED_NODE",
     "UPDATE_LIMIT",
-    "UPDATE_NODE",
     "UPDATE_RUN",
     "changed_limit",
     "changed_node",
     "changed_run",
     "edge_from",
-    "ended_node",
     "inputs_of",
     "item_from",
     "limit_from",
@@ -48,6 +47,8 @@ __all__ = [
     "queues_with_work",
     "run_from",
     "segment_from",
+    "stored",
+    "update_node",
 ]
 
 STATES = {state.value: state for state in State}
@@ -88,27 +89,30 @@ _PART = (
     *("part_state", "part_fence", "worker", "until", "attempts", "deliveries"),
     *("part_started_at", "part_cancelled", "part_error"),
 )
-_LOAD = (
-    "n.key, n.id, r.id, n.state, n.fn, {args}, n.width, n.array, n.queue, n.priority, n.policy, n.label,"
-    " n.created_at, n.cursor, n.open, n.held, n.waiting, n.returned, n.worst, n.fence, n.remaining,"
-    " n.due_at, n.expires_at, n.alarm_at, n.cancelled, n.root, n.final, n.source, n.started_at, n.ended_at,"
-    " n.ranged, n.growing, n.inputs, " + ", ".join(f"n.{name}" for name in _PART)
+_LOAD = ", ".join(
+    (
+        *("n.key", "n.id", "{run}", "n.fn", "{args}", "n.array", "n.queue", "n.priority", "n.policy"),
+        *("n.label", "n.created_at", "n.source", "n.inputs"),
+        *(f"n.{name}" for name in (*_CHANGING, *_PART)),
+    )
 )
-LOAD_NODE = _LOAD.format(args="x''")
-LOAD_NODE_ARGS = _LOAD.format(args="n.args")
+LOAD_NODE = _LOAD.format(run="r.id", args="x''")
+LOAD_NODE_ARGS = _LOAD.format(run="r.id", args="n.args")
+LOAD_NODE_ALONE = _LOAD.format(run="n.run", args="x''")
+LOAD_NODE_ALONE_ARGS = _LOAD.format(run="n.run", args="n.args")
+"""With the key of its run instead of the id: no other table is read."""
+_FIRST_CHANGING = LOAD_NODE.count(",") + 1 - len(_CHANGING) - len(_PART)
 _RUN = (
     *("key", "id", "name", "meta", "created_at", "total", "open", "state", "counts", "ended_at"),
     *("worst", "held", "lock"),
 )
 LOAD_RUN = ", ".join(f"r.{name}" for name in _RUN)
 LOAD_RUN_BRIEFLY = LOAD_RUN.replace("r.meta", "null")
-NODE_WIDTH = LOAD_NODE.count(",") + 1
 
 _INSERT_COLUMNS = ("key", "run", *_FIXED, *(c for c in _CHANGING if c != "width"), "inputs", *_PART)
 INSERT_NODE = (
     f"insert into node({', '.join(_INSERT_COLUMNS)}) values({', '.join('?' * len(_INSERT_COLUMNS))})"
 )
-UPDATE_NODE = f"update node set {', '.join(f'{c}=?' for c in (*_CHANGING, *_PART))} where key=?"
 _STORY = (
     "end_state",
     "value",
@@ -119,9 +123,6 @@ _STORY = (
     "worker",
     "attempts",
     "deliveries",
-)
-UPDATE_ENDED_NODE = (
-    f"update node set {', '.join(f'{c}=?' for c in (*_CHANGING, 'part_state', *_STORY))} where key=?"
 )
 PART_COLUMNS = "lo, hi, state, fence, worker, until, attempts, deliveries, started_at, cancelled, error"
 _HAS_WORK = (
@@ -150,19 +151,25 @@ def queues_with_work(queues: Sequence[str]) -> tuple[str, list[str]]:
 # ── reading ──────────────────────────────────────────────────────────────────────────
 
 
-def node_from(t: Sequence[Any]) -> NodeRow:
-    """A row of `LOAD_NODE` as the machine's."""
+def node_from(t: Sequence[Any], run: RunId | None = None) -> NodeRow:
+    """A row of `LOAD_NODE` as the machine's; one of `LOAD_NODE_ALONE` with the id of its run."""
     row = NodeRow(
-        t[1], t[2], STATES[t[3]], t[4], t[5], t[6], bool(t[7]), t[8], t[9], Policy.from_json(t[10]), t[11],
-        t[12], t[13], t[14], t[15], t[16], t[17], _MAYBE[t[18]], *t[19:30],
+        t[1], run or t[2], STATES[t[13]], t[3], t[4], t[14], bool(t[5]), t[6], t[7], Policy.from_json(t[8]),
+        t[9], t[10], t[15], t[16], t[17], t[18], t[19], _MAYBE[t[20]], t[21], t[22], t[23], t[24], t[25],
+        t[26], t[27], t[28], t[11], t[29], t[30],
     )  # fmt: skip
-    row.ranged, row.growing = bool(t[30]), bool(t[31])
-    if t[32]:
-        row.inputs = tuple(edge_from(*edge) for edge in json.loads(t[32]))
+    row.ranged, row.growing = bool(t[31]), bool(t[32])
+    if t[12]:
+        row.inputs = tuple(edge_from(*edge) for edge in json.loads(t[12]))
     if t[33] is not None:
         row.part = Part(0, 1, STATES[t[33]], *t[34:42])
     row.key = t[0]
     return row
+
+
+def stored(t: Sequence[Any]) -> tuple[Any, ...]:
+    """What a loaded row holds of what may change, as `changed_node` says it."""
+    return tuple(t[_FIRST_CHANGING:])
 
 
 def edge_from(parent: str, mode: str, lo: int = 0, hi: int | None = None) -> Edge:
@@ -237,12 +244,12 @@ def new_node(row: NodeRow, run: int, lane: int | None) -> tuple[Any, ...]:
     return (
         row.key, run, row.id, row.fn, row.args, row.width, int(row.array), row.queue,
         row.priority, row.policy.to_json(), row.label, row.created_at, row.source, lane,
-        changing[0], *changing[2 : len(_CHANGING)], inputs_of(row), *changing[len(_CHANGING) : -1],
+        changing[0], *changing[2 : len(_CHANGING)], inputs_of(row), *changing[len(_CHANGING) :],
     )  # fmt: skip
 
 
 def changed_node(row: NodeRow) -> tuple[Any, ...]:
-    """The values of `UPDATE_NODE`."""
+    """What may change of a node."""
     part = row.part
     story: tuple[Any, ...] = _NO_PART
     if part is not None:
@@ -254,13 +261,35 @@ def changed_node(row: NodeRow) -> tuple[Any, ...]:
         row.state.value, row.width, row.cursor, row.open, row.held, row.waiting, row.returned,
         _text(row.worst), row.fence, row.remaining, row.due_at, row.expires_at,
         row.alarm_at, row.cancelled, row.root, row.final, row.started_at, row.ended_at, int(row.ranged),
-        int(row.growing), *story, row.key,
+        int(row.growing), *story,
     )  # fmt: skip
 
 
-def ended_node(row: NodeRow, end: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The values of `UPDATE_ENDED_NODE`; `end` is how its one item ended."""
-    return (*changed_node(row)[: len(_CHANGING)], None, *end, row.key)
+def update_node(
+    was: tuple[Any, ...] | None, now: tuple[Any, ...], end: tuple[Any, ...] | None
+) -> tuple[str, list[Any]]:
+    """The statement that writes what differs between two `changed_node`, and its values but for the key.
+
+    It is short: SQLite looks into every index that has a column of those it is told to set.
+
+    Args:
+        was: What the file holds; `None` where that is not known.
+        now: What it is to hold.
+        end: How the one item of the node ended, which then takes the place of its part.
+    """
+    if end is not None:
+        now = now[: len(_CHANGING)]
+    at = [i for i, value in enumerate(now) if was is None or value != was[i]]
+    values = [now[i] for i in at]
+    return _update(tuple(at), end is not None), values if end is None else [*values, None, *end]
+
+
+@lru_cache(maxsize=256)
+def _update(at: tuple[int, ...], ended: bool) -> str:
+    names = [(*_CHANGING, *_PART)[i] for i in at]
+    if ended:
+        names += ["part_state", *_STORY]
+    return f"update node set {', '.join(f'{name}=?' for name in names)} where key=?" if names else ""
 
 
 def inputs_of(row: NodeRow) -> str | None:

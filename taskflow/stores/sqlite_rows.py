@@ -26,20 +26,18 @@ from taskflow.stores.sqlite_columns import (
     INSERT_RUN,
     LOAD_LIMIT,
     LOAD_NODE,
+    LOAD_NODE_ALONE,
+    LOAD_NODE_ALONE_ARGS,
     LOAD_NODE_ARGS,
     LOAD_RUN_BRIEFLY,
     NEXT_ALARM,
-    NODE_WIDTH,
     PART_COLUMNS,
-    UPDATE_ENDED_NODE,
     UPDATE_LIMIT,
-    UPDATE_NODE,
     UPDATE_RUN,
     changed_limit,
     changed_node,
     changed_run,
     edge_from,
-    ended_node,
     inputs_of,
     limit_from,
     new_node,
@@ -48,6 +46,8 @@ from taskflow.stores.sqlite_columns import (
     part_from,
     queues_with_work,
     run_from,
+    stored,
+    update_node,
 )
 from taskflow.stores.sqlite_lanes import Lanes
 
@@ -64,11 +64,26 @@ class Known:
     def __init__(self) -> None:
         self.nodes: dict[str, NodeRow] = {}
         self.runs: dict[str, RunRow] = {}
+        self.by_key: dict[int, NodeRow] = {}
+        self.run_ids: dict[int, RunId] = {}
+        self.stored: dict[str, tuple[Any, ...]] = {}
 
     def clear(self) -> None:
         """Know nothing."""
-        self.nodes.clear()
-        self.runs.clear()
+        for known in (self.nodes, self.runs, self.by_key, self.run_ids, self.stored):
+            known.clear()
+
+    def add(self, row: NodeRow, stored: tuple[Any, ...]) -> None:
+        """Know a node, and what the file holds of what may change of it."""
+        self.nodes[row.id] = self.by_key[row.key] = row
+        self.stored[row.id] = stored
+
+    def drop(self, node: str) -> None:
+        """Know nothing of a node."""
+        row = self.nodes.pop(node, None)
+        if row is not None:
+            self.by_key.pop(row.key, None)
+            self.stored.pop(node, None)
 
 
 class SqliteRows:
@@ -89,9 +104,9 @@ class SqliteRows:
         self.ranges_ended: list[tuple[NodeRow, int, int]] = []
         self.freed = False
         self._db = db
-        known = known or Known()
-        self._nodes = known.nodes
-        self._runs = known.runs
+        self._known = known or Known()
+        self._nodes = self._known.nodes
+        self._runs = self._known.runs
         self._released: dict[str, list[tuple[NodeId, Edge]]] = {}
         self._over: list[str] = []
         self._dirty: dict[str, NodeRow] = {}
@@ -126,6 +141,7 @@ class SqliteRows:
     def _keep_run(self, t: Sequence[Any]) -> RunRow:
         row = self._runs[t[1]] = run_from(t)
         row.meta = _Meta(self._db, row.key)
+        self._known.run_ids[row.key] = row.id
         return row
 
     def node(self, node: NodeId, /) -> NodeRow | None:
@@ -134,20 +150,29 @@ class SqliteRows:
             self.load((node,))
         return self._nodes.get(node)
 
-    def load(self, nodes: Iterable[NodeId], /, columns: str = LOAD_NODE) -> None:
+    def load(self, nodes: Iterable[NodeId], /) -> None:
         """See `Rows.load`."""
         missing = [node for node in nodes if node not in self._nodes]
-        if not missing:
-            return
-        one = len(missing) == 1
-        where = "n.id = ?" if one else "n.id in (select value from json_each(?))"
-        values = str(missing[0]) if one else json.dumps(missing)
-        sql = f"select {columns}, {LOAD_RUN_BRIEFLY} from node n join run r on r.key = n.run where {where}"
-        for t in self._db.execute(sql, (values,)):
-            row = node_from(t)
-            self._nodes[row.id] = row
-            if row.run not in self._runs:
-                self._keep_run(t[NODE_WIDTH:])
+        if missing:
+            self._load(f"{LOAD_NODE_ALONE} from node n where n.id", missing)
+
+    def _load(self, what: str, values: Sequence[Any]) -> None:
+        """Read nodes that are not known, and their runs."""
+        found = self._select(what, values)
+        run_ids = self._known.run_ids
+        new = {t[2] for t in found} - run_ids.keys()
+        if new:
+            for run in self._select(f"{LOAD_RUN_BRIEFLY} from run r where r.key", list(new)):
+                self._keep_run(run)
+        for t in found:
+            self._known.add(node_from(t, run_ids[t[2]]), stored(t))
+
+    def _select(self, what: str, values: Sequence[Any]) -> list[Any]:
+        """Rows in which the last that is named is one of these values."""
+        if len(values) == 1:
+            return self._db.execute(f"select {what} = ?", values).fetchall()
+        sql = f"select {what} in (select value from json_each(?))"
+        return self._db.execute(sql, (json.dumps(values),)).fetchall()
 
     def ready(self, queues: Sequence[str], full: Collection[str], /) -> Iterator[NodeRow]:
         """See `Rows.ready`.
@@ -189,7 +214,7 @@ class SqliteRows:
             if t[0] in changed:
                 continue
             try:
-                row = self._known(t)
+                row = self._keep(t)
             except (LookupError, TypeError, ValueError) as error:
                 # Somebody else wrote it; it must not keep all other work from being claimed.
                 _log.error("node %s cannot be read: %r", t[1], error, extra={"action": "claim", "node": t[1]})
@@ -210,20 +235,21 @@ class SqliteRows:
             for lane, name in self._lanes.open_in(queue):
                 keys = self._lanes.walk(lane, name, full)
                 cursors.append(self._db.execute(f"{sql}n.key = ?", (key,)).fetchone() for key in keys)
-        return cursors[0] if len(cursors) == 1 else heapq.merge(*cursors, key=lambda t: (-t[9], t[0]))
+        return cursors[0] if len(cursors) == 1 else heapq.merge(*cursors, key=lambda t: (-t[7], t[0]))
 
     def nodes_of(self, run: RunId, /) -> list[NodeRow]:
         """See `Rows.nodes_of`."""
         self.flush()
         sql = f"select {LOAD_NODE_ARGS} from node n join run r on r.key = n.run where r.id = ? order by n.key"
-        return [self._known(t) for t in self._db.execute(sql, (run,)).fetchall()]
+        return [self._keep(t) for t in self._db.execute(sql, (run,)).fetchall()]
 
-    def _known(self, t: Sequence[Any]) -> NodeRow:
+    def _keep(self, t: Sequence[Any]) -> NodeRow:
         row = self._nodes.get(t[1])
         if row is None:
-            row = self._nodes[t[1]] = node_from(t)
+            row = node_from(t)
+            self._known.add(row, stored(t))
         else:
-            row.args = t[5]
+            row.args = t[4]
         return row
 
     def alarms(self, limit: int, /) -> list[NodeRow]:
@@ -233,7 +259,7 @@ class SqliteRows:
             f"select {LOAD_NODE} from node n join run r on r.key = n.run"
             " where n.alarm_at <= ? order by n.alarm_at limit ?"
         )
-        return [self._known(t) for t in self._db.execute(sql, (self.now, limit)).fetchall()]
+        return [self._keep(t) for t in self._db.execute(sql, (self.now, limit)).fetchall()]
 
     def next_alarm(self) -> float | None:
         """See `Rows.next_alarm`."""
@@ -259,7 +285,8 @@ class SqliteRows:
 
     def limits_due(self) -> list[LimitRow]:
         """See `Rows.limits_due`."""
-        self.flush()
+        if self._dirty_limits:
+            self._write_limits()
         sql = f"{LOAD_LIMIT} where alarm_at <= ? order by alarm_at, name"
         return [
             self._limits.setdefault(t[0], limit_from(t))
@@ -468,7 +495,7 @@ class SqliteRows:
         """See `Rows.add_node`."""
         node.key = self._next_node = self._next_node or self._next("node")
         self._next_node += 1
-        self._nodes[node.id] = self._new[node.id] = node
+        self._nodes[node.id] = self._known.by_key[node.key] = self._new[node.id] = node
         for position, edge in enumerate(edges):
             self._edges.append((edge, node.key, position, edge.parent not in ended))
         self._blobs += [(node.key, name) for name in blob_names(node.args)]
@@ -564,18 +591,20 @@ class SqliteRows:
     ) -> dict[str, list[tuple[NodeId, Edge]]] | None:
         """The successors of all of them at once, with their rows; `None` when there are very many."""
         sql = (
-            "select e.parent, n.id, e.mode, e.lo, e.hi from edge e join node n on n.key = e.child"
-            " where e.parent in (select value from json_each(?)) and e.live"
-            " order by e.parent, e.child limit ?"
+            "select parent, child, mode, lo, hi from edge"
+            " where parent in (select value from json_each(?)) and live order by parent, child limit ?"
         )
         edges = self._db.execute(sql, (keys, _CHILDREN_AT_ONCE)).fetchall()
         if len(edges) == _CHILDREN_AT_ONCE:
             return None
+        by_key = self._known.by_key
+        missing = {edge[1] for edge in edges} - by_key.keys()
+        if missing:
+            self._load(f"{LOAD_NODE_ALONE_ARGS} from node n where n.key", list(missing))
         found: dict[str, list[tuple[NodeId, Edge]]] = {}
         for key, child, *edge in edges:
             parent = ended[key]
-            found.setdefault(parent, []).append((NodeId(child), edge_from(parent, *edge)))
-        self.load({child for children in found.values() for child, _ in children}, LOAD_NODE_ARGS)
+            found.setdefault(parent, []).append((by_key[child].id, edge_from(parent, *edge)))
         return found
 
     # ── what is decided at a submit ──────────────────────────────────────────────────
@@ -612,7 +641,7 @@ class SqliteRows:
             " and n.open > 0 and n.state != 'blocked' order by n.key limit ?"
         )
         found = self._db.execute(sql, (queue, last.key if last else 0, limit)).fetchall()
-        return [self._known(t) for t in found]
+        return [self._keep(t) for t in found]
 
     def unstarted(self, node: NodeRow, limit: int, /) -> list[Part]:
         """See `Rows.unstarted`."""
@@ -633,7 +662,7 @@ class SqliteRows:
         if self._todo:
             self._db.executemany("insert into todo(node, after) values(?,?)", self._todo)
         for node in self._over:
-            self._nodes.pop(node, None)
+            self._known.drop(node)
 
     def _write_pending(self) -> None:
         for queue, more in self._pending.items():
@@ -652,15 +681,7 @@ class SqliteRows:
         db = self._db
         self._write_new()
         if self._dirty:
-            live = [changed_node(row) for row in self._dirty.values() if row.id not in self._ends]
-            ended = [ended_node(self._nodes[node], end) for node, end in self._ends.items()]
-            if live:
-                db.executemany(UPDATE_NODE, live)
-                self._lanes.queued(self._dirty.values())
-            if ended:
-                db.executemany(UPDATE_ENDED_NODE, ended)
-            self._dirty.clear()
-            self._ends.clear()
+            self._write_changed()
         if self._dirty_runs:
             db.executemany(UPDATE_RUN, [changed_run(run) for run in self._dirty_runs.values()])
             self._dirty_runs.clear()
@@ -672,6 +693,22 @@ class SqliteRows:
         if self._blobs:
             db.executemany("insert or ignore into blob values(?,?)", self._blobs)
             self._blobs.clear()
+
+    def _write_changed(self) -> None:
+        known = self._known.stored
+        alike: dict[str, list[list[Any]]] = {}
+        for node, row in self._dirty.items():
+            now = changed_node(row)
+            sql, values = update_node(known.get(node), now, self._ends.get(node))
+            known[node] = now
+            alike.setdefault(sql, []).append([*values, row.key])
+        for sql, changes in alike.items():
+            if sql:
+                self._db.executemany(sql, changes)
+        if len(self._ends) < len(self._dirty):
+            self._lanes.queued(self._dirty.values())
+        self._dirty.clear()
+        self._ends.clear()
 
     def _write_limits(self) -> None:
         for name, row in self._dirty_limits.items():
