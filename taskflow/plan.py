@@ -138,6 +138,7 @@ class Draft:
         self.locks: list[tuple[Lock, Unique]] = []
         self.tags: dict[NodeId, Mapping[str, Any]] = {}
         self._now = now
+        self._sent: dict[int, _Sent] = {}
 
     def call(
         self,
@@ -164,7 +165,7 @@ class Draft:
         Raises:
             CannotPickle: The function or an argument cannot travel.
         """
-        digest = self.codec.function(fn, retry=options.retries, breaker=options.judge)
+        digest = self._digest(fn, options)
         value, links = self._dump_args(fn, digest, args, kwargs or {}, edges, options)
         policy = options.policy_for(fn, args, kwargs)
         node = self._add(fn, digest, value, links, options, policy, node_id, label, 1, False, ())
@@ -236,7 +237,7 @@ class Draft:
         if has_reference(first, star):
             fn, items, given = _with_slots(fn, items, star)
             args, star = (given, *args), False
-        digest = self.codec.function(fn, retry=options.retries, breaker=options.judge)
+        digest = self._digest(fn, options)
         shared = {**(kwargs or {}), STAR: True} if star else kwargs or {}
         value, links = self._dump_args(fn, digest, args, shared, edges, options)
         paged = tuple(pages(self.codec, digest, items, page_items))
@@ -268,7 +269,7 @@ class Draft:
             The id of the array node.
         """
         target = node_id or NodeId(new_id())
-        digest = self.codec.function(fn, retry=options.retries, breaker=options.judge)
+        digest = self._digest(fn, options)
         around = Options(
             queue=options.queue, priority=options.priority, on_failure=options.on_failure, after=options.after
         )
@@ -308,6 +309,16 @@ class Draft:
                 f"The id {first.id} is used twice, by {first.label!r} and by {last[first.id].label!r}."
             )
         return Plan(run_id, tuple(self.nodes), name, meta or {})
+
+    def _digest(self, fn: Callable[..., Any], options: Options) -> str:
+        """The digest of a function. Of the many calls that one draft has of it, the first looks at what it
+        captures."""
+        treated = (options.retries, options.judge)
+        sent = self._sent.get(id(fn))
+        if sent is None or sent.treated != treated:
+            digest = self.codec.function(fn, retry=options.retries, breaker=options.judge)
+            sent = self._sent[id(fn)] = _Sent(fn, treated, digest)
+        return sent.digest
 
     def _dump_args(
         self,
@@ -383,6 +394,14 @@ class Draft:
         return node.id
 
 
+class _Sent(NamedTuple):
+    """A function that was drawn, kept so that its id stays its own, and what its exceptions mean."""
+
+    fn: Callable[..., Any]
+    treated: tuple[Any, ...]
+    digest: str
+
+
 class _Links:
     """The edges of one node, and the input position of each that gives a value."""
 
@@ -409,7 +428,7 @@ class _Links:
             if isinstance(other, Reference):
                 other.is_needed()
             parent = alias.get(other.node_id, other.node_id)
-            self._take(self._single(parent, other, EdgeMode.AFTER) or Edge(parent, EdgeMode.AFTER))
+            self._take(self._edge(parent, other, EdgeMode.AFTER))
 
     def position(self, reference: Reference) -> int:
         """Where the value of a reference stands among the inputs; new ones get the next place."""
@@ -419,13 +438,12 @@ class _Links:
         parent = self._alias.get(node_id, node_id)
         if isinstance(reference, Output):
             return self._take(Edge(parent, reference.mode, reference.lo, reference.hi))
-        mode = getattr(reference, "mode", EdgeMode.ALL)
-        return self._take(self._single(parent, reference, mode) or Edge(parent, mode))
+        return self._take(self._edge(parent, reference, getattr(reference, "mode", EdgeMode.ALL)))
 
-    def _single(self, parent: NodeId, reference: Any, mode: EdgeMode) -> Edge | None:
-        """The edge to a call of a burst: which of its calls are meant is filled in at the end."""
+    def _edge(self, parent: NodeId, reference: Any, mode: EdgeMode) -> Edge:
+        """Of a call of a burst, which of its calls are meant is filled in at the end."""
         if not getattr(reference, "is_single", False):
-            return None
+            return Edge(parent, mode)
         found = self._stand_in.get((parent, reference.index))
         if found is not None:
             return Edge(found, mode)

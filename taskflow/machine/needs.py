@@ -138,6 +138,8 @@ def _both(one: EdgeMode, other: EdgeMode) -> EdgeMode:
 
 def check_acyclic(nodes: Sequence[Node]) -> None:
     """Raises `CycleError` when nodes wait for each other."""
+    if _is_in_order(nodes):
+        return
     waits = {node.id: {e.parent for e in node.edges} for node in nodes}
     waits = {node: {p for p in parents if p in waits} for node, parents in waits.items()}
     below: dict[NodeId, list[NodeId]] = {}
@@ -157,6 +159,16 @@ def check_acyclic(nodes: Sequence[Node]) -> None:
         cycle = _one_cycle(waits)
         text = " → ".join(labels[node] for node in cycle)
         raise CycleError(f"These nodes wait for each other: {text}. Remove one of the edges.", cycle=cycle)
+
+
+def _is_in_order(nodes: Sequence[Node]) -> bool:
+    """Whether each stands behind what it waits for, as plans are mostly drawn."""
+    ahead = {node.id for node in nodes}
+    for node in nodes:
+        if node.edges and any(edge.parent in ahead for edge in node.edges):
+            return False
+        ahead.discard(node.id)
+    return True
 
 
 def _one_cycle(waits: dict[NodeId, set[NodeId]]) -> list[NodeId]:

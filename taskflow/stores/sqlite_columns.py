@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import compress
+from operator import ne
 from typing import Any
 
 from taskflow.ids import NodeId, RunId
@@ -32,9 +34,11 @@ __all__ = [
     "STATES",
     "UPDATE_LIMIT",
     "UPDATE_RUN",
+    "WORDS",
     "changed_limit",
     "changed_node",
     "changed_run",
+    "compact",
     "edge_from",
     "inputs_of",
     "item_from",
@@ -52,6 +56,8 @@ __all__ = [
 ]
 
 STATES = {state.value: state for state in State}
+WORDS: dict[State | None, str | None] = {None: None} | {state: state.value for state in State}
+"""What is written of a state: looked up, as `value` is a property of Python."""
 MODES = {mode.value: mode for mode in EdgeMode}
 _MAYBE: dict[str | None, State | None] = {None: None} | STATES
 
@@ -129,6 +135,7 @@ _HAS_WORK = (
     "(exists(select 1 from node where state = 'queued' and lane is null and queue = ?)"
     " or exists(select 1 from lane where open = 1 and queue = ?))"
 )
+compact = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _NO_PART = (None,) * len(_PART)
 _ONE_SUCCEEDED = {State.SUCCEEDED: 1}
 INSERT_RUN = f"insert into run({', '.join(_RUN)}) values({', '.join('?' * len(_RUN))})"
@@ -217,14 +224,14 @@ def new_run(r: RunRow) -> tuple[Any, ...]:
     """The values of `INSERT_RUN`."""
     meta = json.dumps(dict(r.meta)) if r.meta else "{}"
     return (
-        r.key, r.id, r.name, meta, r.created_at, r.total, r.open, r.state.value, _counts(r), r.ended_at,
-        _text(r.worst), r.held, r.lock,
+        r.key, r.id, r.name, meta, r.created_at, r.total, r.open, WORDS[r.state], _counts(r), r.ended_at,
+        WORDS[r.worst], r.held, r.lock,
     )  # fmt: skip
 
 
 def changed_run(r: RunRow) -> tuple[Any, ...]:
     """The values of `UPDATE_RUN`."""
-    return r.total, r.open, r.state.value, _counts(r), r.ended_at, _text(r.worst), r.held, r.lock, r.key
+    return r.total, r.open, WORDS[r.state], _counts(r), r.ended_at, WORDS[r.worst], r.held, r.lock, r.key
 
 
 def changed_limit(row: LimitRow) -> tuple[Any, ...]:
@@ -254,12 +261,12 @@ def changed_node(row: NodeRow) -> tuple[Any, ...]:
     story: tuple[Any, ...] = _NO_PART
     if part is not None:
         story = (
-            part.state.value, part.fence, part.worker, part.until, part.attempts, part.deliveries,
+            WORDS[part.state], part.fence, part.worker, part.until, part.attempts, part.deliveries,
             part.started_at, part.cancelled, part.error,
         )  # fmt: skip
     return (
-        row.state.value, row.width, row.cursor, row.open, row.held, row.waiting, row.returned,
-        _text(row.worst), row.fence, row.remaining, row.due_at, row.expires_at,
+        WORDS[row.state], row.width, row.cursor, row.open, row.held, row.waiting, row.returned,
+        WORDS[row.worst], row.fence, row.remaining, row.due_at, row.expires_at,
         row.alarm_at, row.cancelled, row.root, row.final, row.started_at, row.ended_at, int(row.ranged),
         int(row.growing), *story,
     )  # fmt: skip
@@ -279,14 +286,14 @@ def update_node(
     """
     if end is not None:
         now = now[: len(_CHANGING)]
-    at = [i for i, value in enumerate(now) if was is None or value != was[i]]
-    values = [now[i] for i in at]
-    return _update(tuple(at), end is not None), values if end is None else [*values, None, *end]
+    differs = [True] * len(now) if was is None else list(map(ne, now, was))
+    values = list(compress(now, differs))
+    return _update(tuple(differs), end is not None), values if end is None else [*values, None, *end]
 
 
 @lru_cache(maxsize=256)
-def _update(at: tuple[int, ...], ended: bool) -> str:
-    names = [(*_CHANGING, *_PART)[i] for i in at]
+def _update(differs: tuple[bool, ...], ended: bool) -> str:
+    names = list(compress((*_CHANGING, *_PART), differs))
     if ended:
         names += ["part_state", *_STORY]
     return f"update node set {', '.join(f'{name}=?' for name in names)} where key=?" if names else ""
@@ -296,7 +303,7 @@ def inputs_of(row: NodeRow) -> str | None:
     """The edges that give a value, as text."""
     if not row.inputs:
         return None
-    return json.dumps([(e.parent, e.mode.value, *(() if e.hi is None else e[2:])) for e in row.inputs])
+    return compact([e[:2] if e.hi is None else e for e in row.inputs])
 
 
 def posted_as(name: str) -> tuple[str, str]:
@@ -309,13 +316,9 @@ def posted_as(name: str) -> tuple[str, str]:
     return f"posted/{name}", f"posted.body/{name}"
 
 
-def _text(state: State | None) -> str | None:
-    return state.value if state is not None else None
-
-
 def _counts(run: RunRow) -> str:
     if not run.counts:
         return "{}"
     if run.counts == _ONE_SUCCEEDED:
         return '{"succeeded":1}'
-    return json.dumps({state.value: items for state, items in run.counts.items()})
+    return compact(run.counts)

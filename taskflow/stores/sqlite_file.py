@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import random
@@ -27,6 +26,7 @@ from taskflow.ports import Blobs
 from taskflow.states import TERMINAL
 from taskflow.stores.bells import Bells, SocketBell
 from taskflow.stores.place import private_directory, private_file, url_of
+from taskflow.stores.sqlite_columns import compact
 from taskflow.stores.sqlite_rows import Known, SqliteRows
 from taskflow.stores.sqlite_schema import ADDED, SCHEMA, VERSION
 
@@ -42,7 +42,6 @@ CURSOR_BITS = 16
 STEP = ("step.before", "step.inside", "step.after")
 _TABLES = "select name from sqlite_master where type='table'"
 _HAS_TABLES = "select 1 from sqlite_master where name='meta'"
-_compact = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class SqliteFile:
@@ -296,7 +295,7 @@ class SqliteFile:
     def _append(self, rows: SqliteRows) -> None:
         events = rows.events
         for at in range(0, len(events), EVENTS_PER_ROW):
-            body = _compact(
+            body = compact(
                 [
                     (run if run != node else "", node, lo, hi, state)
                     for run, node, lo, hi, state in events[at : at + EVENTS_PER_ROW]

@@ -34,6 +34,7 @@ from taskflow.stores.sqlite_columns import (
     PART_COLUMNS,
     UPDATE_LIMIT,
     UPDATE_RUN,
+    WORDS,
     changed_limit,
     changed_node,
     changed_run,
@@ -401,8 +402,8 @@ class SqliteRows:
             return
         self._db.execute(
             "insert or replace into part values(?,?,?,?,?,?,?,?,?,?,?,?)",
-            (node.key, part.lo, part.hi, part.state.value, part.fence, part.worker, part.until, part.attempts,
-             part.deliveries, part.started_at, part.cancelled, part.error),
+            (node.key, part.lo, part.hi, WORDS[part.state], part.fence, part.worker, part.until,
+             part.attempts, part.deliveries, part.started_at, part.cancelled, part.error),
         )  # fmt: skip
 
     def drop_part(self, node: NodeRow, part: Part, /) -> None:
@@ -423,13 +424,13 @@ class SqliteRows:
         if not node.array:
             self._dirty[node.id] = node
             self._ends[node.id] = (
-                state.value, outcome.value, outcome.error, part.fence, started, outcome.took_s,
+                WORDS[state], outcome.value, outcome.error, part.fence, started, outcome.took_s,
                 part.worker, part.attempts, part.deliveries,
             )  # fmt: skip
             return
         self._db.execute(
             "insert into segment values(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            (node.key, outcome.lo, outcome.hi, state.value, outcome.value, outcome.error, part.fence,
+            (node.key, outcome.lo, outcome.hi, WORDS[state], outcome.value, outcome.error, part.fence,
              part.attempts, part.deliveries, part.worker, started, outcome.took_s, None, 0),
         )  # fmt: skip
 
@@ -439,7 +440,7 @@ class SqliteRows:
         self._db.execute(
             "insert into segment select ?, ?, ?, ?, value, error, end_fence, attempts, deliveries, worker,"
             " item_started_at, took_s, id, 1 from node where key=?",
-            (node.key, part.lo, part.hi, state.value, final.key),
+            (node.key, part.lo, part.hi, WORDS[state], final.key),
         )
         self._db.execute(
             "insert or ignore into blob select ?, name from blob where node=?", (node.key, final.key)
@@ -758,7 +759,7 @@ class SqliteRows:
             edge, child, position, live = new
             if edge.parent in self._nodes:
                 parent = self._nodes[edge.parent].key
-                rows.append((parent, child, position, edge.mode.value, int(live), edge.lo, edge.hi))
+                rows.append((parent, child, position, str(edge.mode), int(live), edge.lo, edge.hi))
             else:
                 later.append(new)
         self._db.executemany("insert or ignore into edge values(?,?,?,?,?,?,?)", rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from taskflow.errors import CycleError, GraphError, UnknownNode, nearest
@@ -43,6 +43,9 @@ def check_acyclic(graph: nx.DiGraph[Any]) -> None:
     """
     import networkx
 
+    place = {node: at for at, node in enumerate(graph)}
+    if all(place[one] < place[other] for one, other in graph.edges):  # as most graphs are built
+        return
     if networkx.is_directed_acyclic_graph(graph):
         return
     cycle = [str(parent) for parent, *_ in networkx.find_cycle(graph)]
@@ -77,26 +80,36 @@ def check_call(name: str, fn: Callable[..., Any], args: Sequence[Any], kwargs: M
     """
     if not callable(fn):
         raise GraphError(f"The step {name!r} calls {fn!r}, which is no function.")
-    signature = _signature(fn)
-    if signature is None:
+    takes = _takes_of(fn)
+    form = (len(args), *kwargs)
+    if takes.signature is None or form in takes.forms:
         return
     try:
-        signature.bind(*args, **kwargs)
+        takes.signature.bind(*args, **kwargs)
     except TypeError as error:
         called = getattr(fn, "__name__", type(fn).__name__)
-        raise GraphError(f"The step {name!r} cannot call {called}{signature}: {error}.") from None
+        raise GraphError(f"The step {name!r} cannot call {called}{takes.signature}: {error}.") from None
+    takes.forms.add(form)
 
 
-_signatures: WeakKeyDictionary[Callable[..., Any], inspect.Signature | None] = WeakKeyDictionary()
+class _Takes(NamedTuple):
+    """What a function takes: its signature, and forms of calls that were tried: how many arguments, and the
+    names of the others."""
+
+    signature: inspect.Signature | None
+    forms: set[tuple[Any, ...]]
 
 
-def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+_known: WeakKeyDictionary[Callable[..., Any], _Takes] = WeakKeyDictionary()
+
+
+def _takes_of(fn: Callable[..., Any]) -> _Takes:
     with suppress(KeyError, TypeError):  # unhashable callables are few
-        return _signatures[fn]
+        return _known[fn]
     try:
-        found = inspect.signature(fn)
+        found = _Takes(inspect.signature(fn), set())
     except (TypeError, ValueError):  # many functions of C do not tell
-        found = None
+        found = _Takes(None, set())
     with suppress(TypeError):
-        _signatures[fn] = found
+        _known[fn] = found
     return found

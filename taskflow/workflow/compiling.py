@@ -70,6 +70,7 @@ class Compiler:
         self._prints: dict[str, str] = {}
         self._by_key: dict[str, NodeId] = {}
         self._live: list[NodeId] = []
+        self._aliases: dict[int, Mapping[NodeId, NodeId]] = {}
 
     def run(self) -> dict[str, NodeId]:
         """Draw them; gives the id of each."""
@@ -88,11 +89,23 @@ class Compiler:
 
     def _draw(self, step: Step, node_id: NodeId) -> None:
         edges = [Edge(self._ids[parent], EdgeMode.AFTER) for parent in step.waits]
-        self._draft.alias = _Alias(step.scope, self._ids)
+        self._draft.alias = self._alias(step.scope)
         try:
             step.draw(self._draft, node_id, edges)
         except CannotPickle as error:
             raise CannotPickle(f"The step {step.name!r}: {error}", culprit=error.culprit) from error
+
+    def _alias(self, scope: Mapping[NodeId, str]) -> Mapping[NodeId, NodeId]:
+        """What the nodes of a scope stand for, which many steps share; a plain dict where all have ids."""
+        alias = self._aliases.get(id(scope))
+        if alias is None:
+            ids = self._ids
+            if len(ids) == len(self._steps) and all(name in ids for name in scope.values()):
+                alias = {node: ids[name] for node, name in scope.items()}
+            else:
+                alias = _Alias(scope, ids)
+            self._aliases[id(scope)] = alias
+        return alias
 
     def _new(self, step: Step, node_id: NodeId) -> NodeId:
         self._draw(step, node_id)
@@ -208,6 +221,9 @@ class _Alias(Mapping[NodeId, NodeId]):
 
     def __getitem__(self, node: NodeId) -> NodeId:
         return self._ids[self._scope[node]]
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._scope
 
     def get(self, node: NodeId, default: Any = None) -> Any:
         name = self._scope.get(node)  # most are asked for in vain: an exception each would be dear

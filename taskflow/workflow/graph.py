@@ -482,8 +482,10 @@ class Workflow:
         if when is not None:
             inside.append(self._insert(self._gate(node, when), inside))
         self.graph.add_node(node.name, node=node)
-        self.graph.add_edges_from((other.name, node.name, {"gives_value": False}) for other in inside)
-        self.graph.add_edges_from((other.name, node.name, {"gives_value": True}) for other in node.parents)
+        edges = [(other.name, node.name, {"gives_value": False}) for other in inside]
+        edges += [(other.name, node.name, {"gives_value": True}) for other in node.parents]
+        if edges:
+            self.graph.add_edges_from(edges)
         return node
 
     def _gate(self, node: Node, when: Any) -> Node:

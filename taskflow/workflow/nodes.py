@@ -65,7 +65,7 @@ class Node(Reference):
 
     def __post_init__(self) -> None:
         self.memo: bool | None = None
-        self.parents = tuple(nodes_in((self.args, self.kwargs)))
+        self.parents = tuple(nodes_in(*self.args, *self.kwargs.values()))
         # A workflow runs many times: this id stands for the one the node gets in each plan.
         self.node_id = NodeId(new_id())
 
@@ -237,21 +237,20 @@ def given(value: Any) -> Any:
     return value
 
 
-def nodes_in(value: Any) -> Iterable[Node]:
-    """The nodes inside a value, each once."""
+def nodes_in(*values: Any) -> Iterable[Node]:
+    """The nodes inside values, each once."""
     found: dict[int, Node] = {}
-    _search(value, found, _DEEPEST)
+    _search(values, found, _DEEPEST)
     return found.values()
 
 
-def _search(value: Any, found: dict[int, Node], depth: int) -> None:
-    if isinstance(value, Node):
-        found[id(value)] = value
-    elif isinstance(value, NodeItem):
-        found[id(value.node)] = value.node
-    elif depth and isinstance(value, (list, tuple, set, frozenset)):
-        for part in value:
+def _search(parts: Iterable[Any], found: dict[int, Node], depth: int) -> None:
+    for part in parts:
+        if isinstance(part, Node):
+            found[id(part)] = part
+        elif isinstance(part, NodeItem):
+            found[id(part.node)] = part.node
+        elif depth and isinstance(part, (list, tuple, set, frozenset)):
             _search(part, found, depth - 1)
-    elif depth and isinstance(value, dict):
-        for part in value.values():
-            _search(part, found, depth - 1)
+        elif depth and isinstance(part, dict):
+            _search(part.values(), found, depth - 1)
