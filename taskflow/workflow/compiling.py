@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from taskflow.codec.fingerprint import digest, fingerprint
 from taskflow.errors import CannotPickle, GraphError, UsageError
+from taskflow.garbage import uncollected
 from taskflow.ids import NodeId, new_id
 from taskflow.plan import EXPAND_FN_KWARG
 from taskflow.records import Edge, EdgeMode, Node, NodeView
@@ -74,6 +75,10 @@ class Compiler:
 
     def run(self) -> dict[str, NodeId]:
         """Draw them; gives the id of each."""
+        with uncollected():
+            return self._run()
+
+    def _run(self) -> dict[str, NodeId]:
         known = self._known
         if known is None or not (self._remembers or self._resumed):
             self._ids = {name: NodeId(new_id()) for name in self._steps}
