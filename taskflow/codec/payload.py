@@ -46,10 +46,11 @@ from taskflow.codec.pickling import (
     Position,
     Snapshot,
     load,
+    no_inputs,
     pack,
     unpack,
 )
-from taskflow.codec.plain import CONTAINERS, SMALL, ask, fits, is_linked, is_plain, literal
+from taskflow.codec.plain import CONTAINERS, SMALL, Gaps, fits, is_plain, literal
 from taskflow.codec.signing import HEADER, MAGIC, TAG, Keyring, Purpose
 from taskflow.codec.stored import SHARE_FROM, Blob, Blobs, Objects, keep, opened
 from taskflow.errors import (
@@ -87,7 +88,7 @@ NAMED = "json:"
 _INLINE = b"\x01"
 _NAMES_BLOBS = b"\x02"
 PLAIN = b"\x03"
-_PACKED, _LINKED, _BLOBS = 1, 2, 4
+_PACKED, _LINKED, _BLOBS, _GAPS = 1, 2, 4, 8
 _LENGTH = struct.Struct("<I")
 _CACHED_FUNCTIONS = 256
 _LOADED_FUNCTIONS = 64
@@ -349,11 +350,10 @@ class Codec:
             if len(body) <= INLINE_MAX:
                 return _INLINE + self._seal(_ARGS, 0, fn.encode(), body)
         kwargs = dict(kwargs or {})
-        if position is not None and is_linked(args) and is_linked(kwargs.values()):
-            asked = [ask(arg, position) for arg in args], {k: ask(v, position) for k, v in kwargs.items()}
-            body = _dumps((tuple(asked[0]), asked[1]), 5)
+        if position is not None and (gaps := Gaps.of(args, kwargs, position)) is not None:
+            body = _dumps(tuple(gaps), 5)
             if len(body) <= INLINE_MAX:
-                return _INLINE + self._seal(_ARGS, _LINKED, fn.encode(), body)
+                return _INLINE + self._seal(_ARGS, _GAPS, fn.encode(), body)
         kept: list[Blob] = []
         try:
             packed = pack((args, kwargs), position, kept=kept)
@@ -420,6 +420,8 @@ class Codec:
         """
         flags, body = self._open_value(_ARGS, fn.encode(), value)
         try:
+            if flags == _GAPS:
+                return Gaps._make(_loads(body)).filled(inputs or no_inputs)
             args, kwargs = _loads(body) if not flags else self._unpack(flags, body, inputs)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - unpickling runs the user's code
             _explain("The arguments", error)

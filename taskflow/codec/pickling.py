@@ -28,7 +28,6 @@ from taskflow.ids import NodeId
 
 __all__ = [
     "ATOMS",
-    "Asked",
     "Inputs",
     "Kept",
     "Packed",
@@ -40,6 +39,7 @@ __all__ = [
     "dumps_small",
     "importable",
     "load",
+    "no_inputs",
     "pack",
     "unpack",
 ]
@@ -96,19 +96,6 @@ class Snapshot:
 
     def __reduce__(self) -> Any:
         return pickle.loads, (self.data,)
-
-
-class Asked:
-    """Stands for a `Reference` whose place is known, so that plain pickle does."""
-
-    __slots__ = ("index", "position")
-
-    def __init__(self, position: int, index: int | None) -> None:
-        self.position = position
-        self.index = index
-
-    def __reduce__(self) -> Any:
-        return _input, (self.position, self.index)
 
 
 class Rows(NamedTuple):
@@ -281,8 +268,8 @@ class _Unpickler(pickle.Unpickler):
         self._shared = shared
 
     def find_class(self, module: str, name: str) -> Any:
-        if name == "_input" and module == __name__:
-            return self._inputs or _input
+        if name == "no_inputs" and module == __name__:
+            return self._inputs or no_inputs
         if name == "_kept" and module == __name__:
             return self.persistent_load
         return super().find_class(module, name)
@@ -293,7 +280,7 @@ class _Unpickler(pickle.Unpickler):
         return self._shared(number)
 
 
-def _input(position: int, index: int | None) -> Any:
+def no_inputs(position: int, index: int | None) -> Any:
     """Takes the place of a `Reference`; `_Unpickler` puts the source of inputs here."""
     raise pickle.UnpicklingError("no inputs here")
 
@@ -381,7 +368,7 @@ class _Rules:
                 culprit="",
             )
         self.linked = True
-        return _input, (self.position(reference), reference.index)
+        return no_inputs, (self.position(reference), reference.index)
 
     def _name(self, obj: Kept) -> Any:
         if self.kept is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from taskflow.codec.pickling import ATOMS, Asked, Position, Reference
+from taskflow.codec.pickling import ATOMS, Inputs, Position, Reference
 
-__all__ = ["CONTAINERS", "SMALL", "ask", "fits", "is_linked", "is_plain", "literal"]
+__all__ = ["CONTAINERS", "SMALL", "Gaps", "fits", "is_plain", "literal"]
 
 _FEW = 16
 _SEQUENCES = (list, tuple)
@@ -43,23 +43,67 @@ def literal(obj: Any) -> str:
     return f"{kind.__name__}({','.join(parts if kind in _SEQUENCES else sorted(parts))})"
 
 
-def is_linked(objects: Iterable[Any]) -> bool:
-    """Whether there is nothing but atoms and references, and lists and tuples of these."""
-    for obj in objects:
-        kind = type(obj)
-        if kind in _SEQUENCES:
-            if not all(type(part) in ATOMS or issubclass(type(part), Reference) for part in obj):
+class Gaps(NamedTuple):
+    """Arguments with nothing where references stood.
+
+    Args:
+        args: By position; with a list for each tuple that has a gap.
+        kwargs: By name.
+        asked: Of each gap in which argument it is, where if that is a list, and which input belongs there.
+        tuples: The arguments that were tuples.
+    """
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    asked: list[tuple[int | str, int | None, int, int | None]]
+    tuples: list[int | str]
+
+    @classmethod
+    def of(cls, args: Iterable[Any], kwargs: Mapping[str, Any], position: Position) -> Gaps | None:
+        """Ask `position` of all references, if nothing but atoms and lists and tuples is around them."""
+        made = cls([*args], {**kwargs}, [], [])
+        places: Any = (made.args, enumerate(made.args)), (made.kwargs, [*made.kwargs.items()])
+        for holder, entries in places:
+            for key, value in entries:
+                kind = type(value)
+                if kind in ATOMS:
+                    continue
+                if issubclass(kind, Reference):
+                    made.asked.append((key, None, position(value), value.index))
+                    holder[key] = None
+                elif kind not in _SEQUENCES or not made._open(holder, key, value, position):
+                    return None
+        return made
+
+    def _open(self, holder: Any, key: int | str, parts: Sequence[Any], position: Position) -> bool:
+        """The same for the parts of an argument; `False` when there is more among them."""
+        left = list(parts)
+        for at, part in enumerate(parts):
+            kind = type(part)
+            if kind in ATOMS:
+                continue
+            if not issubclass(kind, Reference):
                 return False
-        elif kind not in ATOMS and not issubclass(kind, Reference):
-            return False
-    return True
+            self.asked.append((key, at, position(part), part.index))
+            left[at] = None
+        if type(parts) is tuple:
+            self.tuples.append(key)
+        holder[key] = left
+        return True
 
-
-def ask(obj: Any, position: Position) -> Any:
-    """The same with each reference replaced by what asks for it."""
-    if type(obj) in _SEQUENCES:
-        return type(obj)(ask(part, position) for part in obj)
-    return Asked(position(obj), obj.index) if issubclass(type(obj), Reference) else obj
+    def filled(self, inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments, with the inputs where references stood."""
+        args, kwargs = self.args, self.kwargs
+        for key, at, position, index in self.asked:
+            holder: Any = kwargs if type(key) is str else args
+            if at is None:
+                holder[key] = inputs(position, index)
+            else:
+                holder[key][at] = inputs(position, index)
+        for key in self.tuples:
+            holder = kwargs if type(key) is str else args
+            holder[key] = tuple(holder[key])
+        return tuple(args), kwargs
 
 
 def fits(objects: Iterable[Any], most: int) -> bool:

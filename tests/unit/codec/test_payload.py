@@ -125,6 +125,41 @@ def test_a_future_anywhere_in_the_arguments_becomes_an_input(codec: Codec) -> No
     assert kwargs == {"k": (1, None)}
 
 
+links = st.builds(Pending, st.sampled_from("abc"), st.none() | st.integers(0, 3))
+linked = st.recursive(
+    atoms | links,
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text(), inner),
+)
+
+
+def _resolved(value: Any) -> Any:
+    """What a worker sees: in place of a reference, which input it is and which item of it."""
+    if isinstance(value, Pending):
+        return ("abc".index(value.node_id), value.index)
+    if isinstance(value, dict):
+        return {key: _resolved(part) for key, part in value.items()}
+    return type(value)(map(_resolved, value)) if isinstance(value, (list, tuple)) else value
+
+
+@settings(max_examples=60)
+@given(args=st.lists(linked).map(tuple), kwargs=st.dictionaries(st.text(), linked))
+def test_futures_among_any_arguments_become_inputs_and_the_rest_arrives_as_it_was(
+    shared_codec: Codec, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    value = shared_codec.dump_args(FN, args, kwargs, lambda ref: "abc".index(ref.node_id))
+
+    found = shared_codec.load_args(FN, value, lambda position, index: (position, index))
+
+    assert repr(found) == repr((_resolved(args), _resolved(kwargs)))
+
+
+def test_inputs_that_are_not_there_are_told(shared_codec: Codec) -> None:
+    value = shared_codec.dump_args(FN, (Pending("a"), [Pending("b")]), {}, lambda ref: 0)
+
+    with pytest.raises(PayloadError, match="no inputs here"):
+        shared_codec.load_args(FN, value)
+
+
 def test_thousands_of_futures_in_a_list_are_inputs(codec: Codec) -> None:
     many = [Pending(str(n)) for n in range(5000)]
     value = codec.dump_args(FN, (many,), {}, lambda ref: int(ref.node_id))
