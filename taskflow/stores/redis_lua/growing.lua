@@ -159,6 +159,7 @@ function M.assemble(a)
     local piece = unpacked(raw)
     R.values_are(piece[3])
     R.use(run.id, piece[2])
+    R.expect_nodes(piece[1])
     begin(add_nodes(run, piece[1]))
     run.pieces = run.pieces - 1
     R.later('LPOP', stage)

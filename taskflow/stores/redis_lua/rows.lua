@@ -232,6 +232,13 @@ function R.add_run(id, name, meta, pieces)
   return run
 end
 
+local function are_new(list)
+  for i = 1, #list do
+    local id = list[i][1]
+    if nodes[id] == nil then nodes[id] = false end
+  end
+end
+
 -- Ask at once whether a run and its nodes are all new, and nothing is left to do: so it mostly is.
 function R.expect_new(run, list)
   local asked = {'EXISTS', K.todo, P .. 'n:' .. run}
@@ -241,10 +248,14 @@ function R.expect_new(run, list)
   if call(unpack(asked)) > 0 then return end
   todo.exhausted = true
   if runs[run] == nil then runs[run] = false end -- else it came in this step
-  for i = 1, #list do
-    local id = list[i][1]
-    if nodes[id] == nil then nodes[id] = false end
-  end
+  are_new(list)
+end
+
+-- The same for nodes of a run that is there.
+function R.expect_nodes(list)
+  local asked = {'EXISTS'}
+  for i = 1, #list do asked[i + 1] = P .. 'n:' .. list[i][1] end
+  if asked[2] and call(unpack(asked)) == 0 then are_new(list) end
 end
 
 -- `edges`: {parent, mode, lo, hi}; `pages`: {lo, hi, value}; `ended`: predecessors that release nothing any more.
@@ -338,7 +349,7 @@ end
 -- ── edges downwards ───────────────────────────────────────────────────────────────────
 
 local function member(child, edge)
-  return table.concat({child, edge[2], string.format('%.0f', edge[3]), edge[4] and string.format('%.0f', edge[4]) or ''}, '\0')
+  return table.concat({child, edge[2], whole(edge[3]), edge[4] and whole(edge[4]) or ''}, '\0')
 end
 
 local function from_member(parent, text)
@@ -1123,11 +1134,15 @@ local function write_run(run)
   end
 end
 
+local MOST_UNPACKED = 1000 -- as arguments of one command: Lua's stack has room for some thousands
+
 local function write_members(id, members)
   local run, key = R.run(id), P .. 'rn:' .. id
   if run.new and members[1] == id and not members[2] then return end -- see `R.members`
   if not run.new and R.node(id) and call('EXISTS', key) == 0 then call('RPUSH', key, id) end
-  for _, name in ipairs(members) do call('RPUSH', key, name) end
+  for at = 1, #members, MOST_UNPACKED do
+    call('RPUSH', key, unpack(members, at, math.min(#members, at + MOST_UNPACKED - 1)))
+  end
 end
 
 -- Blobs stay as long as that run does.
@@ -1161,7 +1176,7 @@ end
 local function write_edges()
   for parent, list in pairs(added) do
     local key = P .. 'ch:' .. parent
-    for _, entry in ipairs(list) do call('ZADD', key, number(entry[1]), member(entry[2], entry[3])) end
+    for _, entry in ipairs(list) do call('ZADD', key, whole(entry[1]), member(entry[2], entry[3])) end
   end
   for parent, list in pairs(removed) do
     for _, text in pairs(list) do call('ZREM', P .. 'ch:' .. parent, text) end
@@ -1241,18 +1256,26 @@ local function said_of(id, array, segment, blobs)
   }
 end
 
--- What calls gave that ended in this step, when those are few and small; the bytes go to `blobs`.
-local function outcomes_said(blobs)
-  local found, size = {}, 0
+local function calls_of(row) return (not row.array or row.singles) and row.segments or NONE end
+
+-- Whether the calls that ended in this step are few, and what they gave is small.
+local function is_little()
+  local ends, size = 0, 0
   for i = 1, #changed do
+    local segments = calls_of(changed[i])
+    ends = ends + #segments
+    if ends > MOST_ENDS_SAID or segments[1] and changed[i].final then return false end
+    for n = 1, #segments do size = size + #(segments[n].value or '') + #(segments[n].error or '') end
+  end
+  return size <= MOST_BYTES_SAID
+end
+
+-- What calls gave that ended in this step, when that is little; the bytes go to `blobs`.
+local function outcomes_said(blobs)
+  local found = {}
+  for i = 1, is_little() and #changed or 0 do
     local row = changed[i]
-    local segments = (not row.array or row.singles) and row.segments or NONE
-    for n = 1, #segments do
-      local s = segments[n]
-      size = size + #(s.value or '') + #(s.error or '')
-      if #found == MOST_ENDS_SAID or row.final or size > MOST_BYTES_SAID then return {} end
-      found[#found + 1] = said_of(row.id, row.array and 1 or 0, s, blobs)
-    end
+    for _, s in ipairs(calls_of(row)) do found[#found + 1] = said_of(row.id, row.array and 1 or 0, s, blobs) end
   end
   return found
 end
