@@ -489,6 +489,7 @@ class SqliteRows:
         run.key = self._next_run = self._next_run or self._next("run")
         self._next_run += 1
         self._runs[run.id] = self._new_runs[run.id] = run
+        self._known.run_ids[run.key] = run.id
 
     def add_node(
         self, node: NodeRow, edges: Sequence[Edge], pages: Sequence[Page], ended: Collection[NodeId], /
