@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from taskflow.canvas.applied import Serially
 from taskflow.codec.functions import describe
 from taskflow.errors import WrongArguments
+from taskflow.forms import Forms
 
 __all__ = ["Arities", "Arity"]
 
@@ -25,8 +25,7 @@ class Arity:
     def __init__(self, fn: Callable[..., Any]) -> None:
         self._serial = fn if isinstance(fn, Serially) else None
         self._fn = fn.func if isinstance(fn, Serially) else fn
-        self._seen: set[tuple[Any, ...]] = set()
-        self._signature = _signature_of(self._fn)
+        self._forms = Forms(self._fn)
 
     def check(self, args: Sequence[Any], kwargs: Collection[str]) -> None:
         """Refuse arguments that the function cannot take; of keywords, only the names matter.
@@ -35,30 +34,26 @@ class Arity:
             WrongArguments: It cannot; the message has the function's own signature.
         """
         for call in (args,) if self._serial is None else self._serial.calls(*args):
-            if (len(call), *kwargs) not in self._seen:
-                self._bind(call, kwargs)
+            if (len(call), *kwargs) not in self._forms.known:
+                self._try(call, kwargs)
 
-    def _bind(self, args: Sequence[Any], kwargs: Collection[str]) -> None:
-        if self._signature is None:
-            return
-        try:
-            self._signature.bind(*args, **dict.fromkeys(kwargs))
-        except TypeError as error:
+    def _try(self, args: Sequence[Any], kwargs: Collection[str]) -> None:
+        refusal = self._forms.refusal(args, kwargs)
+        if refusal is not None:
             name = describe(self._fn)
             given = [*(["…"] * len(args)), *(f"{keyword}=…" for keyword in kwargs)]
             raise WrongArguments(
-                f"{name}{self._signature} cannot be called as {name}({', '.join(given)}): {error}."
+                f"{name}{self._forms.signature} cannot be called as {name}({', '.join(given)}): {refusal}."
                 " In a chain or chord the result before it is the first argument, unless it is immutable"
                 " (.si). @task(typing=False) skips this check."
-            ) from None
-        self._seen.add((len(args), *kwargs))
+            )
 
     def checked(self, items: Iterable[Item], lead: tuple[Any, ...]) -> Iterator[Item]:
         """The arguments of calls as they come, each checked behind those they share."""
         shared = len(lead)
         for item in items:
             args, kwargs = item
-            if self._serial is not None or (shared + len(args), *kwargs) not in self._seen:
+            if self._serial is not None or (shared + len(args), *kwargs) not in self._forms.known:
                 self.check((*lead, *args), kwargs)
             yield item
 
@@ -75,10 +70,3 @@ class Arities:
         if found is None:
             found = self._known[id(fn)] = (fn, Arity(fn))  # kept, so that its id stays its own
         return found[1]
-
-
-def _signature_of(fn: Callable[..., Any]) -> inspect.Signature | None:
-    try:
-        return inspect.signature(fn)
-    except (TypeError, ValueError):
-        return None

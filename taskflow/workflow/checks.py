@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from taskflow.errors import CycleError, GraphError, UnknownNode, nearest
+from taskflow.forms import Forms
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -80,36 +80,20 @@ def check_call(name: str, fn: Callable[..., Any], args: Sequence[Any], kwargs: M
     """
     if not callable(fn):
         raise GraphError(f"The step {name!r} calls {fn!r}, which is no function.")
-    takes = _takes_of(fn)
-    form = (len(args), *kwargs)
-    if takes.signature is None or form in takes.forms:
-        return
-    try:
-        takes.signature.bind(*args, **kwargs)
-    except TypeError as error:
+    forms = _forms_of(fn)
+    refusal = forms.refusal(args, kwargs)
+    if refusal is not None:
         called = getattr(fn, "__name__", type(fn).__name__)
-        raise GraphError(f"The step {name!r} cannot call {called}{takes.signature}: {error}.") from None
-    takes.forms.add(form)
+        raise GraphError(f"The step {name!r} cannot call {called}{forms.signature}: {refusal}.")
 
 
-class _Takes(NamedTuple):
-    """What a function takes: its signature, and forms of calls that were tried: how many arguments, and the
-    names of the others."""
-
-    signature: inspect.Signature | None
-    forms: set[tuple[Any, ...]]
+_known: WeakKeyDictionary[Callable[..., Any], Forms] = WeakKeyDictionary()
 
 
-_known: WeakKeyDictionary[Callable[..., Any], _Takes] = WeakKeyDictionary()
-
-
-def _takes_of(fn: Callable[..., Any]) -> _Takes:
+def _forms_of(fn: Callable[..., Any]) -> Forms:
     with suppress(KeyError, TypeError):  # unhashable callables are few
         return _known[fn]
-    try:
-        found = _Takes(inspect.signature(fn), set())
-    except (TypeError, ValueError):  # many functions of C do not tell
-        found = _Takes(None, set())
+    found = Forms(fn)
     with suppress(TypeError):
         _known[fn] = found
     return found

@@ -31,8 +31,10 @@ def written(store: SQLiteStore) -> Iterator[list[str]]:
     store._writer.set_trace_callback(
         lambda statement: statements.append(statement) if statement.startswith("update node") else None
     )
-    yield statements
-    store._writer.set_trace_callback(None)
+    try:
+        yield statements
+    finally:
+        store._writer.set_trace_callback(None)
 
 
 def node(name: str, *parents: str) -> Node:
