@@ -21,6 +21,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from taskflow.codec import bundle
@@ -356,14 +357,14 @@ class Codec:
                 return _INLINE + self._seal(_ARGS, _GAPS, fn.encode(), body)
         kept: list[Blob] = []
         try:
-            packed = pack((args, kwargs), position, kept=kept)
+            packed = self._objects.pack((args, kwargs), position, kept=kept)
             if packed.size <= INLINE_MAX:
                 return self._value(_ARGS, fn, packed, self._still(kept))
             shared = self._objects.share([*args, *kwargs.values()], INLINE_MAX)
             if shared:
                 numbers = {key: number for number, key in enumerate(shared)}
                 kept.clear()
-                packed = pack((args, kwargs), position, shared=numbers, kept=kept)
+                packed = self._objects.pack((args, kwargs), position, shared=numbers, kept=kept)
         except (Exception, SystemExit) as error:
             _pass_on(error)
             roots = _numbered("argument", "args", 0, args)
@@ -655,7 +656,7 @@ class Codec:
             return one == two
         (mine, rest), (theirs, other_rest) = _split(one[1]), _split(two[1])
         first, second = ([Blob(*entry) for entry in top["blobs"]] for top in (mine, theirs))
-        same = len(first) == len(second) and rest == other_rest
+        same = len(first) == len(second) and rest == other_rest and mine.get("lent") == theirs.get("lent")
         return same and all(map(self._objects.is_same, first, second))
 
     def result_for(self, node: str, lo: int, hi: int, segment: Segment) -> Value | None:
@@ -728,25 +729,26 @@ class Codec:
                 return _INLINE + self._seal(purpose, 0, context.encode(), body)
         kept: list[Blob] = []
         try:
-            packed = pack(obj, kept=kept)
+            packed = self._objects.pack(obj, kept=kept)
         except (Exception, SystemExit) as error:
             _pass_on(error)
             raise cannot_pickle(error, roots()) from error
-        if most is not None and packed.size > most:
+        if most is not None and packed.size + packed.lent_bytes > most:
             raise TooMuch
         return self._value(purpose, context, packed, self._still(kept))
 
     def _value(self, purpose: int, context: str, packed: Packed, shared: Sequence[Blob] = ()) -> Value:
+        shared, lent = _with_lenders(shared, packed)
         if packed.size > INLINE_MAX:
             blob = self._objects.put(packed, os.urandom(16).hex())
-            top = _json({"blobs": [blob, *shared], "whole": True})
+            top = _json({"blobs": [blob, *shared], "whole": True, **lent})
             flags = _BLOBS | (_LINKED if packed.linked else 0)
             return _NAMES_BLOBS + self._seal(purpose, flags, context.encode(), top)
         flags = (_PACKED if packed.buffers else 0) | (_LINKED if packed.linked else 0)
         body = b"".join(packed.parts()) if packed.buffers else packed.pickle
         if not shared:
             return _INLINE + self._seal(purpose, flags, context.encode(), body)
-        body = _json({"blobs": shared, "whole": False}) + body
+        body = _json({"blobs": shared, "whole": False, **lent}) + body
         return _NAMES_BLOBS + self._seal(purpose, flags | _BLOBS, context.encode(), body)
 
     # ── values to objects ───────────────────────────────────────────────────────────
@@ -770,18 +772,19 @@ class Codec:
             _explain(what, error)
 
     def _unpack(self, flags: int, body: bytes, inputs: Inputs | None) -> Any:
-        shared = None
+        shared, lent = None, {}
+        if not flags & _LINKED:
+            inputs = None
         if flags & _BLOBS:
             top, body = _split(body)
             blobs = [Blob(*entry) for entry in top["blobs"]]
+            others = blobs[1:] if top["whole"] else blobs
+            lent = self._objects.lent(others, top.get("lent", ()))
+            shared = self._objects.loader(others) if flags & _LINKED else None
             if top["whole"]:
-                shared = self._objects.loader(blobs[1:]) if flags & _LINKED else None
-                return self._objects.load(blobs[0], inputs if flags & _LINKED else None, shared)
-            shared = self._objects.loader(blobs)
-        if not flags & _LINKED:
-            inputs = None
+                return self._objects.load(blobs[0], inputs, shared, lent)
         if flags & _PACKED:
-            return _unpack_inline(body, inputs, shared)
+            return _unpack_inline(body, inputs, shared, lent)
         return load(body, (), inputs, shared)
 
 
@@ -831,9 +834,26 @@ def _with_frames(error: BaseException | None, failure: Failure, story: bytes) ->
         return stand_in(failure) if error is None else with_traceback(error, failure)
 
 
-def _unpack_inline(body: bytes, inputs: Inputs | None, shared: Callable[[int], Any] | None) -> Any:
+def _with_lenders(shared: Sequence[Blob], packed: Packed) -> tuple[Sequence[Blob], dict[str, Any]]:
+    """The blobs beside a value, and where those of its buffers are that it does not hold."""
+    if not packed.lent:
+        return shared, {}
+    lenders = list(dict.fromkeys(loan.blob for loan in packed.lent.values()))
+    places = [
+        (number, len(shared) + lenders.index(loan.blob), loan.at, loan.raw.nbytes)
+        for number, loan in packed.lent.items()
+    ]
+    return [*shared, *lenders], {"lent": places}
+
+
+def _unpack_inline(
+    body: bytes,
+    inputs: Inputs | None,
+    shared: Callable[[int], Any] | None,
+    lent: Mapping[int, memoryview] = MappingProxyType({}),
+) -> Any:
     # A bytearray, so that arrays which lie in it can be written to.
-    return unpack(memoryview(bytearray(body)), body, inputs, shared)
+    return unpack(memoryview(bytearray(body)), body, inputs, shared, lent)
 
 
 def _numbered(kind: str, name: str, lo: int, objects: Iterable[Any]) -> list[tuple[str, str, Any]]:

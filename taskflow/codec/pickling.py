@@ -19,7 +19,8 @@ import sys
 import types
 import typing
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from taskflow.codec.sources import lasting, show, source
@@ -30,6 +31,8 @@ __all__ = [
     "ATOMS",
     "Inputs",
     "Kept",
+    "Lender",
+    "Lent",
     "Packed",
     "Position",
     "Reference",
@@ -54,9 +57,11 @@ _ALIGN = 64
 _LEAST_BUFFER_BYTES = 4096
 _LEAST_ROW_BYTES = 64 * 1024
 _COUNTS = struct.Struct("<IQ")
+_NOTHING = memoryview(b"")
 
 Position: TypeAlias = "Callable[[Reference], int]"
 Inputs: TypeAlias = Callable[[int, int | None], Any]
+Lender: TypeAlias = "Callable[[memoryview], Lent | None]"
 
 
 class Reference:
@@ -110,17 +115,40 @@ class Rows(NamedTuple):
         return sum(part.nbytes for part in self.parts)
 
 
+class Lent(NamedTuple):
+    """A buffer whose bytes are in a blob, from `at` on; `raw` is where they were mapped."""
+
+    blob: Any
+    at: int
+    raw: memoryview
+
+
 class Packed(NamedTuple):
-    """A pickled object: `linked` when it names inputs or shared parts, and needs them to be loaded."""
+    """A pickled object: `linked` when it names inputs or shared parts, and needs them to be loaded.
+
+    Where a buffer is `lent`, by its number, `buffers` has nothing.
+    """
 
     pickle: bytes
     buffers: list[memoryview | Rows]
     linked: bool
+    lent: Mapping[int, Lent] = MappingProxyType({})
 
     @property
     def size(self) -> int:
         """Bytes it takes, roughly."""
         return len(self.pickle) + sum(buffer.nbytes for buffer in self.buffers)
+
+    @property
+    def lent_bytes(self) -> int:
+        """Bytes that it needs of others."""
+        return sum(loan.raw.nbytes for loan in self.lent.values())
+
+    def without(self, numbers: Collection[int]) -> Packed:
+        """The same, where these buffers are no more lent."""
+        buffers = [self.lent[at].raw if at in numbers else each for at, each in enumerate(self.buffers)]
+        left = {number: loan for number, loan in self.lent.items() if number not in numbers}
+        return self._replace(buffers=buffers, lent=left)
 
     def head(self) -> bytes:
         """What comes before the buffers."""
@@ -146,6 +174,7 @@ def pack(
     shared: Mapping[int, int] | None = None,
     source_chars: int = SOURCE_CHARS,
     kept: list[Any] | None = None,
+    lender: Lender | None = None,
 ) -> Packed:
     """Pickle an object; functions and classes of ``__main__`` travel by value.
 
@@ -155,12 +184,14 @@ def pack(
         shared: Objects, by `id`, that are kept elsewhere, and the number of each.
         source_chars: Code that travels by value takes along the text of a cell of at most this length.
         kept: Takes the blob of each `Kept`, numbered behind `shared`; without it none may occur.
+        lender: Says of a buffer in which blob it is, if it is in one.
 
     Raises:
         Exception: Whatever the object raises when it is pickled; `CannotPickle` for a stray `Reference`.
     """
     buffers: list[memoryview | Rows] = []
     apart: dict[int, tuple[pickle.PickleBuffer, Rows]] = {}
+    lent: dict[int, Lent] = {}
 
     def aside(buffer: pickle.PickleBuffer) -> bool:
         if id(buffer) in apart:
@@ -169,7 +200,10 @@ def pack(
         raw = buffer.raw()
         if raw.nbytes < _LEAST_BUFFER_BYTES:
             return True
-        buffers.append(raw)
+        loan = lender(raw) if lender is not None else None
+        if loan is not None:
+            lent[len(buffers)] = loan
+        buffers.append(raw if loan is None else _NOTHING)
         return False
 
     file = io.BytesIO()
@@ -179,7 +213,7 @@ def pack(
     pickler.source_chars = source_chars
     pickler.apart = apart
     pickler.dump(obj)
-    return Packed(file.getvalue(), buffers, pickler.linked)
+    return Packed(file.getvalue(), buffers, pickler.linked, lent)
 
 
 def dumps(obj: Any) -> bytes:
@@ -218,7 +252,11 @@ def dumps_small(obj: Any, most_bytes: int) -> bytes:
 
 
 def unpack(
-    data: memoryview, head: bytes, inputs: Inputs | None = None, shared: Callable[[int], Any] | None = None
+    data: memoryview,
+    head: bytes,
+    inputs: Inputs | None = None,
+    shared: Callable[[int], Any] | None = None,
+    lent: Mapping[int, memoryview] = MappingProxyType({}),
 ) -> Any:
     """Load packed bytes.
 
@@ -227,6 +265,7 @@ def unpack(
         head: A private copy of their first part, which was verified.
         inputs: Gives the value of each input.
         shared: Gives each object that is kept elsewhere.
+        lent: The buffers that are kept elsewhere, by number.
     """
     try:
         count, length = _COUNTS.unpack_from(head)
@@ -236,9 +275,9 @@ def unpack(
     start = _COUNTS.size + 8 * count
     at = start + length
     buffers = []
-    for size in sizes:
+    for number, size in enumerate(sizes):
         at += -at % _ALIGN
-        buffers.append(data[at : at + size])
+        buffers.append(lent[number] if number in lent else data[at : at + size])
         at += size
     return load(memoryview(head)[start : start + length], buffers, inputs, shared)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from taskflow.codec.pickling import Inputs, Packed, pack, unpack
+from taskflow.codec.lending import Mappings, worthwhile
+from taskflow.codec.pickling import Inputs, Packed, Position, pack, unpack
 from taskflow.codec.plain import SMALL
 from taskflow.errors import CannotPickle, ResultExpired, Untrusted
 
@@ -65,6 +67,18 @@ class Objects:
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
         self._kept_of: dict[int, tuple[str, memoryview]] = {}
+        self._mappings = Mappings()
+
+    def pack(self, obj: Any, position: Position | None = None, **how: Any) -> Packed:
+        """As `pickling.pack`; what is there already, in a blob that is mapped here, is named and not held."""
+        packed = pack(obj, position, lender=self._mappings.find, **how)
+        if not packed.lent:
+            return packed
+        packed = worthwhile(packed)
+        there = {
+            blob.name: self._blobs.has(blob.name) for blob in {loan.blob for loan in packed.lent.values()}
+        }
+        return packed.without({at for at, loan in packed.lent.items() if not there[loan.blob.name]})
 
     def put(self, packed: Packed, name: str | None = None, of: object = None) -> Blob:
         """Store packed bytes, by their digest when no name is given.
@@ -114,7 +128,11 @@ class Objects:
         return shared
 
     def load(
-        self, blob: Blob, inputs: Inputs | None = None, shared: Callable[[int], Any] | None = None
+        self,
+        blob: Blob,
+        inputs: Inputs | None = None,
+        shared: Callable[[int], Any] | None = None,
+        lent: Mapping[int, memoryview] = MappingProxyType({}),
     ) -> Any:
         """The object of a blob.
 
@@ -122,6 +140,29 @@ class Objects:
             Untrusted: It is not what was stored under that name.
             ResultExpired: It was removed.
         """
+        data, head = self._verified(blob)
+        obj = unpack(data, head, inputs, shared, lent)
+        self._mappings.note(data, blob)
+        return obj
+
+    def lent(self, blobs: Sequence[Any], places: Iterable[Sequence[int]]) -> dict[int, memoryview]:
+        """The buffers that lie in other blobs, by number; a place is that, number of a blob, offset, size.
+
+        Raises:
+            Untrusted, ResultExpired: As `load`.
+        """
+        opened: dict[int, memoryview] = {}
+        buffers = {}
+        for number, of, at, size in places:
+            if of not in opened:
+                blob = Blob(*blobs[of])
+                opened[of], _ = self._verified(blob)
+                self._mappings.note(opened[of], blob)
+            buffers[number] = opened[of][at : at + size]
+        return buffers
+
+    def _verified(self, blob: Blob) -> tuple[memoryview, bytes]:
+        """The bytes of a blob, and a copy of their head."""
         data, head = self._open(blob)
         if head is None:  # a copy of this host may be damaged: once more, from where it came
             self._blobs.drop(blob.name)
@@ -131,7 +172,7 @@ class Objects:
             raise Untrusted(
                 f"The blob {blob.name} is not what was stored under that name. It was not opened."
             )
-        return unpack(data, head, inputs, shared)
+        return data, head
 
     def _open(self, blob: Blob) -> tuple[memoryview, bytes | None]:
         """The bytes of a blob, and a copy of their head; none when they are not what was stored."""

@@ -535,27 +535,48 @@ def test_several_processes_share_one_store(client: Client) -> None:
 # ── scattering ───────────────────────────────────────────────────────────────────────
 
 
-def blobs_in(client: Client) -> int:
+def blobs_of(client: Client) -> list[Path]:
     folder = Path(client.url.removeprefix("sqlite:///") + ".d") / "blobs"
-    return sum(1 for path in folder.rglob("*") if path.is_file())
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def bytes_in_blobs(client: Client) -> int:
+    return sum(path.stat().st_size for path in blobs_of(client))
 
 
 def test_a_scattered_object_is_stored_once_and_given_as_itself(client: Client) -> None:
     numpy = pytest.importorskip("numpy")
     data = numpy.arange(200_000)
-    before = blobs_in(client)
+    before = len(blobs_of(client))
 
     ref = client.scatter(data)
     again = client.scatter(data.copy())
     total = client.submit(lambda a, deep: int(a.sum() + deep["x"][0].sum()), ref, {"x": [ref]})
 
     assert ref.id == again.id
-    assert blobs_in(client) <= before + 2  # the object, and the function
+    assert len(blobs_of(client)) <= before + 2  # the object, and the function
     assert ref.nbytes >= data.nbytes
     assert ref.type == "numpy.ndarray"
     assert (ref.get() == data).all()
     assert total.result(DEADLINE_S) == 2 * int(data.sum())
     assert client.map(lambda a, i: int(a[i]), [ref] * 3, [1, 2, 3]).results() == [1, 2, 3]
+
+
+def test_a_result_does_not_hold_again_what_it_shares_with_an_argument(client: Client) -> None:
+    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    table = pandas.DataFrame({name: numpy.arange(100_000) for name in "abcd"})
+    column_bytes = table["a"].nbytes
+    ref = client.scatter(table)
+    before = bytes_in_blobs(client)
+
+    wider = client.submit(lambda part: part.assign(z=part.a + part.b), ref)
+    widest = client.submit(lambda part: part.assign(y=part.z * 2), wider.result(DEADLINE_S)).result(
+        DEADLINE_S
+    )
+
+    expected = table.assign(z=table.a + table.b)
+    pandas.testing.assert_frame_equal(widest, expected.assign(y=expected.z * 2))
+    assert 2 * column_bytes <= bytes_in_blobs(client) - before < 3 * column_bytes
 
 
 def test_a_ref_among_large_arguments_is_found_too(client: Client) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import taskflow
@@ -151,6 +152,20 @@ def test_results_that_are_passed_on_stay_remote_until_they_are_asked_for(
     assert first.exception() is None
     assert first.result() is first.result()
     assert proxy.given_bytes - again < MB
+
+
+def test_what_a_result_shares_with_a_ref_does_not_come_back(
+    client: taskflow.Client, elsewhere: Elsewhere, proxy: Proxy
+) -> None:
+    elsewhere.start()
+    table = pd.DataFrame({"a": made(10 * MB), "b": made(10 * MB)})
+    ref = client.scatter(table)
+    before = proxy.given_bytes
+
+    wider = client.submit(lambda part: part.assign(c=part.a + part.b), ref).result(DEADLINE_S)
+
+    pd.testing.assert_frame_equal(wider, table.assign(c=table.a + table.b))
+    assert 10 * MB < proxy.given_bytes - before < 12 * MB
 
 
 def test_of_a_map_with_large_results_only_those_come_that_are_asked_for(
