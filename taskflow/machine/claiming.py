@@ -45,8 +45,8 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
     functions known to be quick, up to `want.batch_s` of work. What a queue leaves of its turn others get.
 
     Source:
-        Ranges shrink with what is left: "Guided Self-Scheduling", Polychronopoulos and Kuck, 1987,
-        with the length of a range bounded by time instead of by number.
+        Ranges shrink with what is left of the last node that is queued: "Guided Self-Scheduling",
+        Polychronopoulos and Kuck, 1987, with the length of a range bounded by time instead of by number.
     """
     leases: list[Lease] = []
     full: set[str] = set()
@@ -59,6 +59,26 @@ def claim(rows: Rows, want: Want) -> list[Lease]:
         unused, room_s = _offer(rows, want, queues, slots, room_s, full, leases)
         left -= slots - unused
     return leases
+
+
+class _Ready:
+    """Queued nodes, one after the other."""
+
+    def __init__(self, source: Iterator[NodeRow]) -> None:
+        self._source = source
+        self._next: NodeRow | None = None
+
+    def __iter__(self) -> Iterator[NodeRow]:
+        while self.goes_on():
+            row, self._next = self._next, None
+            assert row is not None
+            yield row
+
+    def goes_on(self) -> bool:
+        """Whether there is another behind this one."""
+        if self._next is None:
+            self._next = next(self._source, None)
+        return self._next is not None
 
 
 def _turns(want: Want) -> Iterator[tuple[Sequence[str], int]]:
@@ -83,8 +103,8 @@ def _offer(
     leases: list[Lease],
 ) -> tuple[int, float]:
     """Lease from these queues; gives the slots that are left, and the seconds that are in the last one."""
-    ended = 0
-    for row in rows.ready(queues, full):
+    ended, ready = 0, _Ready(rows.ready(queues, full))
+    for row in ready:
         if slots <= 0 and room_s <= 0:
             break
         ended += _ends_unstarted(rows, row)
@@ -103,7 +123,8 @@ def _offer(
             room_s -= cost
             leases.append(_lease_call(rows, row, want))
         else:
-            taken = _lease_ranges(rows, row, want, pace, slots if most is None else min(slots, most), leases)
+            most_now = slots if most is None else min(slots, most)
+            taken = _lease_ranges(rows, row, want, pace, most_now, leases, ready)
             slots -= taken
             if row.state is State.QUEUED and taken != most:  # what is left of it is not overtaken
                 break
@@ -151,12 +172,12 @@ def _lease_call(rows: Rows, row: NodeRow, want: Want) -> Lease:
 
 
 def _lease_ranges(
-    rows: Rows, row: NodeRow, want: Want, pace: float | None, slots: int, leases: list[Lease]
+    rows: Rows, row: NodeRow, want: Want, pace: float | None, slots: int, leases: list[Lease], ready: _Ready
 ) -> int:
     """Lease a range for each slot, while there are any; returns for how many."""
     taken = 0
     while taken < slots:
-        part = _take(rows, row, _range_size(row, want, pace))
+        part = _take(rows, row, _range_size(row, want, pace, ready))
         if part is None:
             break
         leases.append(_lease(rows, row, part, want))
@@ -164,13 +185,16 @@ def _lease_ranges(
     return taken
 
 
-def _range_size(row: NodeRow, want: Want, pace: float | None) -> int:
+def _range_size(row: NodeRow, want: Want, pace: float | None, ready: _Ready) -> int:
+    """How many items go into a range: a fair share of what is left, where nothing else is left to share."""
     if pace is None or is_bounded(row):
         size = 1
     else:
         pace = max(pace, PACE_MIN_S)
         fair = max(ceil((row.fresh + row.returned) / (2 * want.share)), int(RANGE_FLOOR_S / pace))
-        size = max(1, min(int(want.batch_s / pace), fair, RANGE_MAX))
+        size = max(1, min(int(want.batch_s / pace), RANGE_MAX))
+        if fair < size and not ready.goes_on():
+            size = fair
     return min(size, row.policy.chunk or size)
 
 

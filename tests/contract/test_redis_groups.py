@@ -58,7 +58,11 @@ def test_a_store_goes_on_behind_the_sentinels_when_its_master_dies(
         assert replica.client().role()[0] == b"master"
         assert [view.state for view in store.runs()] == ["succeeded"]
         assert bytes(store.blobs.open("blob")) == b"data"
-        assert [record.getMessage().rpartition("is ")[2][:4] for record in caplog.records] == ["away", "back"]
+        told = [record.getMessage().rpartition("is ")[2][:4] for record in caplog.records]
+        assert told in (
+            ["away", "back"],
+            ["away", "back"] * 2,
+        )  # the sentinels may know of no master meanwhile
         until(lambda: rings(bell, 0.6))
         until(lambda: not rings(bell, 0.1))
         store.submit([call()])

@@ -32,12 +32,32 @@ local function ends_unstarted(row)
   return breaker ~= nil
 end
 
-local function range_size(row, want, pace)
+-- Queued nodes, one after the other; `goes_on` tells whether there is another behind this one.
+local function ready(queues, full, quiet)
+  local following, next_row = nil, R.ready(queues, full, quiet)
+  local function goes_on()
+    if following == nil then
+      following = next_row() or false
+      R.suspect = nil
+    end
+    return following ~= false
+  end
+  return function()
+    if following == nil then return next_row() end
+    local row = following
+    if row then following = nil end
+    return row or nil
+  end, goes_on
+end
+
+-- A fair share of what is left, where nothing else is left to share.
+local function range_size(row, want, pace, goes_on)
   local size = 1
   if pace and not M.is_bounded(row) then
     pace = math.max(pace, PACE_MIN_S)
     local fair = math.max(math.ceil((R.fresh(row) + row.returned) / (2 * want[7])), math.floor(RANGE_FLOOR_S / pace))
-    size = math.max(1, math.min(math.floor(want[6] / pace), fair, RANGE_MAX))
+    size = math.max(1, math.min(math.floor(want[6] / pace), RANGE_MAX))
+    if fair < size and not goes_on() then size = fair end
   end
   return math.min(size, row.chunk or size)
 end
@@ -100,10 +120,10 @@ local function lease_call(row, want)
   return lease(row, part, want)
 end
 
-local function lease_ranges(row, want, pace, slots, leases)
+local function lease_ranges(row, want, pace, slots, leases, goes_on)
   local taken = 0
   while taken < slots do
-    local part = take(row, range_size(row, want, pace))
+    local part = take(row, range_size(row, want, pace, goes_on))
     if not part then break end
     leases[#leases + 1] = lease(row, part, want)
     taken = taken + 1
@@ -179,7 +199,8 @@ end
 -- what was left behind.
 local function offer(want, queues, slots, room_s, full, leases, quiet)
   local ended, left = 0, nil
-  for row in R.ready(queues, full, quiet) do
+  local next_row, goes_on = ready(queues, full, quiet)
+  for row in next_row do
     if slots <= 0 and room_s <= 0 then
       left = row.queue
       break
@@ -207,7 +228,7 @@ local function offer(want, queues, slots, room_s, full, leases, quiet)
         room_s = room_s - cost
         leases[#leases + 1] = lease_call(row, want)
       else
-        local taken = lease_ranges(row, want, pace, most and math.min(slots, most) or slots, leases)
+        local taken = lease_ranges(row, want, pace, most and math.min(slots, most) or slots, leases, goes_on)
         slots = slots - taken
         if row.state == 'queued' and taken ~= most then
           left = row.queue

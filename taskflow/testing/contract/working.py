@@ -320,7 +320,7 @@ class Claiming(Told):
 
     def test_room_in_a_slot_of_calls_takes_no_range(self, story: Story) -> None:
         """A range has a slot of its own."""
-        story.submit(call("a"), array("b", 50), call("c"))
+        story.submit(call("a"), array("b", 100), call("c"))
 
         assert nodes_of(story.claim(1, pace_s=_QUICK)) == ["a"]
         assert nodes_of(story.claim(2, pace_s=_QUICK)) == ["b", "b"]
@@ -375,6 +375,15 @@ class Ranges(Told):
         assert sizes[:-1] == sorted(sizes[:-1], reverse=True)
         assert set(sizes[3:-1]) <= set(range(10, 15))
         assert sum(sizes) == 100
+
+    def test_ranges_do_not_shrink_while_something_else_is_queued(self, story: Story) -> None:
+        """The slots that end first have that to do."""
+        story.submit(array("a", 100), array("b", 100), call("c", queue="other"))
+
+        leases = story.claim(5, pace_s=_QUICK, batch_s=0.04, share=10)
+
+        sizes = [(x.key.node, x.key.hi - x.key.lo) for x in leases]
+        assert sizes == [("a", 40), ("a", 40), ("a", 20), ("b", 5), ("b", 5)]
 
     def test_a_larger_share_makes_smaller_ranges(self, story: Story) -> None:
         """Ten slots in all get a twentieth each."""
