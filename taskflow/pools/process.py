@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
+from taskflow.cores import cpu_count
 from taskflow.errors import ConfigError, nearest
 from taskflow.pools.children import Children
 from taskflow.pools.ledger import Cancel, Ledger
@@ -39,6 +40,7 @@ __all__ = ["ProcessPool"]
 _MODES = ("process", "thread", "async")
 _PARKED_S = 5.0
 _MOST_CHILDREN = 512
+_MOST_CROWDING = 4.0
 _EXTRA_LANES = 192
 _QUANTUM_S = 0.002
 _WEIGH_S = 0.25
@@ -102,6 +104,7 @@ class ProcessPool:
         self._ledger = Ledger()
         self._watch = Watch(self._ledger, self._single, self._kill)
         self.pace_s = self._ledger.pace_s
+        self.pace_s.crowding = self._crowding()
         self._recycle_after = recycle_after_calls
         self._recycle_rss = recycle_rss_bytes
         self._grace_s = grace_s
@@ -242,6 +245,7 @@ class ProcessPool:
     def resize(self, slots: int, /) -> None:
         """Grow at once; shrink as slots fall free."""
         more, self.slots = slots - self.slots, slots
+        self.pace_s.crowding = self._crowding()
         self._children.cells.most = slots
         if self._single:
             self._children.lanes = slots
@@ -250,6 +254,10 @@ class ProcessPool:
                 link.line.send(("slots", more))
         self._lent_most = 0
         self._balance()
+
+    def _crowding(self) -> float:
+        """How many children share a core; of very many, most wait for something else."""
+        return 1.0 if self._single else min(_MOST_CROWDING, max(1.0, self.slots / cpu_count()))
 
     def close(self, /, *, drain_s: float) -> list[Settlement]:
         """Let running calls end, then end them: SIGTERM, and SIGKILL a moment later."""

@@ -388,6 +388,35 @@ def test_more_pages_than_a_child_keeps_pass(bench: Workbench) -> None:
     assert bench.value(lease) == [x * x for x in range(2000)]
 
 
+def test_a_pace_is_that_of_a_core_which_nobody_shares(
+    open_bench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskflow.pools.process.cpu_count", lambda: 2)
+    pace_s = open_bench(3).pool.pace_s
+    paces = {}
+    for slots in (1, 2, 6, 12):
+        pool = open_bench(1).pool
+        pool.resize(slots)
+        pool.pace_s.learn("f", 10, 1.2)
+        paces[slots] = pool.pace_s["f"]
+
+    pace_s.learn("f", 10, 1.2)
+
+    assert pace_s["f"] == pytest.approx(0.08)
+    assert paces == pytest.approx({1: 0.12, 2: 0.12, 6: 0.04, 12: 0.03})
+
+
+def test_slots_of_one_process_do_not_crowd_each_other(
+    open_bench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskflow.pools.process.cpu_count", lambda: 2)
+    pool = open_bench(8, mode="thread").pool
+
+    pool.pace_s.learn("f", 10, 1.2)
+
+    assert pool.pace_s["f"] == pytest.approx(0.12)
+
+
 def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="process"):
         ProcessPool(1, mode="proces", blobs=tmp_path)  # type: ignore[arg-type]
