@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from taskflow.canvas.applied import Applied
-from taskflow.codec.stored import keep
+from taskflow.codec.recent import keep
 from taskflow.errors import TaskflowError
 from taskflow.future import Future
 from taskflow.ids import NodeId, RunId, new_id

@@ -18,6 +18,7 @@ import weakref
 from typing import Any, NamedTuple
 
 from taskflow.codec.pickling import Lent, Packed
+from taskflow.codec.recent import keep
 
 __all__ = ["Mappings", "worthwhile"]
 
@@ -44,11 +45,8 @@ class Mappings:
     def note(self, data: memoryview, blob: Any) -> None:
         """Remember where the bytes of a blob are, when they are mapped."""
         if isinstance(data.obj, mmap.mmap) and len(data) >= _LEAST_BYTES and _is_useful():
-            start = _address(data)
-            self._known.pop(start, None)
-            self._known[start] = _Mapping(weakref.ref(data.obj), len(data), blob)
-            for old in list(self._known)[:-_MOST_MAPPINGS]:
-                self._known.pop(old, None)
+            mapping = _Mapping(weakref.ref(data.obj), len(data), blob)
+            keep(self._known, _address(data), mapping, _MOST_MAPPINGS)
 
     def find(self, raw: memoryview) -> Lent | None:
         """Where the bytes of a buffer are, when they were mapped and are as they were."""

@@ -52,8 +52,9 @@ from taskflow.codec.pickling import (
     unpack,
 )
 from taskflow.codec.plain import CONTAINERS, SMALL, Gaps, fits, is_plain, literal
+from taskflow.codec.recent import keep
 from taskflow.codec.signing import HEADER, MAGIC, TAG, Keyring, Purpose
-from taskflow.codec.stored import SHARE_FROM, Blob, Blobs, Objects, keep, opened
+from taskflow.codec.stored import SHARE_FROM, Blob, Blobs, Objects, opened
 from taskflow.errors import (
     CannotPickle,
     PayloadError,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
@@ -12,9 +11,10 @@ from typing import Any, NamedTuple, Protocol
 from taskflow.codec.lending import Mappings, worthwhile
 from taskflow.codec.pickling import Inputs, Packed, Position, pack, unpack
 from taskflow.codec.plain import SMALL
+from taskflow.codec.recent import keep
 from taskflow.errors import CannotPickle, ResultExpired, Untrusted
 
-__all__ = ["SHARE_FROM", "Blob", "Blobs", "Objects", "keep", "opened"]
+__all__ = ["SHARE_FROM", "Blob", "Blobs", "Objects", "opened"]
 
 SHARE_FROM = 1 << 20
 """Bytes from which an object that a function captured is stored on its own."""
@@ -237,15 +237,3 @@ def _is_same(stored: memoryview, parts: Sequence[bytes | memoryview]) -> bool:
             return False
         at += len(part)
     return True
-
-
-def keep(cache: dict[Any, Any], key: Any, value: Any, most: int) -> None:
-    """Add to a cache of the most recent; safe from several threads."""
-    with _keeping:
-        cache.pop(key, None)
-        cache[key] = value
-        while len(cache) > most:
-            del cache[next(iter(cache))]
-
-
-_keeping = threading.Lock()

@@ -9,7 +9,7 @@ from typing import Any
 from taskflow.blobs.cached import cached
 from taskflow.clock import Clock
 from taskflow.codec import blob_names
-from taskflow.codec.stored import keep
+from taskflow.codec.recent import keep
 from taskflow.errors import (
     ConfigError,
     GraphError,

@@ -59,10 +59,8 @@ def test_a_store_goes_on_behind_the_sentinels_when_its_master_dies(
         assert [view.state for view in store.runs()] == ["succeeded"]
         assert bytes(store.blobs.open("blob")) == b"data"
         told = [record.getMessage().rpartition("is ")[2][:4] for record in caplog.records]
-        assert told in (
-            ["away", "back"],
-            ["away", "back"] * 2,
-        )  # the sentinels may know of no master meanwhile
+        # Twice, when the sentinels knew of no master meanwhile.
+        assert told in (["away", "back"], ["away", "back"] * 2)
         until(lambda: rings(bell, 0.6))
         until(lambda: not rings(bell, 0.1))
         store.submit([call()])

@@ -107,7 +107,8 @@ def test_a4_the_script_prints_what_happens(folder: Folder) -> None:
     assert len(progress) >= 2
     assert progress == sorted(progress)
     # 4/4 is the result: the task may end between the question for its state and that for its progress.
-    assert set(progress) <= {f"Progress: {i}/4" for i in range(5)}
+    told = progress[:-1] if progress[-1] == "Progress: 4/4" else progress
+    assert set(told) <= {f"Progress: {i}/4" for i in range(4)}
     assert lines[3 + len(progress) :] == [str(2 * i) for i in range(10)]
 
 
