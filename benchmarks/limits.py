@@ -16,8 +16,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, sleep
+from typing import NoReturn
 
+from benchmarks import redis_server
 from benchmarks.work import frame, microsecond, split
+from taskflow.links.direct import packed
 
 TIMES = 3000
 ITEMS = 1_000_000
@@ -61,6 +64,65 @@ def wake_us(idle_s: float) -> float:
     mine.close()
     os.waitpid(child, 0)
     return took
+
+
+MOVES = """#!lua name=limits
+local function move(field, channel)
+  return function(keys, values)
+    redis.call('HSET', keys[1], field, values[1])
+    redis.call('PUBLISH', channel, keys[1])
+    return 'ok'
+  end
+end
+redis.register_function('begin', move('begun', 'work'))
+redis.register_function('finish', move('ended', 'ends'))
+"""
+BODY = b"x" * 200
+
+
+def through_redis_us() -> float:
+    """A row on a Redis server of which a worker is told; it has a child do nothing, and says so there."""
+    with redis_server.RedisServer() as server:
+        asked = _asking(server.path, "FUNCTION", "LOAD", MOVES)
+        worker = os.fork()
+        if not worker:
+            _work(server.path)
+        heard = _asking(server.path, "SUBSCRIBE", "ends")
+        sleep(0.2)
+
+        def once() -> None:
+            asked.sendall(packed(("FCALL", "begin", 1, f"call:{perf_counter()}", BODY)))
+            asked.recv(4096)
+            heard.recv(4096)
+
+        took = _median_us(once)
+    os.waitpid(worker, 0)
+    return took
+
+
+def _work(path: str) -> NoReturn:
+    mine, theirs = socket.socketpair()
+    if not os.fork():
+        mine.close()
+        while said := theirs.recv(4096):
+            theirs.send(said)
+        os._exit(0)
+    heard, asked = _asking(path, "SUBSCRIBE", "work"), _asking(path, "PING")
+    while said := heard.recv(4096):
+        mine.send(BODY)
+        mine.recv(4096)
+        asked.sendall(packed(("FCALL", "finish", 1, said.split(b"\r\n")[-2], BODY)))
+        asked.recv(4096)
+    os._exit(0)
+
+
+def _asking(path: str, *command: str) -> socket.socket:
+    """A connection on which that was asked first."""
+    made = socket.socket(socket.AF_UNIX)
+    made.connect(path)
+    made.sendall(packed(command))
+    made.recv(4096)
+    return made
 
 
 def copy_gb_per_s(fresh: bool) -> float:
@@ -163,7 +225,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="taskflow-limits-") as name:
         folder = Path(name)
         arguments: tuple[tuple[int, ...], dict[str, int]] = ((1,), {})
-        rows = (
+        rows: tuple[tuple[str, float], ...] = (
             ("a SQLite transaction of one row, µs", transaction_us(folder, 1)),
             ("a SQLite transaction of 100 rows, µs", transaction_us(folder, 100)),
             ("another process woken, and back, µs", wake_us(0.0)),
@@ -176,6 +238,8 @@ def main() -> int:
             ("1,000,000 items of 1 µs, time ÷ ideal", halves_of_ideal(given_back=True)),
             ("the same, and nothing is given back", halves_of_ideal(given_back=False)),
         )
+        if redis_server.version():
+            rows += (("a call by way of a Redis server, µs", through_redis_us()),)
     for title, value in rows:
         print(f"{title:<42} {value:10.3g}")
     return 0

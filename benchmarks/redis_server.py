@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -42,7 +43,7 @@ class RedisServer:
         )
         self.pid = self._process.pid
         until = time.monotonic() + READY_S
-        while not Path(self.path).exists():
+        while not _accepts(self.path):
             if self._process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError("redis-server does not start")
             time.sleep(0.005)
@@ -54,6 +55,11 @@ class RedisServer:
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as made:
+        return made.connect_ex(path) == 0
 
 
 def version() -> str | None:

@@ -144,7 +144,8 @@ def _node(node: Node, values: Values, *, ranged: bool = False, first: bool = Fal
 
 
 def _edge(edge: Edge) -> list[Any]:
-    return [edge.parent, edge.mode.value, edge.lo, _or_false(edge.hi)]
+    parent, mode, lo, hi = edge
+    return [parent, mode, lo, _or_false(hi)]
 
 
 def _pages(pages: Sequence[Page], values: Values) -> list[Any]:

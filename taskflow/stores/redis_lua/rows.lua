@@ -16,6 +16,7 @@ local limits, changed_limits, shut
 local calls, ended -- how many items of which queues may be claimed now; whether something has ended
 local todo, seq, seq_before
 local quiet -- the queues of which it is known that they are quiet
+local alarms_set, alarms_gone -- for the list of alarms: instants and nodes; nodes
 local locks -- by name: {run, until} where this step gave one, false where it took one
 
 local function named_key(known, name)
@@ -45,6 +46,7 @@ function R.begin()
   nodes, runs, changed, changed_runs, later, R.events = {}, {}, {}, {}, {}, {}
   added, removed, new_members, logs = cleared(added), cleared(removed), cleared(new_members), cleared(logs)
   crossings, dead, uses, locks = cleared(crossings), cleared(dead), cleared(uses), cleared(locks)
+  alarms_set, alarms_gone = cleared(alarms_set), cleared(alarms_gone)
   limits, changed_limits, shut, calls = cleared(limits), cleared(changed_limits), cleared(shut), cleared(calls)
   todo = {first = 1, last = 0, read = NONE, at = 1, taken = 0, urgent = cleared(todo and todo.urgent), exhausted = false}
   seq, seq_before, ended, quiet = nil, nil, false, nil
@@ -1053,7 +1055,7 @@ local function write_queue(row)
     end
   end
   if row.alarm_at ~= row.was_alarm then
-    if row.alarm_at then call('ZADD', K.alarm, number(row.alarm_at), row.id) else call('ZREM', K.alarm, row.id) end
+    if row.alarm_at then add(alarms_set, number(row.alarm_at), row.id) else alarms_gone[#alarms_gone + 1] = row.id end
     local expires = row.held == 0 and row.alarm_at == row.expires_at and row.alarm_at
     if expires and expires < R.now + LOOK_S then R.freed = true end
   end
@@ -1134,15 +1136,20 @@ local function write_run(run)
   end
 end
 
-local MOST_UNPACKED = 1000 -- as arguments of one command: Lua's stack has room for some thousands
+local MOST_UNPACKED = 1000 -- as arguments of one command, an even number: Lua's stack has room for some thousands
+
+-- One command for many arguments, or a few where there are more than Lua can give to one.
+local function call_for_all(command, key, list)
+  for at = 1, #list, MOST_UNPACKED do
+    call(command, key, unpack(list, at, math.min(#list, at + MOST_UNPACKED - 1)))
+  end
+end
 
 local function write_members(id, members)
   local run, key = R.run(id), P .. 'rn:' .. id
   if run.new and members[1] == id and not members[2] then return end -- see `R.members`
   if not run.new and R.node(id) and call('EXISTS', key) == 0 then call('RPUSH', key, id) end
-  for at = 1, #members, MOST_UNPACKED do
-    call('RPUSH', key, unpack(members, at, math.min(#members, at + MOST_UNPACKED - 1)))
-  end
+  call_for_all('RPUSH', key, members)
 end
 
 -- Blobs stay as long as that run does.
@@ -1175,8 +1182,9 @@ end
 
 local function write_edges()
   for parent, list in pairs(added) do
-    local key = P .. 'ch:' .. parent
-    for _, entry in ipairs(list) do call('ZADD', key, whole(entry[1]), member(entry[2], entry[3])) end
+    local members = {}
+    for i = 1, #list do add(members, whole(list[i][1]), member(list[i][2], list[i][3])) end
+    call_for_all('ZADD', P .. 'ch:' .. parent, members)
   end
   for parent, list in pairs(removed) do
     for _, text in pairs(list) do call('ZREM', P .. 'ch:' .. parent, text) end
@@ -1331,6 +1339,8 @@ function R.finish()
   for i = 1, #changed do count(changed[i], totals) end
   keep_uses()
   for i = 1, #changed do write_node(changed[i]) end
+  call_for_all('ZADD', K.alarm, alarms_set)
+  call_for_all('ZREM', K.alarm, alarms_gone)
   for i = 1, #changed_runs do write_run(changed_runs[i]) end
   for i = 1, #changed_limits do write_limit(changed_limits[i]) end
   for i = 1, #shut do
