@@ -112,7 +112,7 @@ def test_a_plan_in_pieces_runs_in_order(store: RedisStore) -> None:
     assert all(at[edge.parent] < at[node.id] for node in plan.nodes for edge in node.edges)
     assert store.runs()[0].state is State.SUCCEEDED
     assert all(well for what, well, _ in store.check())
-    assert not store._ask("EXISTS", *(store._key(name) for name in ("stage:run", "hold:run", "assembling")))
+    assert not store._ask("EXISTS", *(store._key(name) for name in ("hold:run", "assembling")))
 
 
 def test_nothing_of_it_runs_before_all_of_it_is_there(
@@ -168,28 +168,24 @@ def test_a_submit_that_is_repeated_goes_on(
     assert sorted(run_all(store)) == sorted(f"run{i}" for i in range(20))
 
 
-def test_a_plan_of_which_the_rest_is_gone_does_not_begin(
+def test_a_plan_whose_client_was_away_for_too_long_does_not_begin(
     store: RedisStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, count = store._step, itertools.count()
 
-    def failing(verb: str, *given: object) -> object:
+    def late(verb: str, *given: object) -> object:
         if verb == "assemble" and next(count) == 2:
-            raise ConnectionError
+            clock.advance(121)
+            store.reap()
         return step(verb, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "_step", failing)
-    with pytest.raises(ConnectionError):
-        store.submit([graph(20)])
-    store._ask("DEL", store._key("stage:run"))
-
+    monkeypatch.setattr(store, "_step", late)
     with pytest.raises(UsageError, match="anew"):
         store.submit([graph(20)])
-    clock.advance(121)
-    store.reap()
-    store.sweep(age_s=1000, size_bytes=1 << 40)
     assert store.claim(want()) == []
     assert store.runs() == []
+
+    store.sweep(age_s=1000, size_bytes=1 << 40)
     store.submit([graph(20)])
     assert len(run_all(store)) == 20
 
