@@ -168,6 +168,23 @@ def test_a_submit_that_is_repeated_goes_on(
     assert sorted(run_all(store)) == sorted(f"run{i}" for i in range(20))
 
 
+def test_a_piece_whose_answer_was_lost_is_there_once(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = store._step
+
+    def twice(verb: str, *given: object) -> object:
+        step(verb, *given)  # type: ignore[arg-type]
+        return step(verb, *given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_step", twice)
+        store.submit([graph(20)])
+
+    assert sorted(run_all(store)) == sorted(f"run{i}" for i in range(20))
+    assert all(well for what, well, _ in store.check())
+
+
 def test_a_plan_whose_client_was_away_for_too_long_does_not_begin(
     store: RedisStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,9 @@ def project(folder: Folder) -> Folder:
 
 
 def mails(project: Folder) -> list[str]:
-    return sorted(file.read_text() for file in project.path.glob("mails/*"))
+    """What was sent. A file may have several: it is named by the second and the address of an object."""
+    texts = [file.read_text() for file in project.path.glob("mails/*")]
+    return sorted(mail for text in texts for mail in text.split("-" * 79 + "\n") if mail)
 
 
 # ── the seed's files ─────────────────────────────────────────────────────────────────
