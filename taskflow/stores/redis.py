@@ -24,7 +24,7 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     want:WORKER                 the claim that it left standing, carried out when it is its turn
     once:NONCE                  what another verb answered, likewise
     cl:RUN                      clones of a rerun by what they are clones of
-    hold:RUN  assembling        what begins when all pieces of a plan are there; how long these may take
+    stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
     idle:QUEUE                  workers that found nothing to claim, and are called in turn
     paused  struck              queues of which nothing is handed out; nodes that made no sense
     pending                     calls by queue that have not ended, where their number is bounded
@@ -88,6 +88,7 @@ log = logging.getLogger(__name__)
 
 WORKERS_KEPT_S = 86_400.0
 PIECE_NODES = 1000
+STAGED_S = 3600
 BURIED_PER_STEP = 1000
 PURGED_PER_STEP = 1000
 AGED_PER_STEP = 50
@@ -148,20 +149,32 @@ class RedisStore(RedisReads):
 
     def _submit_in_pieces(self, plan: Plan) -> RunId | None:
         """Returns the run that holds its lock, if that is another one."""
-        left = -(-len(plan.nodes) // PIECE_NODES)
+        if self._ask("HEXISTS", self._key(f"n:{plan.run}"), "rs"):
+            # It is there, as a whole or in part: what is left of it is still staged.
+            pieces: list[bytes] = []
+        else:
+            pieces = list(pieces_of(plan, self._kept_by, PIECE_NODES))
+            stage = self._key(f"stage:{plan.run}")
+            self._ask("DEL", stage)
+            for number, piece in enumerate(pieces):
+                self._stage(stage, number, piece)
         queues = list(dict.fromkeys(node.queue for node in plan.nodes))
-        most = False if plan.max_pending is None else plan.max_pending
-        first: Any = [plan.name, json.dumps(dict(plan.meta)), left, needs_of(plan)]
-        first += [lock_to(plan.lock), queues, most]
-        begun, holder = False, None
-        for piece, values in pieces_of(plan, self._kept_by, PIECE_NODES):
-            (begun, holder), _ = self._step("assemble", [plan.run, left, *piece, first], values)
-            if begun:
-                break
-            left, first = left - 1, False
+        given = [plan.run, plan.name, json.dumps(dict(plan.meta)), len(pieces), needs_of(plan)]
+        given += [lock_to(plan.lock), queues, False if plan.max_pending is None else plan.max_pending]
+        begun = False
         while not begun:
-            (begun, holder), _ = self._step("assemble", [plan.run, 0, [], [], False])
+            (begun, holder), _ = self._step("assemble", given)
         return RunId(holder) if holder else None
+
+    def _stage(self, key: str, number: int, piece: bytes) -> None:
+        """Add a piece behind those before it; asked again it is there already."""
+
+        def ask(client: Any) -> None:
+            if client.llen(key) <= number:
+                client.rpush(key, piece)
+                client.expire(key, STAGED_S)
+
+        self._link.ask(ask)
 
     def cancel(self, node: NodeId | RunId, /, *, index: int | None = None, reason: str = "") -> bool:
         """See `GraphPort.cancel`."""

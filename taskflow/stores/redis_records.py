@@ -164,10 +164,8 @@ def lock_to(lock: Lock | None) -> list[Any] | bool:
     return False if lock is None else list(lock)
 
 
-def pieces_of(
-    plan: Plan, kept_by: Callable[[str], Iterable[str]], most: int
-) -> Iterator[tuple[list[Any], Values]]:
-    """A large plan in pieces of at most so many nodes: these, the names of blobs, and the values."""
+def pieces_of(plan: Plan, kept_by: Callable[[str], Iterable[str]], most: int) -> Iterator[bytes]:
+    """A large plan in pieces of at most so many nodes, each with its values."""
     own = {node.id for node in plan.nodes}
     ranged = {edge.parent for node in plan.nodes for edge in node.edges if edge.hi is not None}
     for at in range(0, len(plan.nodes), most):
@@ -176,7 +174,8 @@ def pieces_of(
             _node(node, values, ranged=node.id in ranged, first=own.isdisjoint(e.parent for e in node.edges))
             for node in plan.nodes[at : at + most]
         ]
-        yield [nodes, values.take_blobs()], values
+        # As the older kind of string: the server's MessagePack has no other for bytes.
+        yield msgpack.packb([nodes, values.take_blobs(), list(values)], use_bin_type=False)
 
 
 def needs_of(plan: Plan) -> list[tuple[str, str]]:

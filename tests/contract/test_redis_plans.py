@@ -112,7 +112,7 @@ def test_a_plan_in_pieces_runs_in_order(store: RedisStore) -> None:
     assert all(at[edge.parent] < at[node.id] for node in plan.nodes for edge in node.edges)
     assert store.runs()[0].state is State.SUCCEEDED
     assert all(well for what, well, _ in store.check())
-    assert not store._ask("EXISTS", *(store._key(name) for name in ("hold:run", "assembling")))
+    assert not store._ask("EXISTS", *(store._key(name) for name in ("stage:run", "hold:run", "assembling")))
 
 
 def test_nothing_of_it_runs_before_all_of_it_is_there(
@@ -185,24 +185,28 @@ def test_a_piece_whose_answer_was_lost_is_there_once(
     assert all(well for what, well, _ in store.check())
 
 
-def test_a_plan_whose_client_was_away_for_too_long_does_not_begin(
+def test_a_plan_of_which_the_rest_is_gone_does_not_begin(
     store: RedisStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, count = store._step, itertools.count()
 
-    def late(verb: str, *given: object) -> object:
+    def failing(verb: str, *given: object) -> object:
         if verb == "assemble" and next(count) == 2:
-            clock.advance(121)
-            store.reap()
+            raise ConnectionError
         return step(verb, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store, "_step", late)
+    monkeypatch.setattr(store, "_step", failing)
+    with pytest.raises(ConnectionError):
+        store.submit([graph(20)])
+    store._ask("DEL", store._key("stage:run"))
+
     with pytest.raises(UsageError, match="anew"):
         store.submit([graph(20)])
+    clock.advance(121)
+    store.reap()
+    store.sweep(age_s=1000, size_bytes=1 << 40)
     assert store.claim(want()) == []
     assert store.runs() == []
-
-    store.sweep(age_s=1000, size_bytes=1 << 40)
     store.submit([graph(20)])
     assert len(run_all(store)) == 20
 

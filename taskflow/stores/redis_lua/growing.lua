@@ -133,50 +133,45 @@ function M.begin_whole(run)
   if run.open == 0 and not run.ended_at then M.end_run(run) end
 end
 
--- `first`: {name, meta, pieces, {label, predecessor} of other runs, lock, queues, bound of what is pending}. Gives the
--- run that holds the lock of this one, which then is not added.
-local function open_run(id, first)
-  local lock = first[5] or nil
-  local holder = lock and M.in_the_way(lock)
-  if holder then return nil, holder end
-  M.check_room({{id, first[6], first[7]}})
-  for _, need in ipairs(first[4]) do
-    if not R.node(need[2]) then N.unknown(need[1], need[2]) end
-  end
-  local run = R.add_run(id, first[1], first[2], first[3])
-  if lock then M.take(run, lock) end
-  return run, nil
-end
-
--- `a`: {run, how many pieces were left before this one, its nodes, names of blobs, `first` with the first one}. Takes a
--- piece that it does not have; when none is left it lets the plan begin. Gives whether it has begun, and the run that
--- holds the lock of this one.
+-- `a`: {run, name, meta, pieces, {label, predecessor} of other runs, lock, queues, bound of what is pending}. The
+-- pieces lie in `stage`, each {nodes, names of blobs, values}. Takes the next one, or lets the plan begin when there is
+-- none; gives whether it has begun, and the run that holds the lock of this one, which then is not added.
 function M.assemble(a)
-  local run, left, first = R.run(a[1]), a[2], a[5] or nil
+  local run = R.run(a[1])
   if run and not run.pieces then return {true, false} end
-  if not run and first then
-    local holder
-    run, holder = open_run(a[1], first)
+  if not run then
+    local holder = a[6] and M.in_the_way(a[6])
     if holder then
-      M.drain() -- somebody may have made way
+      R.later('UNLINK', P .. 'stage:' .. a[1])
+      M.drain()
       return {true, holder}
     end
+    M.check_room({{a[1], a[7], a[8]}})
+    for _, need in ipairs(a[5]) do
+      if not R.node(need[2]) then N.unknown(need[1], need[2]) end
+    end
+    run = R.add_run(a[1], a[2], a[3], a[4])
+    if a[6] then M.take(run, a[6]) end
   end
-  if not run or run.pieces > left then
-    fail('UsageError', 'Run ' .. a[1] .. ' was handed over in part, and that part was forgotten: submit it anew.')
+  local stage = P .. 'stage:' .. run.id
+  local raw = call('LINDEX', stage, 0)
+  if raw then
+    local piece = unpacked(raw)
+    R.values_are(piece[3])
+    R.use(run.id, piece[2])
+    R.expect_nodes(piece[1])
+    begin(add_nodes(run, piece[1]))
+    run.pieces = run.pieces - 1
+    R.later('LPOP', stage)
+  elseif run.pieces > 0 then
+    fail('UsageError', 'Run ' .. run.id .. ' was handed over in part, and the rest of it is gone: it will be forgotten'
+      .. ' within two minutes. Submit it anew then.')
   end
-  M.await_pieces(run)
-  if run.pieces < left then return {false, false} end
-  if left == 0 then
-    M.begin_whole(run)
-    return {true, false}
-  end
-  R.use(run.id, a[4])
-  R.expect_nodes(a[3])
-  begin(add_nodes(run, a[3]))
-  run.pieces = left - 1
   R.save_run(run)
-  return {false, false} -- what waits in `hold` is written when this step ends
+  M.await_pieces(run)
+  if raw then return {false, false} end -- what waits in `hold` is written when this step ends
+  M.begin_whole(run)
+  return {true, false}
 end
 
 -- A client that died in the middle: what it had begun to hand over was never there.
@@ -185,7 +180,7 @@ function M.drop_orphans()
     local run = R.run(id)
     if run and run.pieces then M.give_up(run) end
     call('ZREM', K.assembling, id)
-    call('UNLINK', P .. 'hold:' .. id)
+    call('UNLINK', P .. 'stage:' .. id, P .. 'hold:' .. id)
   end
 end
 

@@ -8,7 +8,7 @@ local ALL = 2 ^ 52
 local R, NONE = {}, {}
 local P -- what all keys begin with
 local K -- keys by their names, of which there is one
-local given -- the arguments of the function: behind the first two, the values that nodes, pages and outcomes name by number
+local given, before -- the values that nodes, pages and outcomes name by number, and how many others stand before them
 local nodes, runs, changed, changed_runs
 local added, removed -- by parent: edges of this step; children that were released
 local new_members, logs, crossings, dead, uses, later
@@ -32,7 +32,7 @@ local function cleared(t) return t and next(t) == nil and t or {} end
 function R.open(prefix, args)
   call, pack, unpacked, unpack_limit = redis.call, cmsgpack.pack, cmsgpack.unpack, cmsgpack.unpack_limit
   if P ~= prefix then P, K = prefix, setmetatable({}, {__index = named_key}) end
-  given, R.suspect = args, nil
+  given, before, R.suspect = args, 2, nil
   R.now_text = args[1]
   if R.now_text == '' then
     local time = call('TIME')
@@ -68,7 +68,9 @@ end
 
 local function fail(kind, text) error({kind = kind, text = text}) end
 
-local function value_of(at) return at and given[2 + at] or nil end
+local function value_of(at) return at and given[before + at] or nil end
+
+function R.values_are(list) given, before = list, 0 end
 
 local function number(n) return string.format('%.17g', n) end
 
