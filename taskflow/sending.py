@@ -459,9 +459,11 @@ class Sender:
         """Send a plan; its handle, or what `known` gives for the run that holds its lock."""
         for _ in range(_TRIES):
             holder = self._watched(node, handle, lambda: self._engine.send(plan))
-            if holder is None:
+            if holder is None and (self.options.key is None or self._is_there(plan)):
                 return handle
             self._engine.feed.unwatch(node, handle)
+            if holder is None:  # another client has drawn it, and was sooner
+                return known(plan.run)
             if plan.lock is None or plan.lock.on_duplicate != "return":
                 break
             with contextlib.suppress(NoSuchRun, ResultExpired):  # it has ended, and was forgotten meanwhile
@@ -470,6 +472,11 @@ class Sender:
             f"{plan.name or 'it'} is unique, and run {holder} is there already; nothing was submitted.",
             run=holder,
         )
+
+    def _is_there(self, plan: Plan) -> bool:
+        with contextlib.suppress(NoSuchRun):
+            return bool(self._engine.store.find(plan.nodes[0].id))
+        return False
 
     def _attach(self, run: RunId) -> Any:
         return handle_of(self._engine, self._engine.store.snapshot(run)[0])

@@ -7,7 +7,8 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
 
     n:NODE                      a node: s (fixed), d (changing), a (arguments), e (edges), i (inputs),
                                 and of a call g (how it ended) and v (its value)
-    n:RUN                       a run: rs (fixed), rd (changing), rb (blobs that it needs from the beginning);
+    n:RUN                       a run: rs (fixed), rd (changing), rb (blobs that it needs from the beginning),
+                                st (the stage from which it gets its pieces);
                                 one of a single call has the name of its node, and is in the same hash
     rn:RUN  xr:RUN              its nodes in order, but for a single one of its name; the runs that need it
     pt: px: pq: pu:NODE         live parts of an array: by lo, all in order, the queued, by time
@@ -24,7 +25,8 @@ hash tag, so that a namespace is one slot of a cluster. All begin with ``tf:{nam
     want:WORKER                 the claim that it left standing, carried out when it is its turn
     once:NONCE                  what another verb answered, likewise
     cl:RUN                      clones of a rerun by what they are clones of
-    stage: hold:RUN  assembling   pieces of a plan on their way, what begins when all are there, until when
+    stage:NODE  hold:RUN        pieces of a plan by its first node; what begins when all are there
+    assembling                  until when the next piece of which run is waited for
     idle:QUEUE                  workers that found nothing to claim, and are called in turn
     paused  struck              queues of which nothing is handed out; nodes that made no sense
     pending                     calls by queue that have not ended, where their number is bounded
@@ -148,19 +150,28 @@ class RedisStore(RedisReads):
         return held
 
     def _submit_in_pieces(self, plan: Plan) -> RunId | None:
-        """Returns the run that holds its lock, if that is another one."""
+        """Returns the run that holds its lock, if that is another one.
+
+        Others may have drawn the same run, with names of their own: each has a stage, and one is taken.
+        """
+        drawing = plan.nodes[0].id
         if self._ask("HEXISTS", self._key(f"n:{plan.run}"), "rs"):
             # It is there, as a whole or in part: what is left of it is still staged.
             pieces: list[bytes] = []
         else:
             pieces = list(pieces_of(plan, self._kept_by, PIECE_NODES))
-            stage = self._key(f"stage:{plan.run}")
+            stage = self._key(f"stage:{drawing}")
             self._ask("DEL", stage)
             for number, piece in enumerate(pieces):
                 self._stage(stage, number, piece)
         queues = list(dict.fromkeys(node.queue for node in plan.nodes))
         given = [plan.run, plan.name, json.dumps(dict(plan.meta)), len(pieces), needs_of(plan)]
-        given += [lock_to(plan.lock), queues, False if plan.max_pending is None else plan.max_pending]
+        given += [
+            lock_to(plan.lock),
+            queues,
+            False if plan.max_pending is None else plan.max_pending,
+            drawing,
+        ]
         begun = False
         while not begun:
             (begun, holder), _ = self._step("assemble", given)

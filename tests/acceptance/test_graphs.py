@@ -126,6 +126,39 @@ def test_a_canvas_with_a_key_is_sent_once(client: Client) -> None:
     assert first.get(DEADLINE_S) == second.get(DEADLINE_S) == 3
 
 
+def ordered(client: Client, shape: str) -> Any:
+    if shape == "canvas":
+        return client.submit_canvas(chain(add.s(1), add.s(2)))
+    return client.map(_double, [1, 2]) if shape == "map" else diamond().run(client)
+
+
+@pytest.mark.parametrize(
+    ("shape", "result", "value"),
+    [
+        ("canvas", lambda sent: sent.get(DEADLINE_S), 3),
+        ("map", lambda sent: sent.results(), [2, 4]),
+        ("workflow", lambda sent: sent.result("span", timeout=DEADLINE_S), 6),
+    ],
+)
+def test_what_two_clients_send_with_one_key_at_one_moment_is_one_run(
+    client: Client, monkeypatch: pytest.MonkeyPatch, shape: str, result: Any, value: Any
+) -> None:
+    store, key, sooner = client._engine._store, f"one moment, {shape}", list[Any]()
+    submit = store.submit
+
+    def after_another(plans: Any) -> Any:
+        if not sooner:
+            sooner.append(ordered(other.options(key=key), shape))
+        return submit(plans)
+
+    with Client(client.url, workers=0) as other:
+        monkeypatch.setattr(store, "submit", after_another)
+        sent = ordered(client.options(key=key), shape)
+
+        assert sent.id == sooner[0].id
+        assert result(sent) == result(sooner[0]) == value
+
+
 # ── workflow ─────────────────────────────────────────────────────────────────────────
 
 

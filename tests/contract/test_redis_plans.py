@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -43,15 +44,15 @@ def store(server: RedisServer, clock: ManualClock) -> Iterator[RedisStore]:
     store.close()
 
 
-def graph(count: int, run: str = "run") -> Plan:
-    """Nodes with up to two predecessors among those before, named in any order."""
-    chance = random.Random(3)
+def graph(count: int, run: str = "run", names: str = "") -> Plan:
+    """Nodes with up to two predecessors among those before, named in any order; by the run, or by `names`."""
+    chance, names = random.Random(3), names or run
     nodes = [
         Node(
-            NodeId(f"{run}{i}"),
+            NodeId(f"{names}{i}"),
             "fn",
             b"args",
-            tuple(Edge(NodeId(f"{run}{p}")) for p in chance.sample(range(i), min(2, i))),
+            tuple(Edge(NodeId(f"{names}{p}")) for p in chance.sample(range(i), min(2, i))),
         )
         for i in range(count)
     ]
@@ -112,7 +113,8 @@ def test_a_plan_in_pieces_runs_in_order(store: RedisStore) -> None:
     assert all(at[edge.parent] < at[node.id] for node in plan.nodes for edge in node.edges)
     assert store.runs()[0].state is State.SUCCEEDED
     assert all(well for what, well, _ in store.check())
-    assert not store._ask("EXISTS", *(store._key(name) for name in ("stage:run", "hold:run", "assembling")))
+    stage = f"stage:{plan.nodes[0].id}"
+    assert not store._ask("EXISTS", *(store._key(name) for name in (stage, "hold:run", "assembling")))
 
 
 def test_nothing_of_it_runs_before_all_of_it_is_there(
@@ -185,6 +187,39 @@ def test_a_piece_whose_answer_was_lost_is_there_once(
     assert all(well for what, well, _ in store.check())
 
 
+@pytest.mark.parametrize("steps", [0, 1, 3, 99])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_of_a_run_that_two_clients_have_drawn_one_drawing_is_there(
+    server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch, pieces: int, steps: int
+) -> None:
+    """The second comes when the first has staged some pieces, and dies after some steps, or does not."""
+    other = RedisStore(store.url, clock=store._clock)
+    stage, staged = store._stage, itertools.count(1)
+    step, stepped = other._step, itertools.count()
+
+    def between(*given: object) -> None:
+        stage(*given)  # type: ignore[arg-type]
+        if next(staged) == pieces:
+            with suppress(KeyboardInterrupt):
+                other.submit([graph(20, names="other")])
+
+    def dying(verb: str, *given: object) -> object:
+        if next(stepped) == steps:
+            raise KeyboardInterrupt
+        return step(verb, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_stage", between)
+    monkeypatch.setattr(other, "_step", dying)
+    store.submit([graph(20)])
+    other.close()
+
+    name = "other" if steps else "run"
+    assert sorted(run_all(store)) == sorted(f"{name}{i}" for i in range(20))
+    assert store.runs()[0].state is State.SUCCEEDED
+    left = store._ask("KEYS", store._key("stage:*"))
+    assert len(left) == (0 if steps else 1), "what a client has left that died before it began"
+
+
 def test_a_plan_of_which_the_rest_is_gone_does_not_begin(
     store: RedisStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +233,7 @@ def test_a_plan_of_which_the_rest_is_gone_does_not_begin(
     monkeypatch.setattr(store, "_step", failing)
     with pytest.raises(ConnectionError):
         store.submit([graph(20)])
-    store._ask("DEL", store._key("stage:run"))
+    store._ask("DEL", store._key(f"stage:{graph(20).nodes[0].id}"))
 
     with pytest.raises(UsageError, match="anew"):
         store.submit([graph(20)])

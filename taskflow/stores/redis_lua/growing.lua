@@ -128,32 +128,48 @@ function M.begin_whole(run)
   run.pieces = nil
   R.save_run(run)
   R.later('ZREM', K.assembling, run.id)
+  R.later('HDEL', P .. 'n:' .. run.id, 'st')
   R.push('\1' .. run.id, '')
   M.drain()
   if run.open == 0 and not run.ended_at then M.end_run(run) end
 end
 
--- `a`: {run, name, meta, pieces, {label, predecessor} of other runs, lock, queues, bound of what is pending}. The
--- pieces lie in `stage`, each {nodes, names of blobs, values}. Takes the next one, or lets the plan begin when there is
+-- A run that gets its pieces from that stage; or the one that holds its lock. `a` is what `M.assemble` is given.
+local function open_run(a)
+  local holder = a[6] and M.in_the_way(a[6])
+  if holder then return nil, holder end
+  if a[4] == 0 then
+    fail('UsageError', 'Run ' .. a[1] .. ' was handed over in part, and that was forgotten. Submit it anew.')
+  end
+  M.check_room({{a[1], a[7], a[8]}})
+  for _, need in ipairs(a[5]) do
+    if not R.node(need[2]) then N.unknown(need[1], need[2]) end
+  end
+  local run = R.add_run(a[1], a[2], a[3], a[4])
+  if a[6] then M.take(run, a[6]) end
+  R.later('HSET', P .. 'n:' .. run.id, 'st', a[9])
+  return run
+end
+
+-- Where the pieces of a run are: those of one drawing, whoever else has drawn it.
+local function stage_of(id) return P .. 'stage:' .. (call('HGET', P .. 'n:' .. id, 'st') or '') end
+
+-- `a`: {run, name, meta, pieces, {label, predecessor} of other runs, lock, queues, bound of what is pending, stage}. The
+-- pieces lie in a stage, each {nodes, names of blobs, values}. Takes the next one, or lets the plan begin when there is
 -- none; gives whether it has begun, and the run that holds the lock of this one, which then is not added.
 function M.assemble(a)
-  local run = R.run(a[1])
-  if run and not run.pieces then return {true, false} end
-  if not run then
-    local holder = a[6] and M.in_the_way(a[6])
-    if holder then
-      R.later('UNLINK', P .. 'stage:' .. a[1])
-      M.drain()
-      return {true, holder}
-    end
-    M.check_room({{a[1], a[7], a[8]}})
-    for _, need in ipairs(a[5]) do
-      if not R.node(need[2]) then N.unknown(need[1], need[2]) end
-    end
-    run = R.add_run(a[1], a[2], a[3], a[4])
-    if a[6] then M.take(run, a[6]) end
+  local run, stage, own, holder = R.run(a[1]), nil, P .. 'stage:' .. a[9], nil
+  if run then
+    stage = stage_of(run.id)
+  else
+    run, holder = open_run(a)
+    stage = run and own
   end
-  local stage = P .. 'stage:' .. run.id
+  if stage ~= own then R.later('UNLINK', own) end
+  if not run or not run.pieces then
+    M.drain()
+    return {true, holder or false}
+  end
   local raw = call('LINDEX', stage, 0)
   if raw then
     local piece = unpacked(raw)
@@ -178,9 +194,9 @@ end
 function M.drop_orphans()
   for _, id in ipairs(call('ZRANGEBYSCORE', K.assembling, '-inf', R.now_text, 'LIMIT', 0, 1)) do
     local run = R.run(id)
+    call('UNLINK', stage_of(id), P .. 'hold:' .. id)
     if run and run.pieces then M.give_up(run) end
     call('ZREM', K.assembling, id)
-    call('UNLINK', P .. 'stage:' .. id, P .. 'hold:' .. id)
   end
 end
 

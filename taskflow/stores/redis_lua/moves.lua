@@ -105,7 +105,7 @@ end
 function M.give_up(run)
   M.unlock(run)
   let_go(run.id)
-  call('HDEL', P .. 'n:' .. run.id, 'rs', 'rd', 'rb')
+  call('HDEL', P .. 'n:' .. run.id, 'rs', 'rd', 'rb', 'st')
   call('ZREM', K.runs, run.id)
   local memo = R.memo(run)
   if memo then call('ZREM', memo, run.id) end
