@@ -474,6 +474,9 @@ class Sender:
         )
 
     def _is_there(self, plan: Plan) -> bool:
+        """Whether the store has what was drawn here, if anything was."""
+        if not plan.nodes:
+            return True
         with contextlib.suppress(NoSuchRun):
             return bool(self._engine.store.find(plan.nodes[0].id))
         return False

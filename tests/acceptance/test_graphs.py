@@ -172,6 +172,16 @@ def diamond() -> Workflow:
     return wf
 
 
+def test_a_key_is_for_a_workflow_too_of_which_all_is_resumed(client: Client) -> None:
+    first = diamond().run(client)
+    assert first.result("span", timeout=DEADLINE_S) == 6
+
+    again = diamond().run(client.options(key="all of it"), resume=first)
+
+    assert again.id != first.id
+    assert again.result("span", timeout=DEADLINE_S) == 6
+
+
 def _double(x: int) -> int:
     return 2 * x
 
