@@ -367,11 +367,14 @@ class Sender:
         if self._unique is not None:
             raise ConfigError("map_reduce cannot be unique: it is waited for where it is called.")
         with self._patiently():
-            draft, run = self._draft(), RunId(new_id())
+            draft, run, handle = self._begin()
             compiled = job.compile(draft, self.options)
-            names = {"map": compiled.map, "reduce": compiled.reduce}
-            handle = WorkflowRun(self._engine, run, names, _arrays(draft), ["reduce"])
-            self._send(draft, run, "map_reduce", "map_reduce", run, handle, names=names, last=["reduce"])
+            if handle is None:
+                names = {"map": compiled.map, "reduce": compiled.reduce}
+                made = WorkflowRun(self._engine, run, names, _arrays(draft), ["reduce"])
+                handle = self._send(
+                    draft, run, "map_reduce", "map_reduce", run, made, names=names, last=["reduce"]
+                )
         handle.wait(progress=job.progress)
         mapped, reduced = handle.nodes["map"], handle.nodes["reduce"]
         assert isinstance(mapped, MapRun) and isinstance(reduced, MapRun)

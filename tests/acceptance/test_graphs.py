@@ -24,6 +24,7 @@ from taskflow import (
     task,
 )
 from taskflow.errors import GraphError, UpstreamFailed, UsageError
+from taskflow.ids import id_from
 from taskflow.states import State
 from tests.acceptance.stage import DEADLINE_S
 
@@ -260,6 +261,15 @@ def test_a_map_reduce_counts(client: Client) -> None:
     found = map_reduce(lines, words, count, combiner=count)
 
     assert dict(found) == {"a": 150, "b": 100, "c": 50}
+
+
+def test_a_map_reduce_with_a_key_is_run_once(client: Client) -> None:
+    lines, once = ["a b a", "c"], client.options(key="words of today")
+
+    first, second = (map_reduce(lines, words, count, client=once) for _ in range(2))
+
+    assert dict(first) == dict(second) == {"a": 2, "b": 1, "c": 1}
+    assert len(client.runs(match=id_from("words of today"))) == 1
 
 
 def test_a_map_reduce_raises_or_skips(client: Client) -> None:
