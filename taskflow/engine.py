@@ -153,7 +153,7 @@ class Engine:
         return not self.inline and not context.inside()
 
     def read_on(self, stream: Stream) -> bool:
-        """Let the iterator of a map be read as it is wanted; `False` when the store has another map there."""
+        """Let the iterator of a map be read as it is wanted; `False` when nothing waits for it."""
         self._streams.add(stream)
         stream.when_over(lambda: self._streams.discard(stream))
         begun = stream.begin(INLINE_LEASE_S) if self.inline else stream.begin()

@@ -252,9 +252,9 @@ class Sender:
         sent: MapRun[Any] = self._send(draft, run, label, "map", node, handle)
         if sent is not handle:
             return sent
-        if not engine.read_on(stream):  # another client has sent what has this key, at the same moment
+        if not engine.read_on(stream):  # somebody has cancelled it at the same moment
             engine.feed.unwatch(node, handle)
-            return handle_of(engine, engine.store.snapshot(run)[0])  # type: ignore[no-any-return]
+            return self._attach(run)  # type: ignore[no-any-return]
         return handle
 
     def canvas(self, sig: Signature, eager: object = None) -> AsyncResult:

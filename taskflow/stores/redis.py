@@ -165,13 +165,9 @@ class RedisStore(RedisReads):
             for number, piece in enumerate(pieces):
                 self._stage(stage, number, piece)
         queues = list(dict.fromkeys(node.queue for node in plan.nodes))
+        most = False if plan.max_pending is None else plan.max_pending
         given = [plan.run, plan.name, json.dumps(dict(plan.meta)), len(pieces), needs_of(plan)]
-        given += [
-            lock_to(plan.lock),
-            queues,
-            False if plan.max_pending is None else plan.max_pending,
-            drawing,
-        ]
+        given += [lock_to(plan.lock), queues, most, drawing]
         begun = False
         while not begun:
             (begun, holder), _ = self._step("assemble", given)

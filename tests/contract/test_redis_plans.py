@@ -73,6 +73,20 @@ def run_all(store: RedisStore) -> list[str]:
     return order
 
 
+def break_off(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch, at: int, error: type[BaseException]
+) -> None:
+    """That is raised in place of a step that assembles a plan, after so many of them."""
+    step, count = store._step, itertools.count()
+
+    def breaking(verb: str, *given: object) -> object:
+        if verb == "assemble" and next(count) == at:
+            raise error
+        return step(verb, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "_step", breaking)
+
+
 def claimed_meanwhile(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> list[Lease]:
     """What can be claimed between the pieces of a plan."""
     step, claimed = store._step, list[Lease]()
@@ -131,14 +145,7 @@ def test_nothing_of_it_runs_before_all_of_it_is_there(
 def test_a_client_that_dies_in_the_middle_leaves_nothing_that_runs(
     store: RedisStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    step, count = store._step, itertools.count()
-
-    def dying(verb: str, *given: object) -> object:
-        if verb == "assemble" and next(count) == steps:
-            raise KeyboardInterrupt
-        return step(verb, *given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(store, "_step", dying)
+    break_off(store, monkeypatch, steps, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         store.submit([graph(20)])
 
@@ -154,14 +161,7 @@ def test_a_client_that_dies_in_the_middle_leaves_nothing_that_runs(
 def test_a_submit_that_is_repeated_goes_on(
     store: RedisStore, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    step, count = store._step, itertools.count()
-
-    def failing(verb: str, *given: object) -> object:
-        if verb == "assemble" and next(count) == steps:
-            raise ConnectionError
-        return step(verb, *given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(store, "_step", failing)
+    break_off(store, monkeypatch, steps, ConnectionError)
     with pytest.raises(ConnectionError):
         store.submit([graph(20)])
     store.submit([graph(20)])
@@ -190,12 +190,11 @@ def test_a_piece_whose_answer_was_lost_is_there_once(
 @pytest.mark.parametrize("steps", [0, 1, 3, 99])
 @pytest.mark.parametrize("pieces", [1, 3])
 def test_of_a_run_that_two_clients_have_drawn_one_drawing_is_there(
-    server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch, pieces: int, steps: int
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch, pieces: int, steps: int
 ) -> None:
     """The second comes when the first has staged some pieces, and dies after some steps, or does not."""
     other = RedisStore(store.url, clock=store._clock)
     stage, staged = store._stage, itertools.count(1)
-    step, stepped = other._step, itertools.count()
 
     def between(*given: object) -> None:
         stage(*given)  # type: ignore[arg-type]
@@ -203,13 +202,8 @@ def test_of_a_run_that_two_clients_have_drawn_one_drawing_is_there(
             with suppress(KeyboardInterrupt):
                 other.submit([graph(20, names="other")])
 
-    def dying(verb: str, *given: object) -> object:
-        if next(stepped) == steps:
-            raise KeyboardInterrupt
-        return step(verb, *given)  # type: ignore[arg-type]
-
     monkeypatch.setattr(store, "_stage", between)
-    monkeypatch.setattr(other, "_step", dying)
+    break_off(other, monkeypatch, steps, KeyboardInterrupt)
     store.submit([graph(20)])
     other.close()
 
@@ -223,14 +217,7 @@ def test_of_a_run_that_two_clients_have_drawn_one_drawing_is_there(
 def test_a_plan_of_which_the_rest_is_gone_does_not_begin(
     store: RedisStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, count = store._step, itertools.count()
-
-    def failing(verb: str, *given: object) -> object:
-        if verb == "assemble" and next(count) == 2:
-            raise ConnectionError
-        return step(verb, *given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(store, "_step", failing)
+    break_off(store, monkeypatch, 2, ConnectionError)
     with pytest.raises(ConnectionError):
         store.submit([graph(20)])
     store._ask("DEL", store._key(f"stage:{graph(20).nodes[0].id}"))

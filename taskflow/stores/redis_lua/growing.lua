@@ -158,14 +158,10 @@ local function stage_of(id) return P .. 'stage:' .. (call('HGET', P .. 'n:' .. i
 -- pieces lie in a stage, each {nodes, names of blobs, values}. Takes the next one, or lets the plan begin when there is
 -- none; gives whether it has begun, and the run that holds the lock of this one, which then is not added.
 function M.assemble(a)
-  local run, stage, own, holder = R.run(a[1]), nil, P .. 'stage:' .. a[9], nil
-  if run then
-    stage = stage_of(run.id)
-  else
-    run, holder = open_run(a)
-    stage = run and own
-  end
-  if stage ~= own then R.later('UNLINK', own) end
+  local run, own, holder = R.run(a[1]), P .. 'stage:' .. a[9], nil
+  local stage = run and stage_of(run.id) or own
+  if not run then run, holder = open_run(a) end
+  if not run or stage ~= own then R.later('UNLINK', own) end
   if not run or not run.pieces then
     M.drain()
     return {true, holder or false}
